@@ -1,0 +1,51 @@
+"""``python -m lib.data``: lists the data sets, and fetches those that may be fetched."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from lib.data.catalogue import DATASETS, download, folder_of
+from lib.files import data_root
+
+
+@click.group(invoke_without_command=True)
+@click.option("--data-root", "root", help="Folder of the data sets (default: $DATA_ROOT, data/).")
+@click.pass_context
+def main(context: click.Context, root: str | None) -> None:
+    """List every data set: present or missing, size, licence, where it is looked for."""
+    context.obj = root
+    if context.invoked_subcommand:
+        return
+    click.echo(f"data root: {data_root(root)}\n")
+    for dataset in DATASETS.values():
+        folder = folder_of(dataset.name, root)
+        state = f"present, {_megabytes(folder, dataset.files)} MB" if folder.is_dir() else "missing"
+        click.echo(f"{dataset.name:10} {state:18} {dataset.what}")
+        click.echo(f"{'':10} licence: {dataset.licence}")
+        click.echo(f"{'':10} looked for in: {folder}")
+        if not folder.is_dir():
+            how = f"python -m lib.data download {dataset.name}" if dataset.url else dataset.by_hand
+            click.echo(f"{'':10} get it: {how}")
+
+
+@main.command("download")
+@click.argument("name")
+@click.pass_obj
+def fetch(root: str | None, name: str) -> None:
+    """Fetch the data set NAME (checked against its checksum)."""
+    try:
+        click.echo(f"{name} is in {download(name, root)}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _megabytes(folder: Path, files: tuple[str, ...]) -> str:
+    paths = [folder / file for file in files] or [p for p in folder.rglob("*") if p.is_file()]
+    return f"{sum(path.stat().st_size for path in paths) / 1e6:.1f}"
+
+
+if __name__ == "__main__":
+    main()

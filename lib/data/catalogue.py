@@ -1,0 +1,138 @@
+"""Every data set by name: what it is, its licence, where it is looked for, how to get it."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+import skimage
+
+from lib.files import data_root
+
+_PHOTOS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set.
+
+    folder: where it lies below the data root; ``files``, if given, are all it consists of.
+    url, checksum: for those that ``download`` may fetch; the checksum is ``md5:...`` or
+        ``sha256:...`` of the archive, which is unpacked below the data root.
+    """
+
+    name: str
+    what: str
+    licence: str
+    folder: str
+    by_hand: str = ""
+    url: str = ""
+    checksum: str = ""
+    files: tuple[str, ...] = ()
+    embedded: bool = False
+
+
+_ALL = (
+    Dataset(
+        "photos",
+        "14 photographs inside the scikit-image wheel",
+        "public domain or CC0 (scikit-image, data/README.txt)",
+        "",
+        files=_PHOTOS,
+        embedded=True,
+    ),
+    Dataset(
+        "set12",
+        "12 classic grey test photographs",
+        "unknown; research use",
+        "photos/set12",
+        by_hand="copy testsets/Set12 of github.com/cszn/DnCNN there",
+    ),
+    Dataset(
+        "train400",
+        "400 grey 180 x 180 training photographs (from BSDS)",
+        "non-commercial research (BSDS)",
+        "photos/train400",
+        by_hand="copy the 400 training images of github.com/cszn/DnCNN there",
+    ),
+    Dataset(
+        "cifar10",
+        "60,000 colour images of 32 x 32 pixels, 10 classes (binary version)",
+        "unknown; research use",
+        "cifar-10-batches-bin",
+        url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        checksum="md5:c32a1d4ab5d03f1284b67883e8d87530",
+    ),
+    Dataset(
+        "voc2012",
+        "PASCAL VOC 2012, segmentation masks included",
+        "Flickr terms; research use",
+        "VOCdevkit/VOC2012",
+        url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        checksum="md5:6cd6e144f989b92b3379bac3b3de84fd",
+    ),
+)
+DATASETS = {dataset.name: dataset for dataset in _ALL}
+
+
+def folder_of(name: str, root: str | Path | None = None) -> Path:
+    """Where a data set, or a plain folder of that name below the data root, is looked for."""
+    dataset = DATASETS.get(name)
+    if dataset and dataset.embedded:
+        return Path(skimage.__file__).parent / "data"
+    return data_root(root) / (dataset.folder if dataset else name)
+
+
+def locate(name: str, root: str | Path | None = None) -> Path:
+    """The folder of a data set; FileNotFoundError says where it was looked for and what to do."""
+    folder = folder_of(name, root)
+    if folder.is_dir():
+        return folder
+    dataset = DATASETS.get(name)
+    if dataset is None:
+        known = ", ".join(DATASETS)
+        raise FileNotFoundError(f"{name!r} is neither a data set ({known}) nor a folder {folder}")
+    how = f"python -m lib.data download {name}" if dataset.url else dataset.by_hand
+    raise FileNotFoundError(
+        f"data set {name!r} is not in {folder}. Get it: {how}. Another place: DATA_ROOT or "
+        "--data-root. The embedded alternative, without any download, is 'photos'."
+    )
+
+
+def download(name: str, root: str | Path | None = None) -> Path:
+    """Fetch a data set's archive, check it, unpack it below the data root.
+
+    The archive is checked before a byte of it is unpacked; an interrupted download leaves
+    nothing that a later one would take for whole. Raises ValueError for a set that cannot be
+    fetched or a wrong checksum.
+    """
+    dataset = DATASETS.get(name)
+    if dataset is None:
+        raise ValueError(f"no data set {name!r}; there are {', '.join(DATASETS)}")
+    if not dataset.url:
+        how = "it is embedded" if dataset.embedded else dataset.by_hand
+        raise ValueError(f"{name} is not downloaded: {how} ({folder_of(name, root)})")
+    target = data_root(root)
+    archive = pooch.retrieve(
+        dataset.url, dataset.checksum, path=target, fname=Path(dataset.url).name, progressbar=True
+    )
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+    return folder_of(name, root)

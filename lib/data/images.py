@@ -1,0 +1,93 @@
+"""Image sets by name, as one uint8 tensor of equal squares.
+
+``photos`` are the real photographs inside the scikit-image wheel and need no network; any other
+name is a folder of images below the data root.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from lib.data.catalogue import DATASETS, locate
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def load_images(
+    name: str, *, size: int, channels: int, root: str | Path | None = None
+) -> tuple[list[str], Tensor]:
+    """File names and (N, C, size, size) uint8: centre squares, reduced with anti-aliasing.
+
+    name: a data set of ``python -m lib.data``, or ``photos:astronaut,camera`` for some of one.
+    channels: 3 (grey is repeated) or 1 (luma).
+    Raises FileNotFoundError for a missing set or an empty folder, ValueError for a file that is
+    no readable image or a picture smaller than ``size``; each names the path.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, not {channels!r}")
+    return _load(name, size, channels, str(root) if root else None)
+
+
+@cache  # a sweep asks for the same set in every trial
+def _load(name: str, size: int, channels: int, root: str | None) -> tuple[list[str], Tensor]:
+    dataset, _, chosen = name.partition(":")
+    paths = list_images(dataset, root)
+    if chosen:
+        by_stem = {path.stem: path for path in paths}
+        unknown = set(chosen.split(",")) - set(by_stem)
+        if unknown:
+            raise ValueError(f"{dataset} has no image {sorted(unknown)}; it has {list(by_stem)}")
+        paths = [by_stem[stem] for stem in chosen.split(",")]
+    squares = [read_square(path, size, channels) for path in paths]
+    return [path.name for path in paths], torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+
+
+def list_images(dataset: str, root: str | Path | None = None) -> list[Path]:
+    """The image files of a named set, or of a folder below the data root, sorted by name."""
+    folder = locate(dataset, root)
+    files = DATASETS[dataset].files if dataset in DATASETS else ()
+    if files:
+        return [folder / file for file in files]
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise FileNotFoundError(f"no image ({', '.join(sorted(SUFFIXES))}) in folder {folder}")
+    return paths
+
+
+def read_square(path: Path, size: int, channels: int) -> np.ndarray:
+    """Centre square of a picture, reduced to (size, size, channels) uint8.
+
+    Grey, RGB, RGBA (transparency is put on white), palette and 16-bit pictures are understood.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            picture = _to_eight_bits(picture).convert("L" if channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error
+    side = min(picture.size)
+    if side < size:
+        raise ValueError(f"{path} is {picture.width} x {picture.height}: smaller than {size} px")
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    square = picture.crop((left, top, left + side, top + side))
+    square = square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return np.asarray(square).reshape(size, size, channels)
+
+
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith(("I", "F")):
+        values = np.asarray(picture).astype(np.float64)
+        top = 65535 if picture.mode.startswith("I") else 1
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > top:
+            raise ValueError(f"values outside 0 to {top} in mode {picture.mode}")
+        return Image.fromarray((values / top * 255).round().astype(np.uint8))
+    if "A" in picture.mode or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture

@@ -1,0 +1,222 @@
+"""Encoder-decoder networks of any depth with skip connections at any set of levels.
+
+The family that the study of trained versus untrained networks sweeps over. The layers are those
+of Deep Image Prior (Ulyanov, Vedaldi, Lempitsky, CVPR 2018): stride-2 convolutions down, batch
+normalisation, leaky ReLU, reflection padding, 1x1 convolutions in the skips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+UPSAMPLINGS = ("bilinear", "nearest", "learned")
+
+
+@dataclass(frozen=True, order=True)
+class Architecture:
+    """Which encoder-decoder: its depth and the levels that have a skip connection.
+
+    depth: number of stride-2 stages, at least 1. Level 0 is the full resolution, level
+        ``depth`` the bottleneck.
+    skips: levels in ``0 .. depth - 1`` whose encoder input is carried over to the decoder.
+    Raises ValueError, naming the value, for anything else.
+    """
+
+    depth: int
+    skips: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.depth, int) or self.depth < 1:
+            raise ValueError(f"depth must be an integer of at least 1, not {self.depth!r}")
+        skips = tuple(sorted(set(self.skips)))
+        if len(skips) != len(self.skips):
+            raise ValueError(f"skip levels are given twice: {self.skips!r}")
+        for level in skips:
+            if not isinstance(level, int) or not 0 <= level < self.depth:
+                raise ValueError(
+                    f"skip level {level!r} does not exist at depth {self.depth}: "
+                    f"levels are 0 to {self.depth - 1}"
+                )
+        object.__setattr__(self, "skips", skips)
+
+    @property
+    def slc(self) -> int:
+        """Shallowest Level of Connection: the level of the shallowest skip.
+
+        The paper leaves networks without a skip undefined. The reading taken: the shallowest
+        place where encoder and decoder meet is then the bottleneck, so SLC = depth.
+        """
+        return self.skips[0] if self.skips else self.depth
+
+    @property
+    def name(self) -> str:
+        """Short label such as ``d4-s02`` (depth 4, skips at levels 0 and 2)."""
+        return f"d{self.depth}-s{''.join(map(str, self.skips)) or '-'}"
+
+
+def enumerate_architectures(max_depth: int = 8) -> list[Architecture]:
+    """All skip subsets for depth 1..max_depth: sum of 2^d, which is 510 for 8.
+
+    The paper says "more than 300" without the rule; 8 is the first depth that gives as many.
+    """
+    Architecture(max_depth)  # refuses a bad depth in the same words
+    return [
+        Architecture(depth, skips)
+        for depth in range(1, max_depth + 1)
+        for count in range(depth + 1)
+        for skips in combinations(range(depth), count)
+    ]
+
+
+class _Conv(nn.Conv2d):
+    """Convolution that keeps the size (up to its stride) by reflecting the border."""
+
+    def __init__(
+        self, inputs: int, outputs: int, size: int, groups: int, stride: int = 1, bias: bool = False
+    ) -> None:
+        super().__init__(inputs * groups, outputs * groups, size, stride, groups=groups, bias=bias)
+        self.border = size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.border:
+            # one pixel has no neighbour to reflect; repeating it is the same extension
+            mode = "reflect" if min(x.shape[2:]) > self.border else "replicate"
+            x = F.pad(x, (self.border,) * 4, mode=mode)
+        return super().forward(x)
+
+
+def _unit(inputs: int, outputs: int, size: int, groups: int, stride: int = 1) -> nn.Sequential:
+    # no bias: the norm would subtract it, its gradient is rounding noise, and Adam would turn
+    # that noise into full-sized steps
+    return nn.Sequential(
+        _Conv(inputs, outputs, size, groups, stride),
+        nn.BatchNorm2d(outputs * groups),
+        nn.LeakyReLU(0.2, inplace=True),
+    )
+
+
+class EncoderDecoder(nn.Module):
+    """The network of one :class:`Architecture`; maps (N, C_in, H, W) to (N, C_out, H, W).
+
+    width: channels at every level (an integer, Deep Image Prior's habit) or one a level (the
+        paper's text says that channels grow with depth).
+    skip_width: channels of a skip connection.
+    upsampling: ``bilinear`` or ``nearest`` (not learnt), or ``learned`` (2x2 transposed
+        convolution, stride 2).
+    global_residual: the network predicts a correction that is added to its input (as DnCNN
+        does) instead of an image through a sigmoid; needs ``in_channels == out_channels``.
+    problems: P independent networks in one, by grouped convolutions: channels of input and
+        output are then P times as many, those of problem p side by side.
+    Any height and width of at least 2^depth: an odd size is halved upwards, and the decoder
+    returns to each size that the encoder had. Raises ValueError for a smaller image.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        in_channels: int,
+        out_channels: int,
+        *,
+        width: int | Sequence[int] = 128,
+        skip_width: int = 4,
+        upsampling: str = "bilinear",
+        global_residual: bool = False,
+        problems: int = 1,
+    ) -> None:
+        super().__init__()
+        depth = architecture.depth
+        widths = [width] * depth if isinstance(width, int) else list(width)
+        if len(widths) != depth or min(widths) < 1:
+            raise ValueError(f"width must be one number or {depth} (one a level), not {width!r}")
+        if upsampling not in UPSAMPLINGS:
+            raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {upsampling!r}")
+        if global_residual and in_channels != out_channels:
+            raise ValueError("a global residual needs as many input channels as output channels")
+        self.architecture, self.problems = architecture, problems
+        self.upsampling, self.global_residual = upsampling, global_residual
+        self.down, self.skip = nn.ModuleList(), nn.ModuleDict()
+        self.enlarge, self.up = nn.ModuleList(), nn.ModuleList()
+        for level in range(depth):
+            outer = in_channels if level == 0 else widths[level - 1]
+            here, below = widths[level], widths[min(level + 1, depth - 1)]
+            self.down.append(
+                nn.Sequential(
+                    _unit(outer, here, 3, problems, stride=2), _unit(here, here, 3, problems)
+                )
+            )
+            bypass = 0
+            if level in architecture.skips:
+                self.skip[str(level)] = _unit(outer, skip_width, 1, problems)
+                bypass = skip_width
+            self.enlarge.append(self._upsampler(below))
+            self.up.append(
+                nn.Sequential(
+                    nn.BatchNorm2d((below + bypass) * problems, affine=False),
+                    _unit(below + bypass, here, 3, problems),
+                    _unit(here, here, 1, problems),
+                )
+            )
+        self.head = _Conv(widths[0], out_channels, 1, problems, bias=True)
+
+    def _upsampler(self, channels: int) -> nn.Module:
+        if self.upsampling != "learned":
+            return nn.Identity()
+        total = channels * self.problems
+        return nn.ConvTranspose2d(total, total, 2, stride=2, groups=self.problems, bias=False)
+
+    def _enlarge(self, level: int, x: Tensor, size: torch.Size) -> Tensor:
+        """Double (N, C, H, W), to ``size`` exactly: an odd size was halved upwards."""
+        if self.upsampling == "learned":
+            return self.enlarge[level](x)[..., : size[0], : size[1]]
+        corners = {"align_corners": False} if self.upsampling == "bilinear" else {}
+        return F.interpolate(x, size=size, mode=self.upsampling, **corners)
+
+    def _join(self, x: Tensor, bypass: Tensor) -> Tensor:
+        """Concatenate channels within each problem."""
+        if self.problems == 1:
+            return torch.cat((x, bypass), 1)
+        split = (self.problems, -1)
+        return torch.cat((x.unflatten(1, split), bypass.unflatten(1, split)), 2).flatten(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        depth, image = self.architecture.depth, x
+        if min(x.shape[2:]) < 2**depth:
+            raise ValueError(
+                f"an image of {x.shape[2]} x {x.shape[3]} pixels is smaller than "
+                f"2^depth = {2**depth} of architecture {self.architecture.name}"
+            )
+        bypasses, sizes = {}, []
+        for level, down in enumerate(self.down):
+            sizes.append(x.shape[2:])
+            if level in self.architecture.skips:
+                bypasses[level] = self.skip[str(level)](x)
+            x = down(x)
+        for level in reversed(range(depth)):
+            x = self._enlarge(level, x, sizes[level])
+            x = self.up[level](self._join(x, bypasses[level]) if level in bypasses else x)
+        x = self.head(x)
+        return image + x if self.global_residual else torch.sigmoid(x)
+
+
+def group(networks: Sequence[EncoderDecoder]) -> dict[str, Tensor]:
+    """The state of one network with ``problems=len(networks)`` that computes all of them.
+
+    Every parameter of a grouped layer is the concatenation of its groups along the first
+    dimension; ``num_batches_tracked`` alone is shared.
+    """
+    states = [network.state_dict() for network in networks]
+    return {
+        name: first if first.ndim == 0 else torch.cat([state[name] for state in states])
+        for name, first in states[0].items()
+    }
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
