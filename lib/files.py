@@ -11,7 +11,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def reports_root() -> Path:
     """Folder for figures, tables and records: $REPORTS_ROOT, else ``reports/`` here."""
-    return Path(os.environ.get("REPORTS_ROOT") or REPOSITORY / "reports")
+    return Path(os.environ.get("REPORTS_ROOT") or committed_reports())
+
+
+def committed_reports() -> Path:
+    """The reports under version control, which a run elsewhere ($REPORTS_ROOT) leaves alone."""
+    return REPOSITORY / "reports"
 
 
 def data_root(given: str | Path | None = None) -> Path:

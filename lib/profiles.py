@@ -116,3 +116,10 @@ ENCODER_DECODER_STUDY = {
         patience=1000,
     ),
 }
+
+
+def choose(study: dict[str, object], profile: str) -> object:
+    """The numbers of a study's profile; ValueError for a name that is none."""
+    if profile not in study:
+        raise ValueError(f"profile must be one of {', '.join(study)}, not {profile!r}")
+    return study[profile]

@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from lib.files import write_atomically
 from lib.progress import progress
 from lib.provenance import describe_device, provenance
 
-ENGINES = ("joblib", "dask")
+ENGINES = ("joblib", "dask", "stored")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Store:
             return record
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             warnings.warn(f"damaged record {path} ({error}): its trial runs again", stacklevel=2)
             return None
 
@@ -110,7 +111,7 @@ def execute(
     record = {"status": "ok", "trial": asdict(trial), "metrics": {}, "error": ""}
     start = time.perf_counter()
     try:
-        record["metrics"] = function(trial, context)
+        record["metrics"] = _storable(function(trial, context))
     except Exception as error:
         record["status"] = "error"
         record["error"] = f"{type(error).__name__}: {error}"
@@ -137,10 +138,12 @@ def run(
 
     function: an importable function ``(trial, context) -> metrics`` (a flat dict).
     engine: ``joblib`` on this machine with ``jobs`` processes (default: one a GPU, else one a
-        core), or ``dask`` on the scheduler at ``address``; workers must see ``store``.
+        core), ``dask`` on the scheduler at ``address`` (workers must see ``store``), or
+        ``stored``, which runs nothing and takes what is there.
     device: ``cpu``, ``cuda:1``, ...; default: the GPUs in turn, else the CPU.
     data_root: where data sets are looked for (default: $DATA_ROOT, ``data/``).
-    Failed trials are rows with status ``error`` and are tried again by the next call.
+    Failed trials are rows with status ``error`` and are tried again by the next call. Raises
+    RuntimeError, with the number of stored trials, when a worker dies or cannot store its record.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
@@ -148,16 +151,25 @@ def run(
     unique = list({trial_key(trial): trial for trial in trials}.values())
     missing = [trial for trial in unique if not store.is_done(trial)]
     print(f"{len(unique) - len(missing)} stored, {len(missing)} to do")
+    if engine == "stored":
+        missing = []
     devices = [device] if device else available_devices()
     root = str(Path(data_root).resolve()) if data_root else None
     calls = [
         (function, trial, str(store.folder.resolve()), devices[i % len(devices)], root)
         for i, trial in enumerate(missing)
     ]
-    if missing and engine == "dask":
-        _run_dask(calls, address)
-    elif missing:
-        _run_joblib(calls, jobs or (len(devices) if devices[0] != "cpu" else cpu_count()))
+    try:
+        if missing and engine == "dask":
+            _run_dask(calls, address)
+        elif missing:
+            _run_joblib(calls, jobs or (len(devices) if devices[0] != "cpu" else cpu_count()))
+    except (BrokenExecutor, OSError) as error:
+        stored = sum(map(store.is_done, unique))
+        raise RuntimeError(
+            f"the sweep stopped: {error}\n{stored} of {len(unique)} trials are stored in "
+            f"{store.folder}; the same call does the others"
+        ) from error
     table = store.table(unique)
     failed = table[table.status == "error"] if len(table) else table
     for error, count in failed.get("error", pd.Series(dtype=str)).value_counts().items():
@@ -185,7 +197,7 @@ def _execute_alone(jobs: int, *call: object) -> None:
 
 
 def _run_dask(calls: list[tuple], address: str | None) -> None:
-    from dask.distributed import Client, as_completed
+    from dask.distributed import Client, KilledWorker, as_completed
 
     if not address:
         raise ValueError("engine='dask' needs the address of a scheduler, e.g. tcp://host:8786")
@@ -193,7 +205,18 @@ def _run_dask(calls: list[tuple], address: str | None) -> None:
         # a trial may outlive several dead workers; its record makes a second run of it harmless
         futures = [client.submit(execute, *call, pure=False, retries=3) for call in calls]
         for future in progress(as_completed(futures), total=len(calls), desc="trials"):
-            future.result()
+            try:
+                future.result()
+            except KilledWorker as error:
+                raise BrokenExecutor(str(error)) from error
+
+
+def _storable(metrics: object) -> dict:
+    """The metrics, or TypeError: found out in the trial, whose row then says so."""
+    if not isinstance(metrics, dict):
+        raise TypeError(f"a trial returns a dict of metrics, not {type(metrics).__name__}")
+    json.dumps(metrics, default=_to_json)
+    return metrics
 
 
 def _to_json(value: object) -> object:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +75,20 @@ _ALL = (
         by_hand="copy the 400 training images of github.com/cszn/DnCNN there",
     ),
     Dataset(
+        "bsds500",
+        "200 colour training photographs of BSDS500",
+        "non-commercial research (BSDS)",
+        "photos/bsds500",
+        by_hand="copy BSDS500/data/images/train of the Berkeley archive there",
+    ),
+    Dataset(
+        "set9",
+        "9 colour test photographs of Deep Image Prior's denoising table",
+        "unknown; research use",
+        "photos/set9",
+        by_hand="copy the 9 images of the CBM3D test set there",
+    ),
+    Dataset(
         "cifar10",
         "60,000 colour images of 32 x 32 pixels, 10 classes (binary version)",
         "unknown; research use",
@@ -117,11 +133,11 @@ def locate(name: str, root: str | Path | None = None) -> Path:
 
 
 def download(name: str, root: str | Path | None = None) -> Path:
-    """Fetch a data set's archive, check it, unpack it below the data root.
+    """Fetch a data set's archive, check it, unpack it below the data root, unless it is there.
 
-    The archive is checked before a byte of it is unpacked; an interrupted download leaves
-    nothing that a later one would take for whole. Raises ValueError for a set that cannot be
-    fetched or a wrong checksum.
+    The archive is checked before a byte of it is unpacked, and unpacked beside its place: an
+    interruption leaves nothing that anyone would take for whole. Raises ValueError for a set that
+    cannot be fetched or a wrong checksum.
     """
     dataset = DATASETS.get(name)
     if dataset is None:
@@ -129,10 +145,14 @@ def download(name: str, root: str | Path | None = None) -> Path:
     if not dataset.url:
         how = "it is embedded" if dataset.embedded else dataset.by_hand
         raise ValueError(f"{name} is not downloaded: {how} ({folder_of(name, root)})")
-    target = data_root(root)
+    target, folder = data_root(root), folder_of(name, root)
+    if folder.is_dir():
+        return folder
     archive = pooch.retrieve(
         dataset.url, dataset.checksum, path=target, fname=Path(dataset.url).name, progressbar=True
     )
-    with tarfile.open(archive) as tar:
-        tar.extractall(target, filter="data")
-    return folder_of(name, root)
+    with tempfile.TemporaryDirectory(dir=target) as beside, tarfile.open(archive) as tar:
+        tar.extractall(beside, filter="data")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(Path(beside, dataset.folder), folder)
+    return folder

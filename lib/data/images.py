@@ -17,6 +17,7 @@ from torch import Tensor
 from lib.data.catalogue import DATASETS, locate
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError)
 
 
 def load_images(
@@ -69,7 +70,7 @@ def read_square(path: Path, size: int, channels: int) -> np.ndarray:
         with Image.open(path) as picture:
             picture.load()
             picture = _to_eight_bits(picture).convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (*UNREADABLE, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
     side = min(picture.size)
     if side < size:

@@ -9,13 +9,15 @@ Chen, Sun, "Early Stopping for Deep Image Prior", TMLR 2023.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from lib.methods.dip_tracker import Tracker
 from lib.models.encoder_decoder import Architecture, EncoderDecoder, group
 
+CPU_GROUPED_PIXELS = 100 * 100
 WARM_UP = 3  # eager iterations before a CUDA graph is captured; they count as iterations
 
 
@@ -88,14 +90,15 @@ def fit(
         images are only measured against. seeds: one a problem, for weights, z and noise.
     masks: (B, 1 or C, H, W) of 0 and 1; the loss sees the pixels with 1 only (inpainting).
     snapshots: iterations whose output is kept. network: options of EncoderDecoder.
-    grouped: True for one grouped network, False for one network after another, None for what
-        measured faster: grouped on a GPU, one after another on a CPU. Results agree.
+    grouped: True for one grouped network, False for one network after another; None takes what
+        measured faster: one after another only on a CPU whose caches large maps overflow. Results
+        agree to rounding, which Adam's first steps amplify in float32.
     Raises ValueError for bad input and FloatingPointError if a loss stops being finite.
     """
     _check(targets, clean, masks, seeds)
     _refuse_one_pixel_bottleneck(architecture, targets)
     if grouped is None:
-        grouped = targets.is_cuda
+        grouped = targets.is_cuda or targets[0, 0].numel() <= CPU_GROUPED_PIXELS
     masks = torch.ones_like(targets[:, :1]) if masks is None else masks
     count = len(targets)
     parts = [range(count)] if grouped else [range(i, i + 1) for i in range(count)]
@@ -135,37 +138,6 @@ def _refuse_one_pixel_bottleneck(architecture: Architecture, targets: Tensor) ->
         )
 
 
-@dataclass
-class _Best:
-    """The output with the lowest score so far, for each problem, without asking the device."""
-
-    score: Tensor  # (B,)
-    image: Tensor  # (B, C, H, W)
-    step: Tensor  # (B,)
-
-    @classmethod
-    def start(cls, like: Tensor) -> _Best:
-        count = len(like)
-        none = torch.full((count,), torch.inf, dtype=like.dtype, device=like.device)
-        return cls(none, torch.zeros_like(like), torch.zeros_like(none))
-
-    def update(self, score: Tensor, image: Tensor, step: Tensor, allowed: Tensor) -> None:
-        better = (score < self.score) & allowed
-        self.score.copy_(torch.where(better, score, self.score))
-        self.step.copy_(torch.where(better, step, self.step))
-        self.image.copy_(torch.where(better[:, None, None, None], image, self.image))
-
-
-@dataclass
-class _Curves:
-    """(T, B) tensors that the loop fills in place."""
-
-    loss: Tensor
-    rmse: Tensor
-    ema_rmse: Tensor
-    variance: Tensor
-
-
 class _Loop:
     """All state of a fit lives in tensors that are changed in place, as a CUDA graph needs."""
 
@@ -179,7 +151,7 @@ class _Loop:
         settings: DipSettings,
         network: dict,
     ) -> None:
-        self.targets, self.clean, self.masks = targets.contiguous(), clean.contiguous(), masks
+        self.targets, self.masks = targets.contiguous(), masks
         self.settings, device = settings, targets.device
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self.net = _build(architecture, seeds, settings, targets.shape[1], network).to(device)
@@ -189,7 +161,13 @@ class _Loop:
         self.optim = torch.optim.Adam(
             self.net.parameters(), lr=settings.lr, fused=True, capturable=targets.is_cuda
         )
-        self._prepare_tracking()
+        self.tracker = Tracker(
+            clean.contiguous(),
+            iterations=settings.iterations,
+            ema=settings.ema,
+            window=settings.window,
+            patience=settings.patience,
+        )
 
     def _draw(self, kind: object) -> Tensor:
         """(1, B * C_in, H, W) noise, each problem's from its own generator."""
@@ -197,23 +175,6 @@ class _Loop:
         device = self.targets.device
         draws = [kind(shape, generator=g, device=device) for g in self.generators]
         return torch.cat(draws, 1).to(self.targets.dtype)
-
-    def _prepare_tracking(self) -> None:
-        settings, like = self.settings, self.targets
-        curves = [
-            torch.full(
-                (settings.iterations, len(like)), torch.inf, dtype=like.dtype, device=like.device
-            )
-            for _ in range(4)
-        ]
-        self.curves = _Curves(*curves)
-        self.step_index = torch.zeros(1, dtype=torch.long, device=like.device)
-        self.output, self.average = torch.zeros_like(like), torch.zeros_like(like)
-        self.best, self.calmest = _Best.start(like), _Best.start(like)
-        self.recent = like.new_zeros(settings.window, *like.shape)
-        # sums of thousands of updates: float32 would drift by as much as the variance sought
-        self.sum = torch.zeros_like(like, dtype=torch.float64)
-        self.square = torch.zeros(len(like), dtype=torch.float64, device=like.device)
 
     def step(self) -> None:
         """One iteration; never waits for the device."""
@@ -226,42 +187,7 @@ class _Loop:
         loss.sum().backward()  # the problems share no weight: the sum's gradient is each one's own
         self.optim.step()
         with torch.no_grad():
-            self._track(output, loss)
-
-    def _track(self, output: Tensor, loss: Tensor) -> None:
-        settings, index = self.settings, self.step_index
-        self.output.copy_(output)
-        decay = torch.where(index == 0, 0.0, settings.ema)
-        self.average.mul_(decay).add_(self.output * (1 - decay))
-        rmse = _rmse(self.output, self.clean)
-        variance = self._windowed_variance()
-        curves = self.curves
-        for curve, values in (
-            (curves.loss, loss),
-            (curves.rmse, rmse),
-            (curves.ema_rmse, _rmse(self.average, self.clean)),
-            (curves.variance, variance),
-        ):
-            curve.index_copy_(0, index, values[None])
-        step = (index + 1).to(rmse.dtype).expand(len(rmse))
-        self.best.update(rmse, self.output, step, rmse.isfinite())
-        waiting = (step - self.calmest.step <= settings.patience) | self.calmest.score.isinf()
-        self.calmest.update(variance, self.output, step, waiting)
-        index.add_(1)
-
-    def _windowed_variance(self) -> Tensor:
-        """Mean over the pixels of the variance over the last ``window`` outputs, (B,)."""
-        window, index = self.settings.window, self.step_index
-        slot = index % window
-        oldest = self.recent.index_select(0, slot)[0].double()
-        newest = self.output.double()
-        self.sum.add_(newest - oldest)
-        self.square.add_((newest.square() - oldest.square()).mean((1, 2, 3)))
-        self.recent.index_copy_(0, slot, self.output[None])
-        variance = self.square / window - (self.sum / window).square().mean((1, 2, 3))
-        return torch.where(index + 1 >= window, variance.clamp(min=0), torch.inf).to(
-            self.output.dtype
-        )
+            self.tracker.add(output, loss)
 
     def run(self, snapshots: Sequence[int]) -> DipFit:
         """All iterations; the graph is replayed between the iterations that are kept."""
@@ -273,7 +199,7 @@ class _Loop:
                 advance = self._capture()
             advance()
             if iteration in wanted:
-                kept[iteration] = self.output.clone()
+                kept[iteration] = self.tracker.output.clone()
         return self._result(kept)
 
     def _capture(self) -> object:
@@ -288,26 +214,30 @@ class _Loop:
         return graph.replay
 
     def _result(self, kept: dict[int, Tensor]) -> DipFit:
-        loss = self.curves.loss.T.cpu()
-        finite = loss.isfinite()
-        if not finite.all():
-            problem, iteration = (~finite).nonzero()[0].tolist()
-            raise FloatingPointError(
-                f"the loss of image {problem} is {loss[problem, iteration].item()} "
-                f"at iteration {iteration + 1}"
-            )
+        tracker = self.tracker
+        _refuse_divergence(tracker.loss.T.cpu())
         outputs = {f"at {i}": image for i, image in kept.items()}
         outputs["fixed"] = kept[self.settings.fixed]
-        outputs |= {"last": self.output, "ema": self.average}
-        outputs |= {"best": self.best.image, "stopped": self.calmest.image}
+        outputs |= {"last": tracker.output, "ema": tracker.average}
+        outputs |= {"best": tracker.best.image, "stopped": tracker.calmest.image}
         return DipFit(
-            {name: image.cpu() for name, image in outputs.items()},
-            loss,
-            self.curves.rmse.T.cpu(),
-            self.curves.ema_rmse.T.cpu(),
-            self.curves.variance.T.cpu(),
-            self.calmest.step.long().cpu(),
-            self.best.step.long().cpu(),
+            outputs={name: image.cpu() for name, image in outputs.items()},
+            loss=tracker.loss.T.cpu(),
+            rmse=tracker.rmse.T.cpu(),
+            ema_rmse=tracker.ema_rmse.T.cpu(),
+            variance=tracker.variance.T.cpu(),
+            stop=tracker.calmest.step.long().cpu(),
+            best=tracker.best.step.long().cpu(),
+        )
+
+
+def _refuse_divergence(loss: Tensor) -> None:
+    finite = loss.isfinite()
+    if not finite.all():
+        problem, iteration = (~finite).nonzero()[0].tolist()
+        raise FloatingPointError(
+            f"the loss of image {problem} is {loss[problem, iteration].item()} "
+            f"at iteration {iteration + 1}"
         )
 
 
@@ -335,15 +265,11 @@ def _build(
     return net
 
 
-def _rmse(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).square().mean((1, 2, 3)).sqrt()
-
-
 def _join(fits: list[DipFit]) -> DipFit:
-    names = fits[0].outputs
-    outputs = {name: torch.cat([fit.outputs[name] for fit in fits]) for name in names}
-    rest = [
-        torch.cat([getattr(fit, name) for fit in fits])
-        for name in ("loss", "rmse", "ema_rmse", "variance", "stop", "best")
-    ]
-    return DipFit(outputs, *rest)
+    outputs = {name: torch.cat([fit.outputs[name] for fit in fits]) for name in fits[0].outputs}
+    curves = {
+        field.name: torch.cat([getattr(fit, field.name) for fit in fits])
+        for field in fields(DipFit)
+        if field.name != "outputs"
+    }
+    return DipFit(outputs, **curves)

@@ -139,6 +139,12 @@ def untouched(degraded: Tensor, mask: Tensor) -> Tensor:
     return torch.where(known > 0, degraded, mean)
 
 
+def trivial_rmse(trial: _Trial, root: object = None) -> float:
+    """Mean RMSE of the trivial answer over the test images."""
+    clean, degraded, mask = degraded_test_images(trial, root)
+    return _mean_quality(untouched(degraded, mask), clean)["rmse"]
+
+
 def run_trained(trial: TrainedTrial, context: Context) -> dict:
     """Train, then restore the test images in evaluation mode."""
     device = context.device
@@ -169,7 +175,7 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict:
     return {
         **_mean_quality(restored, clean),
         "rmse_images": _rmse_of_each(restored, clean),
-        "trivial_rmse": _mean_quality(untouched(degraded, mask), clean)["rmse"],
+        "trivial_rmse": trivial_rmse(trial, context.data_root),
         "train_loss": float(np.mean(tail)),
         "parameters": count_parameters(model),
         "slc": trial.architecture.slc,

@@ -1,0 +1,35 @@
+# Two commands matter: `make run` and `make test`. Each sets up .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test lint lab bench
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+
+# pip runs again only when the lock or the package's metadata changed
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+run: .venv/ready  ## every notebook, quick profile, into reports/quick, then reports/index.html
+	$(BIN)/python papermill_runs.py
+
+test: .venv/ready lint  ## unit tests, notebook rules, then the notebooks against their outputs
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env \
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+lint: .venv/ready  ## ruff, on modules and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: .venv/ready  ## JupyterLab in notebooks/
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+bench: .venv/ready  ## speed against plain reference loops
+	$(BIN)/python benchmarks/bench.py

@@ -1,0 +1,247 @@
+"""One page for all reports: the ledger of claims, then figures and tables of each notebook."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from lib.files import write_atomically
+from lib.profiles import PROFILES
+
+LEDGER = (
+    "id paper statement paper_value our_value ci_low ci_high n baseline verdict profile dataset "
+    "device evidence commit"
+).split()
+VERDICTS = ("reproduced", "not reproduced", "contradicted", "not tested at this scale", "audit")
+FIRST_ROWS = 30  # of a table on the page; the file has all
+
+
+def build_index(root: Path) -> Path:
+    """Write ``claims.csv`` and ``index.html`` for all reports below ``root``; return the page.
+
+    Raises ValueError, naming the file, for a ledger, table or record that cannot be read, and
+    OSError, naming the path, where a file cannot be written.
+    """
+    folders = sorted((path for path in root.glob("*/*") if path.is_dir()), key=_place)
+    ledgers = [_ledger(folder) for folder in folders]
+    claims = [
+        {**row, "href": _link(root, folder, row["evidence"])}
+        for folder, ledger in zip(folders, ledgers, strict=True)
+        for row in ledger.to_dict("records")
+    ]
+    page = _template().render(
+        claims=claims, tally=_tally(claims), notebooks=_notebooks(root, folders)
+    )
+    whole = pd.concat([pd.DataFrame(columns=LEDGER), *ledgers], ignore_index=True)
+    write_atomically(root / "claims.csv", csv_text(whole))
+    write_atomically(root / "index.html", page)
+    return root / "index.html"
+
+
+def csv_text(df: pd.DataFrame, **options: object) -> str:
+    """A table as CSV; its index is left out if it only counts the rows."""
+    counts = isinstance(df.index, pd.RangeIndex) and df.index.name is None
+    return df.to_csv(index=not counts, lineterminator="\n", **options)
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file, empty if there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and run again") from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """All cells as the text they are."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and run again") from error
+
+
+def _ledger(folder: Path) -> pd.DataFrame:
+    path = folder / "claims.csv"
+    if not path.is_file():
+        return pd.DataFrame(columns=LEDGER)
+    table = _read_csv(path)
+    if list(table.columns) != LEDGER:
+        raise ValueError(f"{path} has the columns {list(table.columns)} instead of {LEDGER}")
+    if unknown := set(table["verdict"]) - set(VERDICTS):
+        raise ValueError(f"{path} has the verdicts {sorted(unknown)}; known are {VERDICTS}")
+    return table
+
+
+def _tally(claims: list[dict]) -> dict[str, int]:
+    """Number of claims of each verdict, the best verdict first."""
+    counts = Counter(claim["verdict"] for claim in claims)
+    return {verdict: counts[verdict] for verdict in sorted(counts, key=VERDICTS.index)}
+
+
+def _place(folder: Path) -> tuple:
+    """Order on the page: by notebook, the largest profile first."""
+    profile = folder.parent.name
+    return folder.name, -PROFILES.index(profile) if profile in PROFILES else 1, profile
+
+
+def _notebooks(root: Path, folders: list[Path]) -> list[dict]:
+    runs = [run for folder in folders if (run := _run(root, folder))]
+    names = dict.fromkeys(run["notebook"] for run in runs)
+    return [
+        {
+            "name": name,
+            "title": _title(root / f"../notebooks/{name}.ipynb"),
+            "runs": [run for run in runs if run["notebook"] == name],
+        }
+        for name in names
+    ]
+
+
+def _run(root: Path, folder: Path) -> dict | None:
+    """What the page shows of one notebook at one profile; None where nothing was saved."""
+    contents = read_json(folder / "contents.json")
+    record = read_json(folder / "provenance.json")
+    entries = {
+        kind: [item for entry in contents.get(kind, []) if (item := view(root, folder, entry))]
+        for kind, view in (("figures", _figure), ("tables", _table))
+    }
+    if not (record or any(entries.values())):
+        return None
+    return {
+        "notebook": folder.name,
+        "profile": folder.parent.name,
+        "links": _notebook_links(root, folder),
+        "facts": _facts(record),
+        "parameters": record.get("parameters", {}),
+        **entries,
+    }
+
+
+def _notebook_links(root: Path, folder: Path) -> dict[str, str]:
+    """The run's own notebook where it was kept, else the notebook as committed."""
+    run = {
+        "rendered notebook": _link(root, folder, "notebook.html"),
+        "executed notebook": _link(root, folder, "executed.ipynb"),
+    }
+    source = {"notebook": _link(root, root, f"../notebooks/{folder.name}.ipynb")}
+    return _present(run) or _present(source)
+
+
+def _figure(root: Path, folder: Path, entry: dict) -> dict | None:
+    name = f"figures/{entry['name']}"
+    if not (folder / f"{name}.png").is_file():
+        return None
+    with Image.open(folder / f"{name}.png") as picture:
+        width, height = picture.size  # told to the browser, so that the page does not jump
+    files = {kind: _link(root, folder, f"{name}.{kind}") for kind in ("csv", "pdf")}
+    return {
+        **entry,
+        "src": _link(root, folder, f"{name}.png"),
+        "width": width,
+        "height": height,
+        "files": _present(files),
+    }
+
+
+def _table(root: Path, folder: Path, entry: dict) -> dict | None:
+    name = f"tables/{entry['name']}.csv"
+    if not (folder / name).is_file():
+        return None
+    table = _read_csv(folder / name)
+    shown = table.head(FIRST_ROWS)
+    return {
+        **entry,
+        "href": _link(root, folder, name),
+        "columns": ["" if str(c).startswith("Unnamed: ") else c for c in shown.columns],
+        "rows": shown.to_numpy().tolist(),
+        "count": len(table),
+    }
+
+
+def _facts(record: dict) -> dict[str, str]:
+    """The provenance in words."""
+    trials = record.get("trials") or {}
+    versions = {"Python": record.get("python"), **record.get("versions", {})}
+    changed = " (with changes to lib)" if record.get("dirty") else ""
+    return _present(
+        {
+            "Data": record.get("dataset"),
+            "Device": "; ".join(trials.get("devices", [])),
+            "Trials": trials and f"{trials['ok']} done, {trials['failed']} failed",
+            "Computing time": trials and _duration(trials["seconds"]),
+            "Commit": record.get("commit", "") + changed,
+            "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+            "Written": record.get("when", "").replace("T", " ").replace("+00:00", " UTC"),
+        }
+        if record
+        else {}
+    )
+
+
+def _present(values: dict) -> dict:
+    return {name: value for name, value in values.items() if value}
+
+
+def _title(notebook: Path) -> str:
+    """The notebook's first heading, else its name in words."""
+    cells = read_json(notebook).get("cells", [])
+    heading = re.match(r"# (.+)", "".join(cells[0]["source"])) if cells else None
+    return heading[1].strip() if heading else notebook.stem.replace("_", " ")
+
+
+def _link(root: Path, folder: Path, file: str) -> str:
+    """Address of a file relative to the page; empty where there is no such file."""
+    if not file or not (folder / file).is_file():
+        return ""
+    return quote((folder.relative_to(root) / file).as_posix())
+
+
+def _template() -> object:
+    environment = Environment(
+        loader=PackageLoader("lib"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "is_number": _is_number, "slug": _slug}
+    return environment.get_template("index.html.j2")
+
+
+def _is_number(text: object) -> bool:
+    try:
+        return math.isfinite(float(str(text)))
+    except ValueError:
+        return False
+
+
+def _number(text: object) -> str:
+    """Three significant digits, but whole numbers whole; other text stays as it is."""
+    if not _is_number(text):
+        return str(text)
+    value = float(str(text))
+    if abs(value) < 1e15 and (value == round(value) or abs(value) >= 1000):
+        return f"{value:.0f}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"\W+", "-", text)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,117 @@
+"""Intervals, effect sizes and rank correlations: thin over numpy, pandas and scipy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval and the count of independent things behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
+
+
+def bootstrap(
+    statistic: Callable[[pd.DataFrame], float],
+    rows: pd.DataFrame,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """Percentile bootstrap of a statistic of a table, resampling its rows.
+
+    The rows must be the independent units (here: one architecture each). Draws in which the
+    statistic is undefined are left out; raises ValueError if that is more than a tenth of them.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(rows)
+    values = [statistic(rows.iloc[rng.integers(count, size=count)]) for _ in range(draws)]
+    finite = np.asarray(values)[np.isfinite(values)]
+    if len(finite) < 0.9 * draws:
+        raise ValueError(f"the statistic is undefined in {draws - len(finite)} of {draws} draws")
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(statistic(rows)), float(low), float(high), count)
+
+
+def mean_interval(values: np.ndarray, level: float = 0.95) -> Estimate:
+    """Mean with Student's t interval; infinitely wide for a single value."""
+    values = np.asarray(values, dtype=float)
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return Estimate(mean, -np.inf, np.inf, count)
+    half = stats.sem(values) * stats.t.ppf((1 + level) / 2, count - 1)
+    return Estimate(mean, mean - half, mean + half, count)
+
+
+def eta_squared(rows: pd.DataFrame, outcome: str, factor: str) -> float:
+    """Share of the outcome's variance that lies between the factor's levels (one-way).
+
+    Labels without any meaning give (levels - 1) / (rows - 1) on average: see ``eta_null``.
+    """
+    values = rows[outcome].to_numpy(float)
+    levels = pd.factorize(rows[factor])[0]
+    sizes = np.bincount(levels)
+    means = np.bincount(levels, weights=values) / sizes
+    total = ((values - values.mean()) ** 2).sum()
+    return float((sizes * (means - values.mean()) ** 2).sum() / total) if total else np.nan
+
+
+def eta_null(rows: pd.DataFrame, factor: str) -> float:
+    """Expected eta squared of a factor that has nothing to do with the outcome."""
+    return (rows[factor].nunique() - 1) / (len(rows) - 1)
+
+
+def partial_eta_squared(rows: pd.DataFrame, outcome: str, factor: str, given: str) -> float:
+    """Share of what ``given`` leaves unexplained that ``factor`` then explains.
+
+    Additive model of two categorical factors, type II sums of squares.
+    """
+    without = _residual_squares(rows, outcome, [given])
+    both = _residual_squares(rows, outcome, [given, factor])
+    return float((without - both) / without) if without > 0 else np.nan
+
+
+def _residual_squares(rows: pd.DataFrame, outcome: str, factors: list[str]) -> float:
+    codes = [pd.factorize(rows[factor])[0] for factor in factors]
+    design = np.hstack([np.eye(code.max() + 1)[code] for code in codes])
+    values = rows[outcome].to_numpy(float)
+    fitted = design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return float(((values - fitted) ** 2).sum())
+
+
+def spearman(rows: pd.DataFrame, x: str, y: str) -> float:
+    """Spearman's rank correlation."""
+    return float(stats.spearmanr(rows[x], rows[y]).statistic)
+
+
+def spearman_within(rows: pd.DataFrame, x: str, y: str, group: str) -> float:
+    """Rank correlation inside the groups, pooled: what is left of it when the group is fixed.
+
+    Ranks are taken in each group and centred there, so differences between groups cannot
+    contribute; groups weigh by their spread. NaN if no group has two members.
+    """
+    ranks = rows.groupby(group)[[x, y]].rank()
+    centred = ranks - ranks.groupby(rows[group]).transform("mean")
+    spread = np.sqrt((centred**2).sum().prod())
+    return float((centred[x] * centred[y]).sum() / spread) if spread else np.nan
+
+
+def redraw_within(values: pd.Series, group: pd.Series, rng: np.random.Generator) -> np.ndarray:
+    """For every row, the value of a random row of the same group (itself included)."""
+    drawn = np.empty(len(values))
+    for _, index in values.groupby(group).indices.items():
+        drawn[index] = rng.choice(values.to_numpy()[index], size=len(index))
+    return drawn

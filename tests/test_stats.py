@@ -1,0 +1,100 @@
+"""Effect sizes and intervals against scipy, statsmodels and hand-made cases."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from scipy import stats as scipy_stats
+from statsmodels.stats.anova import anova_lm
+
+from lib.stats import (
+    bootstrap,
+    eta_null,
+    eta_squared,
+    mean_interval,
+    partial_eta_squared,
+    redraw_within,
+    spearman_within,
+)
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    depth = rng.integers(1, 6, 90)
+    slc = np.minimum(rng.integers(0, 5, 90), depth)
+    y = 0.3 * slc + 0.1 * depth + rng.normal(size=90)
+    return pd.DataFrame({"depth": depth, "slc": slc, "y": y})
+
+
+def test_eta_squared_is_the_anova_ratio(rows):
+    squares = anova_lm(smf.ols("y ~ C(depth)", rows).fit())["sum_sq"]
+    expected = squares["C(depth)"] / squares.sum()
+    assert eta_squared(rows, "y", "depth") == pytest.approx(expected, rel=1e-9)
+
+
+def test_eta_squared_at_its_ends():
+    rows = pd.DataFrame({"g": [0, 0, 1, 1], "same": [1.0, 1, 3, 3], "none": [1.0, 3, 1, 3]})
+    assert eta_squared(rows, "same", "g") == pytest.approx(1)
+    assert eta_squared(rows, "none", "g") == pytest.approx(0)
+
+
+def test_partial_eta_squared_is_type_two(rows):
+    squares = anova_lm(smf.ols("y ~ C(depth) + C(slc)", rows).fit(), typ=2)["sum_sq"]
+    for factor, given in (("slc", "depth"), ("depth", "slc")):
+        effect = squares[f"C({factor})"]
+        expected = effect / (effect + squares["Residual"])
+        assert partial_eta_squared(rows, "y", factor, given) == pytest.approx(expected, rel=1e-8)
+
+
+def test_eta_null_is_what_shuffled_labels_give(rows):
+    rng = np.random.default_rng(1)
+    shuffled = [
+        eta_squared(rows.assign(depth=rng.permutation(rows.depth)), "y", "depth")
+        for _ in range(2000)
+    ]
+    assert np.mean(shuffled) == pytest.approx(eta_null(rows, "depth"), abs=0.004)
+
+
+def test_bootstrap_agrees_with_scipy(rows):
+    ours = bootstrap(lambda r: r.y.mean(), rows, draws=4000)
+    theirs = scipy_stats.bootstrap(
+        (rows.y.to_numpy(),), np.mean, method="percentile", n_resamples=4000, rng=0
+    ).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx(theirs, abs=0.03)
+    assert ours.value == pytest.approx(rows.y.mean())
+    assert ours.n == 90
+
+
+def test_bootstrap_refuses_a_statistic_that_is_mostly_undefined(rows):
+    with pytest.raises(ValueError, match="undefined in 50 of 50"):
+        bootstrap(lambda r: np.nan, rows, draws=50)
+
+
+def test_mean_interval_is_students():
+    values = np.array([1.0, 2, 4, 8])
+    ours = mean_interval(values)
+    theirs = scipy_stats.ttest_1samp(values, 0).confidence_interval()
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    assert mean_interval([3.0]).high == np.inf
+
+
+def test_spearman_within_sees_through_simpsons_paradox():
+    """Inside each group x and y fall together; between the groups they rise."""
+    rows = pd.DataFrame({"g": np.repeat([0, 1, 2], 10), "x": np.arange(30.0)})
+    rows["y"] = rows.g * 100 - rows.x
+    assert scipy_stats.spearmanr(rows.x, rows.y).statistic > 0.6
+    assert spearman_within(rows, "x", "y", "g") == pytest.approx(-1)
+
+
+def test_spearman_within_one_group_is_spearman(rows):
+    expected = scipy_stats.spearmanr(rows.depth, rows.y).statistic
+    ours = spearman_within(rows.assign(g=0), "depth", "y", "g")
+    assert ours == pytest.approx(expected, rel=1e-9)
+
+
+def test_redraw_within_keeps_to_the_group(rows):
+    drawn = redraw_within(rows.y, rows.depth, np.random.default_rng(0))
+    for depth, part in rows.assign(drawn=drawn).groupby("depth"):
+        assert set(part.drawn) <= set(part.y), depth
+    assert not np.array_equal(drawn, rows.y)
