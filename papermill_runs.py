@@ -11,7 +11,7 @@ import click
 
 from lib import notebooks
 from lib.batch import Job, Row, run_all
-from lib.files import REPOSITORY, reports_root
+from lib.files import REPOSITORY, committed_reports, reports_root
 from lib.profiles import PROFILES
 
 
@@ -29,7 +29,8 @@ def describe(path: Path) -> None:
     """Print a notebook's name and parameters."""
     click.echo(f"{path.stem} ({len(notebooks.code_cells(notebooks.read(path)))} code cells)")
     for name, parameter in notebooks.parameters(path).items():
-        click.echo(f"    {name} = {parameter['default']:16} {parameter['help']}")
+        setting = f"{name} = {parameter['default']}"
+        click.echo(f"    {setting:28} {parameter['help']}")
 
 
 def check_writable(folder: Path) -> None:
@@ -43,11 +44,14 @@ def check_writable(folder: Path) -> None:
         raise OSError(f"results cannot be written to {folder}: {error.strerror}") from error
 
 
-def build_page(root: Path) -> None:
-    """Rebuild the ledger and the index page of all reports."""
+def build_page(root: Path, refresh: bool) -> None:
+    """Rebuild the ledger and the index page of all reports, and the README's table on refresh."""
+    from lib.readme import update_readme
     from lib.report import build_index
 
-    build_index(root)
+    build_index(root, committed=refresh)
+    if refresh and root == committed_reports():
+        update_readme()
     click.echo(f"\nall results: {root / 'index.html'}")
 
 
@@ -123,7 +127,7 @@ def main(
         ]
         rows = run_all(batch, jobs)
         show(rows)
-        build_page(root)
+        build_page(root, refresh)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:

@@ -56,9 +56,9 @@ def draw_encoder_decoder(ax: Axes, architecture: Architecture, highlight_slc: bo
     """
     boxes = _u_shape(architecture.depth)
     deep = boxes[architecture.depth]
-    wide = (boxes[-1].right - boxes[0].left) / 0.66  # the rest is for the labels
+    wide = (boxes[-1].right - boxes[0].left) / 0.63  # the rest is for the labels
     high = (boxes[0].top - deep.bottom) / 0.8
-    ax.set_xlim(boxes[0].left - 0.2 * wide, boxes[-1].right + 0.14 * wide)
+    ax.set_xlim(boxes[0].left - 0.2 * wide, boxes[-1].right + 0.17 * wide)
     ax.set_ylim(deep.bottom - 0.1 * high, boxes[0].top + 0.1 * high)
     _draw_network(ax, architecture, boxes, highlight_slc)
     _label_levels(ax, architecture, boxes, wide, highlight_slc)
@@ -155,19 +155,18 @@ def _arrow(
 
 def draw_two_uses() -> Figure:
     """The same network trained on many pairs of images, and as a prior for a single one."""
-    figure = Figure(figsize=(9.6, 5.6), layout="none")
+    figure = Figure(figsize=(9.6, 5.6), layout="constrained")
+    trained, prior = figure.subplots(2)
     clean = _photographs()
     rng = np.random.default_rng(0)
     noisy = (clean + rng.normal(0, 0.14, clean.shape)).clip(0, 1)
-    trained = figure.add_axes((0, 0.5, 1, 0.5))
     _draw_use(
         trained,
         "(i)  Trained: weights learnt from many pairs, then fixed",
         [("noisy patches", noisy), ("restored patches", 0.85 * clean + 0.15 * noisy)],
         ("clean patches", clean),
     )
-    prior = figure.add_axes((0, 0, 1, 0.5))
-    noise = rng.random((1, *clean.shape[1:]))
+    noise = rng.random((1, 32, 32))
     _draw_use(
         prior,
         "(ii)  Deep Image Prior: no training set, weights fitted to a single image",
@@ -190,8 +189,8 @@ def _draw_use(
     ends: list[tuple[str, np.ndarray]],
     target: tuple[str, np.ndarray],
 ) -> None:
-    """Input, network, output, compared with a target; a unit of the axes is an inch."""
-    ax.set(xlim=(0, 9.6), ylim=(0, 2.8))
+    """Input, network, output, compared with a target; a unit of the axes is about an inch."""
+    ax.set(xlim=(0, 9.6), ylim=(0, 2.8), aspect="equal")
     ax.axis("off")
     ax.text(0.3, 2.5, title, fontsize=11, weight="bold", va="center")
     for x, (name, images) in zip((1.1, 6.0, 8.5), (*ends, target), strict=True):
@@ -233,7 +232,7 @@ def _stack(ax: Axes, x: float, y: float, images: np.ndarray, side: float = 1.25)
         shift = 0.12 * (index - (len(images) - 1) / 2)
         left, bottom = x + shift - side / 2, y + shift - side / 2
         extent, order = (left, left + side, bottom, bottom + side), 3 - 0.1 * index
-        shown = {"cmap": "gray", "vmin": 0, "vmax": 1, "aspect": "auto", "zorder": order}
+        shown = {"cmap": "gray", "vmin": 0, "vmax": 1, "zorder": order}
         ax.imshow(image, extent=extent, **shown)
         frame = Rectangle((left, bottom), side, side, fill=False, edgecolor=INK)
         frame.set_zorder(order + 0.05)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,24 +22,43 @@ LEDGER = (
     "device evidence commit"
 ).split()
 VERDICTS = ("reproduced", "not reproduced", "contradicted", "not tested at this scale", "audit")
+GENERATED = ("notebook.html", "executed.ipynb")  # as .gitignore has it, and every pdf
 FIRST_ROWS = 30  # of a table on the page; the file has all
 
 
-def build_index(root: Path) -> Path:
+@dataclass(frozen=True)
+class _Site:
+    """Where the page lies, and whether it may link to what git ignores."""
+
+    root: Path
+    committed: bool
+
+    def link(self, folder: Path, file: str) -> str:
+        """Address of a file relative to the page; empty where a reader has no such file."""
+        path = folder / file
+        kept = not (self.committed and (path.suffix == ".pdf" or path.name in GENERATED))
+        if not file or not kept or not path.is_file():
+            return ""
+        return quote((folder.relative_to(self.root) / file).as_posix())
+
+
+def build_index(root: Path, *, committed: bool = False) -> Path:
     """Write ``claims.csv`` and ``index.html`` for all reports below ``root``; return the page.
 
+    committed: for a page that goes under version control, link to nothing that git ignores.
     Raises ValueError, naming the file, for a ledger, table or record that cannot be read, and
     OSError, naming the path, where a file cannot be written.
     """
+    site = _Site(root, committed)
     folders = sorted((path for path in root.glob("*/*") if path.is_dir()), key=_place)
     ledgers = [_ledger(folder) for folder in folders]
     claims = [
-        {**row, "href": _link(root, folder, row["evidence"])}
+        {**row, "href": site.link(folder, row["evidence"])}
         for folder, ledger in zip(folders, ledgers, strict=True)
         for row in ledger.to_dict("records")
     ]
     page = _template().render(
-        claims=claims, tally=_tally(claims), notebooks=_notebooks(root, folders)
+        claims=claims, tally=_tally(claims), notebooks=_notebooks(site, folders)
     )
     whole = pd.concat([pd.DataFrame(columns=LEDGER), *ledgers], ignore_index=True)
     write_atomically(root / "claims.csv", csv_text(whole))
@@ -94,25 +114,25 @@ def _place(folder: Path) -> tuple:
     return folder.name, -PROFILES.index(profile) if profile in PROFILES else 1, profile
 
 
-def _notebooks(root: Path, folders: list[Path]) -> list[dict]:
-    runs = [run for folder in folders if (run := _run(root, folder))]
+def _notebooks(site: _Site, folders: list[Path]) -> list[dict]:
+    runs = [run for folder in folders if (run := _run(site, folder))]
     names = dict.fromkeys(run["notebook"] for run in runs)
     return [
         {
             "name": name,
-            "title": _title(root / f"../notebooks/{name}.ipynb"),
+            "title": _title(site.root / f"../notebooks/{name}.ipynb"),
             "runs": [run for run in runs if run["notebook"] == name],
         }
         for name in names
     ]
 
 
-def _run(root: Path, folder: Path) -> dict | None:
+def _run(site: _Site, folder: Path) -> dict | None:
     """What the page shows of one notebook at one profile; None where nothing was saved."""
     contents = read_json(folder / "contents.json")
     record = read_json(folder / "provenance.json")
     entries = {
-        kind: [item for entry in contents.get(kind, []) if (item := view(root, folder, entry))]
+        kind: [item for entry in contents.get(kind, []) if (item := view(site, folder, entry))]
         for kind, view in (("figures", _figure), ("tables", _table))
     }
     if not (record or any(entries.values())):
@@ -120,40 +140,40 @@ def _run(root: Path, folder: Path) -> dict | None:
     return {
         "notebook": folder.name,
         "profile": folder.parent.name,
-        "links": _notebook_links(root, folder),
+        "links": _notebook_links(site, folder),
         "facts": _facts(record),
         "parameters": record.get("parameters", {}),
         **entries,
     }
 
 
-def _notebook_links(root: Path, folder: Path) -> dict[str, str]:
+def _notebook_links(site: _Site, folder: Path) -> dict[str, str]:
     """The run's own notebook where it was kept, else the notebook as committed."""
     run = {
-        "rendered notebook": _link(root, folder, "notebook.html"),
-        "executed notebook": _link(root, folder, "executed.ipynb"),
+        "rendered notebook": site.link(folder, "notebook.html"),
+        "executed notebook": site.link(folder, "executed.ipynb"),
     }
-    source = {"notebook": _link(root, root, f"../notebooks/{folder.name}.ipynb")}
+    source = {"notebook": site.link(site.root, f"../notebooks/{folder.name}.ipynb")}
     return _present(run) or _present(source)
 
 
-def _figure(root: Path, folder: Path, entry: dict) -> dict | None:
+def _figure(site: _Site, folder: Path, entry: dict) -> dict | None:
     name = f"figures/{entry['name']}"
     if not (folder / f"{name}.png").is_file():
         return None
     with Image.open(folder / f"{name}.png") as picture:
         width, height = picture.size  # told to the browser, so that the page does not jump
-    files = {kind: _link(root, folder, f"{name}.{kind}") for kind in ("csv", "pdf")}
+    files = {kind: site.link(folder, f"{name}.{kind}") for kind in ("csv", "pdf")}
     return {
         **entry,
-        "src": _link(root, folder, f"{name}.png"),
+        "src": site.link(folder, f"{name}.png"),
         "width": width,
         "height": height,
         "files": _present(files),
     }
 
 
-def _table(root: Path, folder: Path, entry: dict) -> dict | None:
+def _table(site: _Site, folder: Path, entry: dict) -> dict | None:
     name = f"tables/{entry['name']}.csv"
     if not (folder / name).is_file():
         return None
@@ -161,7 +181,7 @@ def _table(root: Path, folder: Path, entry: dict) -> dict | None:
     shown = table.head(FIRST_ROWS)
     return {
         **entry,
-        "href": _link(root, folder, name),
+        "href": site.link(folder, name),
         "columns": ["" if str(c).startswith("Unnamed: ") else c for c in shown.columns],
         "rows": shown.to_numpy().tolist(),
         "count": len(table),
@@ -197,13 +217,6 @@ def _title(notebook: Path) -> str:
     cells = read_json(notebook).get("cells", [])
     heading = re.match(r"# (.+)", "".join(cells[0]["source"])) if cells else None
     return heading[1].strip() if heading else notebook.stem.replace("_", " ")
-
-
-def _link(root: Path, folder: Path, file: str) -> str:
-    """Address of a file relative to the page; empty where there is no such file."""
-    if not file or not (folder / file).is_file():
-        return ""
-    return quote((folder.relative_to(root) / file).as_posix())
 
 
 def _template() -> object:

@@ -161,7 +161,7 @@ def _lasting(outputs: Iterable[NotebookNode], count: int | None) -> list[Noteboo
 
 
 def _check_paths(cells: Iterable[NotebookNode]) -> None:
-    roots = {str(p) for p in (REPOSITORY, reports_root(), reports_root().resolve())}
+    roots = {str(p) for p in (REPOSITORY, reports_root().absolute(), reports_root().resolve())}
     path = re.compile(rf"(?<![\w.+/-])({'|'.join(map(re.escape, roots))})(?![\w-])")
     for cell in cells:
         if found := path.search(json.dumps(cell.outputs, ensure_ascii=False)):

@@ -63,7 +63,7 @@ ENCODER_DECODER_STUDY = {
         lr=0.01,
         dip_images=2,
         iterations=240,
-        fixed=160,
+        fixed=200,
         window=30,
         patience=80,
     ),

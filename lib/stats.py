@@ -77,11 +77,12 @@ def eta_null(rows: pd.DataFrame, factor: str) -> float:
 def partial_eta_squared(rows: pd.DataFrame, outcome: str, factor: str, given: str) -> float:
     """Share of what ``given`` leaves unexplained that ``factor`` then explains.
 
-    Additive model of two categorical factors, type II sums of squares.
+    Additive model of two categorical factors, type II sums of squares. 0 where nothing is left.
     """
     without = _residual_squares(rows, outcome, [given])
     both = _residual_squares(rows, outcome, [given, factor])
-    return float((without - both) / without) if without > 0 else np.nan
+    nothing = 1e-12 * (rows[outcome] ** 2).sum()  # what rounding leaves of a perfect fit
+    return float((without - both) / without) if without > nothing else 0.0
 
 
 def _residual_squares(rows: pd.DataFrame, outcome: str, factors: list[str]) -> float:
@@ -93,8 +94,8 @@ def _residual_squares(rows: pd.DataFrame, outcome: str, factors: list[str]) -> f
 
 
 def spearman(rows: pd.DataFrame, x: str, y: str) -> float:
-    """Spearman's rank correlation."""
-    return float(stats.spearmanr(rows[x], rows[y]).statistic)
+    """Spearman's rank correlation; NaN if one of the two is constant."""
+    return _cosine(*(_centred_ranks(rows[name].to_numpy()) for name in (x, y)))
 
 
 def spearman_within(rows: pd.DataFrame, x: str, y: str, group: str) -> float:
@@ -103,10 +104,19 @@ def spearman_within(rows: pd.DataFrame, x: str, y: str, group: str) -> float:
     Ranks are taken in each group and centred there, so differences between groups cannot
     contribute; groups weigh by their spread. NaN if no group has two members.
     """
-    ranks = rows.groupby(group)[[x, y]].rank()
-    centred = ranks - ranks.groupby(rows[group]).transform("mean")
-    spread = np.sqrt((centred**2).sum().prod())
-    return float((centred[x] * centred[y]).sum() / spread) if spread else np.nan
+    a, b = (rows[name].to_numpy() for name in (x, y))
+    members = rows.groupby(group).indices.values()
+    ranks = ((_centred_ranks(a[i]), _centred_ranks(b[i])) for i in members)
+    return _cosine(*map(np.concatenate, zip(*ranks, strict=True)))
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    return stats.rankdata(values) - (len(values) + 1) / 2
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    spread = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / spread) if spread else np.nan
 
 
 def redraw_within(values: pd.Series, group: pd.Series, rng: np.random.Generator) -> np.ndarray:

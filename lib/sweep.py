@@ -107,7 +107,8 @@ def execute(
     if store.is_done(trial):  # another run on the same store was faster
         return
     checkpoint = store.path(trial).with_suffix(".checkpoint")
-    context = Context(torch.device(device), checkpoint, Path(data_root) if data_root else None)
+    place = torch.device(device or available_devices()[0])
+    context = Context(place, checkpoint, Path(data_root) if data_root else None)
     record = {"status": "ok", "trial": asdict(trial), "metrics": {}, "error": ""}
     start = time.perf_counter()
     try:
@@ -153,7 +154,8 @@ def run(
     print(f"{len(unique) - len(missing)} stored, {len(missing)} to do")
     if engine == "stored":
         missing = []
-    devices = [device] if device else available_devices()
+    # a Dask worker looks for a GPU on its own machine, not on the caller's
+    devices = [device or ""] if device or engine == "dask" else available_devices()
     root = str(Path(data_root).resolve()) if data_root else None
     calls = [
         (function, trial, str(store.folder.resolve()), devices[i % len(devices)], root)
@@ -165,10 +167,10 @@ def run(
         elif missing:
             _run_joblib(calls, jobs or (len(devices) if devices[0] != "cpu" else cpu_count()))
     except (BrokenExecutor, OSError) as error:
-        stored = sum(map(store.is_done, unique))
+        cause, stored = str(error).partition("\n")[0], sum(map(store.is_done, unique))
         raise RuntimeError(
-            f"the sweep stopped: {error}\n{stored} of {len(unique)} trials are stored in "
-            f"{store.folder}; the same call does the others"
+            f"the sweep stopped: {cause.rstrip('.')}; {stored} of {len(unique)} trials "
+            f"are stored in {store.folder}; the same call does the others"
         ) from error
     table = store.table(unique)
     failed = table[table.status == "error"] if len(table) else table
@@ -192,8 +194,10 @@ def _run_joblib(calls: list[tuple], jobs: int) -> None:
 
 def _execute_alone(jobs: int, *call: object) -> None:
     """One process of several: share the cores instead of fighting for them."""
+    before = torch.get_num_threads()
     torch.set_num_threads(max(1, cpu_count() // jobs))
     execute(*call)
+    torch.set_num_threads(before)  # with one job this is the caller's own process
 
 
 def _run_dask(calls: list[tuple], address: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What all tests share: quiet, two threads, and nothing written into the repository."""
+"""What all tests share: quiet, one thread, and nothing written into the repository."""
 
 import os
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 
 os.environ["TQDM_DISABLE"] = "1"
-torch.set_num_threads(2)
 
 
 def pytest_configure(config):
@@ -26,3 +25,9 @@ def reports_elsewhere(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REPORTS_ROOT", str(tmp_path_factory.mktemp("reports")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On tensors as small as these, a second thread on a busy core costs ten times the work."""
+    torch.set_num_threads(1)

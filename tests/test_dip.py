@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib.methods.dip import DipFit, DipSettings, fit
+from lib.methods.dip_tracker import Tracker
 from lib.models.encoder_decoder import Architecture, EncoderDecoder
 
 ARCHITECTURE = Architecture(2, (0,))
@@ -227,6 +228,42 @@ def test_automatic_stop_against_a_plain_reference():
             )
             early += stop != np.argmin(curve) + 1
     assert early > 0, "no case in which patience decides: the test shows nothing"
+
+
+def tracked(values: list[float], **options) -> Tracker:
+    """A tracker that has seen flat images of these values; the clean image is black."""
+    clean = torch.zeros(1, 1, 2, 2, dtype=options.pop("dtype", torch.float64))
+    options = {"iterations": len(values), "ema": 0.0, "window": 2, "patience": 9} | options
+    tracker = Tracker(clean, **options)
+    for value in values:
+        tracker.add(torch.full_like(clean, value), clean.new_zeros(1))
+    return tracker
+
+
+@pytest.mark.parametrize(
+    ("patience", "stop"),
+    [(1, 2), (2, 2), (3, 5), (9, 9)],
+)
+def test_automatic_stop_on_a_curve_made_by_hand(patience, stop):
+    """In a window of two the variance is a quarter of the squared step between them."""
+    steps = [0.4, 0.5, 0.8, 0.2, 0.6, 0.7, 0.9, 0.1]
+    values = np.cumsum([0.0, *steps])
+    tracker = tracked(values.tolist(), patience=patience)
+    np.testing.assert_allclose(tracker.variance[1:, 0], np.square(steps) / 4, rtol=1e-9)
+    assert tracker.calmest.step.item() == stop
+    assert tracker.calmest.image.unique().item() == pytest.approx(values[stop - 1])
+
+
+def test_of_equal_outputs_the_first_is_best():
+    assert tracked([0.5, 0.25, 0.75, 0.25]).best.step.item() == 2
+
+
+def test_windowed_variance_does_not_drift_in_float32():
+    """Of 5000 outputs near 0.7 that hardly move: float32 sums would be off by more than it is."""
+    rng = np.random.default_rng(0)
+    values = (0.7 + 1e-3 * rng.standard_normal(5000)).astype(np.float32)
+    variance = tracked(values.tolist(), window=50, dtype=torch.float32).variance[-1].item()
+    assert variance == pytest.approx(values[-50:].astype(float).var(), rel=1e-4)
 
 
 def test_a_loss_that_is_not_finite_names_image_and_iteration():

@@ -14,6 +14,7 @@ from lib.stats import (
     mean_interval,
     partial_eta_squared,
     redraw_within,
+    spearman,
     spearman_within,
 )
 
@@ -45,6 +46,11 @@ def test_partial_eta_squared_is_type_two(rows):
         effect = squares[f"C({factor})"]
         expected = effect / (effect + squares["Residual"])
         assert partial_eta_squared(rows, "y", factor, given) == pytest.approx(expected, rel=1e-8)
+
+
+def test_partial_eta_squared_of_what_is_explained_already_is_zero():
+    rows = pd.DataFrame({"a": [0, 1, 2, 0], "b": [0, 1, 2, 1], "y": [1.0, 2, 5, 1]})
+    assert partial_eta_squared(rows, "y", "b", "a") == 0
 
 
 def test_eta_null_is_what_shuffled_labels_give(rows):
@@ -85,6 +91,12 @@ def test_spearman_within_sees_through_simpsons_paradox():
     rows["y"] = rows.g * 100 - rows.x
     assert scipy_stats.spearmanr(rows.x, rows.y).statistic > 0.6
     assert spearman_within(rows, "x", "y", "g") == pytest.approx(-1)
+
+
+def test_spearman_is_scipys(rows):
+    """With many ties, as depth and SLC have them."""
+    expected = scipy_stats.spearmanr(rows.depth, rows.slc).statistic
+    assert spearman(rows, "depth", "slc") == pytest.approx(expected, rel=1e-12)
 
 
 def test_spearman_within_one_group_is_spearman(rows):

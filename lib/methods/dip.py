@@ -97,6 +97,9 @@ def fit(
     """
     _check(targets, clean, masks, seeds)
     _refuse_one_pixel_bottleneck(architecture, targets)
+    outside = [i for i in snapshots if not 1 <= i <= settings.iterations]
+    if outside:
+        raise ValueError(f"snapshots {outside} are outside 1..{settings.iterations}")
     if grouped is None:
         grouped = targets.is_cuda or targets[0, 0].numel() <= CPU_GROUPED_PIXELS
     masks = torch.ones_like(targets[:, :1]) if masks is None else masks

@@ -225,9 +225,10 @@ def fit_images(
     trial: DipTrial, context: Context, snapshots: tuple[int, ...] = ()
 ) -> tuple[Tensor, dip.DipFit]:
     """Clean test images and the fit to their degraded versions, with outputs to look at."""
-    clean, degraded, mask = (
-        values[: trial.images] for values in degraded_test_images(trial, context.data_root)
-    )
+    every = degraded_test_images(trial, context.data_root)
+    if not 1 <= trial.images <= len(every[0]):
+        raise ValueError(f"images must be in 1..{len(every[0])}, not {trial.images}")
+    clean, degraded, mask = (values[: trial.images] for values in every)
     fitted = dip.fit(
         trial.architecture,
         degraded.to(context.device),

@@ -1,0 +1,49 @@
+"""The README says what the ledger says, and everything that it points to is there."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lib.readme import read_claims, results_table, with_results
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_results_table_is_the_ledgers():
+    assert with_results(README, read_claims()) == README
+
+
+def test_every_number_of_the_table_is_in_the_ledger():
+    """Without the code that wrote it: value, interval and verdict of each row of 02."""
+    rows = re.findall(r"^\| 02 · .*$", README, flags=re.M)
+    claims = read_claims()
+    best = claims[claims.profile == ("medium" if "medium" in set(claims.profile) else "quick")]
+    assert len(rows) == len(best) > 5
+    for row, claim in zip(rows, best.itertuples(), strict=True):
+        assert f"**{claim.verdict}**" in row
+        if claim.ci_low != claim.ci_high:
+            assert f"{claim.our_value:.2f} [{claim.ci_low:.2f}, {claim.ci_high:.2f}]" in row
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(links) > 8
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_largest_profile_wins():
+    row = dict.fromkeys(["statement", "paper_value", "baseline", "evidence"], "x")
+    row |= {"id": "a", "paper": "02", "device": "CPU (X, 1 threads)", "n": 3}
+    quick = row | {"profile": "quick", "our_value": 1, "ci_low": 0, "ci_high": 2, "verdict": "q"}
+    medium = quick | {"profile": "medium", "verdict": "m"}
+    table = results_table(pd.DataFrame([medium, quick]))
+    assert "**m**" in table
+    assert "**q**" not in table
+
+
+def test_missing_markers_are_named():
+    with pytest.raises(ValueError, match="has no lines"):
+        with_results("# no table here", read_claims())
