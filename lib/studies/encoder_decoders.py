@@ -141,7 +141,10 @@ def untouched(degraded: Tensor, mask: Tensor) -> Tensor:
 
 def trivial_rmse(trial: _Trial, root: object = None) -> float:
     """Mean RMSE of the trivial answer over the test images."""
-    clean, degraded, mask = degraded_test_images(trial, root)
+    return _trivial_rmse(*degraded_test_images(trial, root))
+
+
+def _trivial_rmse(clean: Tensor, degraded: Tensor, mask: Tensor) -> float:
     return _mean_quality(untouched(degraded, mask), clean)["rmse"]
 
 
@@ -175,7 +178,7 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict:
     return {
         **_mean_quality(restored, clean),
         "rmse_images": _rmse_of_each(restored, clean),
-        "trivial_rmse": trivial_rmse(trial, context.data_root),
+        "trivial_rmse": _trivial_rmse(clean, degraded, mask),
         "train_loss": float(np.mean(tail)),
         "parameters": count_parameters(model),
         "slc": trial.architecture.slc,
