@@ -36,11 +36,13 @@ class Context:
     checkpoint: a file that a long trial may use to resume from; it is removed once the trial is
         stored.
     data_root: where data sets are looked for first.
+    artefacts: folder of what several trials share (see lib/artefacts.py).
     """
 
     device: torch.device
     checkpoint: Path | None = None
     data_root: Path | None = None
+    artefacts: Path | None = None
 
 
 TrialFunction = Callable[[object, Context], dict]
@@ -108,7 +110,8 @@ def execute(
         return
     checkpoint = store.path(trial).with_suffix(".checkpoint")
     place = torch.device(device or available_devices()[0])
-    context = Context(place, checkpoint, Path(data_root) if data_root else None)
+    root = Path(data_root) if data_root else None
+    context = Context(place, checkpoint, root, store.folder)
     record = {"status": "ok", "trial": asdict(trial), "metrics": {}, "error": ""}
     start = time.perf_counter()
     try:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from lib.data import catalogue
 from lib.data.__main__ import main
-from lib.data.catalogue import DATASETS, Dataset, download, folder_of
+from lib.data.catalogue import DATASETS, Dataset, download, folder_of, locate
 from lib.files import REPOSITORY
 
 
@@ -59,13 +59,27 @@ def entries(folder: Path) -> list[str]:
 
 
 def test_every_entry_is_complete():
-    assert {"photos", "set12", "train400", "cifar10"} <= set(DATASETS)
+    assert {"photos", "digits", "scenes", "set12", "train400", "cifar10"} <= set(DATASETS)
     for dataset in DATASETS.values():
         assert dataset.what and dataset.licence
         assert dataset.embedded or dataset.by_hand or dataset.url
         assert not dataset.url or dataset.checksum.startswith(("md5:", "sha256:"))
-    photos = DATASETS["photos"]
-    assert all((folder_of("photos") / file).is_file() for file in photos.files)
+
+
+@pytest.mark.parametrize("name", ["photos", "digits", "scenes"])
+def test_embedded_sets_are_there_whatever_the_data_root(name, root):
+    folder, files = folder_of(name, root), DATASETS[name].files
+    assert files and all((folder / file).is_file() for file in files)
+    assert locate(name, root) == folder
+
+
+def test_the_embedded_folders_are_those_of_the_packages():
+    """Which the catalogue finds without importing them."""
+    import skimage
+    import sklearn
+
+    assert folder_of("photos") == Path(skimage.__file__).parent / "data"
+    assert folder_of("digits") == Path(sklearn.__file__).parent / "datasets" / "data"
 
 
 def test_a_download_is_checked_and_unpacked(served, root):
@@ -137,7 +151,7 @@ def test_the_command_lists_present_and_missing(root, tmp_path):
     lines = done.stdout.splitlines()
     state = {line.split()[0]: line for line in lines if line.split()[:1] and line[0] != " "}
     assert state["set12"].split()[1:4] in (["present,", "0.2", "MB"], ["present,", "0.3", "MB"])
-    assert "present, " in state["photos"]
+    assert all("present, " in state[name] for name in ("photos", "digits", "scenes"))
     assert "missing" in state["cifar10"] and "missing" in state["train400"]
     assert lines[0] == f"data root: {root}"
     assert f"looked for in: {root / 'photos/train400'}" in done.stdout
@@ -151,7 +165,9 @@ def test_an_unknown_name_is_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1 and "'imagenet'" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "why"), [("photos", "embedded"), ("set12", "DnCNN")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("photos", "embedded"), ("scenes", "embedded"), ("set12", "DnCNN")]
+)
 def test_what_cannot_be_downloaded_says_why(name, why, root):
     with pytest.raises(ValueError, match=why):
         download(name, root)

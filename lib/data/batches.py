@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -21,7 +24,7 @@ class Patches:
         self.images, self.patch, self.batch, self.seed = images, patch, batch, seed
 
     def __call__(self, step: int) -> Tensor:
-        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        rng = _generator(self.seed, step)
         count, _, height, width = self.images.shape
 
         def draw(high: int) -> Tensor:
@@ -32,5 +35,74 @@ class Patches:
         rows = draw(height - self.patch + 1)[:, None] + offsets
         columns = draw(width - self.patch + 1)[:, None] + offsets
         columns = torch.where(flip[:, None], columns.flip(1), columns)
-        picked = self.images[index[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-        return picked.permute(0, 3, 1, 2).contiguous().float() / 255
+        return _pick(self.images, index, rows, columns).float() / 255
+
+
+class Epochs:
+    """Shuffled mini-batches of one image set, randomly flipped and moved.
+
+    images: (N, C, H, W) uint8, kept on its device. ``len()`` steps are an epoch, in which every
+    image comes once; its last batch is smaller if ``batch`` does not divide N.
+    pad: images are moved by up to so many pixels each way; zeros (black) come in.
+    flip: mirror every other image, by chance.
+    Calling with a step gives (index, images): (B,) int64 into the set and (B, C, H, W) float32 in
+    [0, 1]. Both depend on (seed, step) and the number of images alone, never on their content, so
+    that runs on different data are paired; without ``flip`` the same images move the same way.
+    """
+
+    def __init__(
+        self, images: Tensor, *, batch: int, seed: int, pad: int = 4, flip: bool = True
+    ) -> None:
+        if not len(images) or batch < 1 or pad < 0:
+            raise ValueError(
+                "at least one image, batch of at least 1 and pad of at least 0 are needed, "
+                f"not {len(images)}, {batch} and {pad}"
+            )
+        self.images, self.batch, self.seed, self.pad, self.flip = images, batch, seed, pad, flip
+        self._epoch, self._draws = None, ()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.images) / self.batch)
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(step, len(self))
+        if epoch != self._epoch:  # one transfer to the device an epoch, not one a step
+            self._epoch, self._draws = epoch, self._draw(epoch)
+        here = slice(position * self.batch, (position + 1) * self.batch)
+        index, *augmentation = (values[here] for values in self._draws)
+        moved = flip_and_crop(self.images[index], *augmentation, pad=self.pad)
+        return index, moved.float() / 255
+
+    def _draw(self, epoch: int) -> tuple[Tensor, ...]:
+        """Order, flips, rows and columns of an epoch, (N,) each, on the images' device."""
+        rng, count = _generator(self.seed, epoch), len(self.images)
+        order = torch.randperm(count, generator=rng)
+        flips = torch.randint(2, (count,), generator=rng).bool() & self.flip
+        rows, columns = torch.randint(2 * self.pad + 1, (2, count), generator=rng)
+        return tuple(values.to(self.images.device) for values in (order, flips, rows, columns))
+
+
+def flip_and_crop(images: Tensor, flips: Tensor, rows: Tensor, columns: Tensor, pad: int) -> Tensor:
+    """Mirror some images, pad all with ``pad`` zeros and crop back to their size.
+
+    images: (N, C, H, W) of any type. flips: (N,) bool, which are mirrored left to right.
+    rows, columns: (N,) int64 in 0..2 pad, where in the mirrored and padded image the crop starts;
+        ``pad`` is no move.
+    """
+    height, width = images.shape[2:]
+    padded = F.pad(images, (pad,) * 4)
+    device = images.device
+    rows = rows[:, None] + torch.arange(height, device=device)
+    columns = columns[:, None] + torch.arange(width, device=device)
+    columns = torch.where(flips[:, None], width + 2 * pad - 1 - columns, columns)
+    return _pick(padded, torch.arange(len(images), device=device), rows, columns)
+
+
+def _generator(seed: int, count: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + count)
+
+
+def _pick(images: Tensor, index: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Of image ``index[b]`` the pixels at ``rows[b]`` x ``columns[b]``: (B, C, P, Q)."""
+    picked = images[index[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2).contiguous()

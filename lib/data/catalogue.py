@@ -6,10 +6,10 @@ import os
 import tarfile
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pooch
-import skimage
 
 from lib.files import data_root
 
@@ -38,6 +38,7 @@ class Dataset:
     folder: where it lies below the data root; ``files``, if given, are all it consists of.
     url, checksum: for those that ``download`` may fetch; the checksum is ``md5:...`` or
         ``sha256:...`` of the archive, which is unpacked below the data root.
+    embedded: the installed package that has it; ``folder`` is then below that package.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Dataset:
     url: str = ""
     checksum: str = ""
     files: tuple[str, ...] = ()
-    embedded: bool = False
+    embedded: str = ""
 
 
 _ALL = (
@@ -56,9 +57,25 @@ _ALL = (
         "photos",
         "14 photographs inside the scikit-image wheel",
         "public domain or CC0 (scikit-image, data/README.txt)",
-        "",
+        "data",
         files=_PHOTOS,
-        embedded=True,
+        embedded="skimage",
+    ),
+    Dataset(
+        "digits",
+        "1,797 handwritten digits of 8 x 8 pixels, 10 classes, inside the scikit-learn wheel",
+        "CC BY 4.0 (UCI Machine Learning Repository)",
+        "datasets/data",
+        files=("digits.csv.gz",),
+        embedded="sklearn",
+    ),
+    Dataset(
+        "scenes",
+        "drawn objects, 10 classes, any number (the program that draws them)",
+        "MIT",
+        "data",
+        files=("scenes.py",),
+        embedded="lib",
     ),
     Dataset(
         "set12",
@@ -112,7 +129,8 @@ def folder_of(name: str, root: str | Path | None = None) -> Path:
     """Where a data set, or a plain folder of that name below the data root, is looked for."""
     dataset = DATASETS.get(name)
     if dataset and dataset.embedded:
-        return Path(skimage.__file__).parent / "data"
+        package = find_spec(dataset.embedded)  # found without being imported
+        return Path(package.origin).parent / dataset.folder
     return data_root(root) / (dataset.folder if dataset else name)
 
 
@@ -126,9 +144,10 @@ def locate(name: str, root: str | Path | None = None) -> Path:
         known = ", ".join(DATASETS)
         raise FileNotFoundError(f"{name!r} is neither a data set ({known}) nor a folder {folder}")
     how = f"python -m lib.data download {name}" if dataset.url else dataset.by_hand
+    embedded = ", ".join(repr(each.name) for each in DATASETS.values() if each.embedded)
     raise FileNotFoundError(
         f"data set {name!r} is not in {folder}. Get it: {how}. Another place: DATA_ROOT or "
-        "--data-root. The embedded alternative, without any download, is 'photos'."
+        f"--data-root. Embedded, without any download: {embedded}."
     )
 
 

@@ -1,0 +1,43 @@
+"""Tensors that belong to a trial (trained weights, generated images), kept beside its record.
+
+Several trials need the same teacher; whichever comes first builds it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lib.files import write_atomically
+from lib.sweep import Context, trial_key
+
+
+def artefact(
+    trial: object, context: Context, build: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The tensors of a trial, on the CPU: from its file, else built and kept.
+
+    Two processes that miss the file both build it; equal trials make equal files, so either may
+    win. Nothing is kept where ``context.artefacts`` is None. A file that cannot be read is built
+    anew, with a warning.
+    """
+    if context.artefacts is None:
+        return _plain(build())
+    path = context.artefacts / f"{trial_key(trial)}.safetensors"
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        pass
+    except (SafetensorError, OSError) as error:
+        warnings.warn(f"damaged {path} ({error}): built anew", stacklevel=2)
+    tensors = _plain(build())
+    write_atomically(path, save(tensors))
+    return tensors
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
