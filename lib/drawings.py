@@ -93,14 +93,16 @@ def _draw_network(ax: Axes, architecture: Architecture, boxes: list[_Box], slc: 
         ax.add_patch(Rectangle(corner, box.width, box.height, facecolor=colour, edgecolor=INK))
     for left, right in pairwise(boxes):
         if left.y > right.y:
-            _arrow(ax, (left.x, left.bottom), (right.left, right.y), gid="down", bend="vertical")
+            draw_arrow(
+                ax, (left.x, left.bottom), (right.left, right.y), gid="down", bend="vertical"
+            )
         else:
-            _arrow(ax, (left.right, left.y), (right.x, right.bottom), gid="up", bend="level")
+            draw_arrow(ax, (left.right, left.y), (right.x, right.bottom), gid="up", bend="level")
     for level in architecture.skips:
         left, right = boxes[level], boxes[-1 - level]
         lit = slc and level == architecture.slc
         style = {"color": HIGHLIGHT, "linewidth": 2.4} if lit else {"color": GREY}
-        _arrow(ax, (left.right, left.y), (right.left, right.y), gid=f"skip {level}", **style)
+        draw_arrow(ax, (left.right, left.y), (right.left, right.y), gid=f"skip {level}", **style)
     ax.axis("off")
 
 
@@ -125,7 +127,7 @@ def _bracket(ax: Axes, x: float, top: float, bottom: float, depth: float) -> Non
     ax.plot([x + depth, x, x, x + depth], [top, top, bottom, bottom], color=INK, linewidth=1)
 
 
-def _arrow(
+def draw_arrow(
     ax: Axes,
     start: tuple[float, float],
     end: tuple[float, float],
@@ -136,6 +138,11 @@ def _arrow(
     linewidth: float = 1.2,
     **options: object,
 ) -> None:
+    """An arrow in the axes' units.
+
+    gid: what it stands for, kept in the svg. bend: straight, or one corner, going first down
+        (``vertical``) or sideways (``level``).
+    """
     bends = {"vertical": "angle,angleA=-90,angleB=180", "level": "angle,angleA=0,angleB=90"}
     arrow = FancyArrowPatch(
         start,
@@ -194,14 +201,14 @@ def _draw_use(
     ax.axis("off")
     ax.text(0.3, 2.5, title, fontsize=11, weight="bold", va="center")
     for x, (name, images) in zip((1.1, 6.0, 8.5), (*ends, target), strict=True):
-        _stack(ax, x, 1.45, images)
+        draw_stack(ax, x, 1.45, images)
         _name(ax, x, name)
     network = ax.inset_axes((2.55, 0.82, 2.0, 1.25), transform=ax.transData)
     _draw_plain_network(network, Architecture(3, (0, 2)))
     _name(ax, 3.55, "network with weights θ")
-    _arrow(ax, (1.92, 1.45), (2.5, 1.45), gid="flow")
-    _arrow(ax, (4.6, 1.45), (5.18, 1.45), gid="flow")
-    _arrow(ax, (6.82, 1.45), (7.68, 1.45), gid="compare", color=HIGHLIGHT)
+    draw_arrow(ax, (1.92, 1.45), (2.5, 1.45), gid="flow")
+    draw_arrow(ax, (4.6, 1.45), (5.18, 1.45), gid="flow")
+    draw_arrow(ax, (6.82, 1.45), (7.68, 1.45), gid="compare", color=HIGHLIGHT)
     ax.text(7.25, 1.52, "error", ha="center", va="bottom", fontsize=LABEL, color=HIGHLIGHT)
     _feedback(ax)
 
@@ -221,12 +228,12 @@ def _feedback(ax: Axes) -> None:
     """From the error back to the weights."""
     style = {"color": HIGHLIGHT, "linewidth": 1.2}
     ax.plot((7.25, 7.25, 3.55), (1.4, 0.22, 0.22), linestyle="--", **style)
-    _arrow(ax, (3.55, 0.22), (3.55, 0.43), gid="feedback", **style)
+    draw_arrow(ax, (3.55, 0.22), (3.55, 0.43), gid="feedback", **style)
     text = "gradient: only the weights θ move"
     ax.text(5.4, 0.18, text, ha="center", va="top", fontsize=SMALL, color=HIGHLIGHT)
 
 
-def _stack(ax: Axes, x: float, y: float, images: np.ndarray, side: float = 1.25) -> None:
+def draw_stack(ax: Axes, x: float, y: float, images: np.ndarray, side: float = 1.25) -> None:
     """Images on top of each other, the first in front, centred on (x, y)."""
     for index, image in enumerate(images):
         shift = 0.12 * (index - (len(images) - 1) / 2)

@@ -161,11 +161,11 @@ IMAGE_WEIGHT_STUDY = {
         test=300,
         networks=(
             Network("vgg5", 32, 2000, 12),
-            Network("resnet20", 8, 2000, 6),
+            Network("vgg16", 8, 2000, 8),
             Network("vgg5", 32, 2000, 12, seed=1),
         ),
         digits=Network("vgg5", 16, 1000, 12),
-        images=48,
+        images=32,
         simplex_images=45,
         student=Network("vgg5", 8, 500, 6),
         seeds=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -125,3 +126,33 @@ def redraw_within(values: pd.Series, group: pd.Series, rng: np.random.Generator)
     for _, index in values.groupby(group).indices.items():
         drawn[index] = rng.choice(values.to_numpy()[index], size=len(index))
     return drawn
+
+
+def share_interval(successes: int, count: int, level: float = 0.95) -> Estimate:
+    """A share with Wilson's interval."""
+    interval = stats.binomtest(successes, count).proportion_ci(level, method="wilson")
+    return Estimate(successes / count, float(interval.low), float(interval.high), count)
+
+
+def p_of_difference(difference: float, std: float, runs: int) -> float:
+    """Two-sided p of a difference of two means of ``runs`` each, whose runs have this std."""
+    t = abs(difference) / (std * np.sqrt(2 / runs))
+    return float(2 * stats.t.sf(t, 2 * runs - 2))
+
+
+def runs_needed(difference: float, std: float, power: float = 0.8, level: float = 0.05) -> int:
+    """Runs of each of two arms that find a difference of means with this power (t test).
+
+    std: of the runs of one arm. The two-sided test of level ``level``, by the noncentral t.
+    """
+    effect = abs(difference) / std
+    if not 0 < effect < np.inf:
+        raise ValueError(f"no number of runs finds {difference} among a std of {std}")
+    counts = range(2, 10**7)
+    return counts[bisect_left(counts, power, key=lambda runs: _power(effect, runs, level))]
+
+
+def _power(effect: float, runs: int, level: float) -> float:
+    freedom, shift = 2 * runs - 2, effect * np.sqrt(runs / 2)
+    limit = stats.t.ppf(1 - level / 2, freedom)
+    return stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)

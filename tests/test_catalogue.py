@@ -14,12 +14,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from lib.data import catalogue
 from lib.data.__main__ import main
 from lib.data.catalogue import DATASETS, Dataset, download, folder_of, locate
 from lib.files import REPOSITORY
+from lib.studies.classifiers import ClassifierTrial, load_classifier
+from lib.sweep import Context
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -166,9 +169,47 @@ def test_an_unknown_name_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("photos", "embedded"), ("scenes", "embedded"), ("set12", "DnCNN")]
+    ("name", "why"),
+    [
+        ("photos", "embedded"),
+        ("scenes", "embedded"),
+        ("set12", "DnCNN"),
+        ("resnet20-cifar10", "akamaster"),
+    ],
 )
 def test_what_cannot_be_downloaded_says_why(name, why, root):
     with pytest.raises(ValueError, match=why):
         download(name, root)
     assert not root.exists()
+
+
+def test_a_folder_without_its_file_is_missing(root):
+    """Someone made the folder and forgot the weights; the file alone makes it present."""
+    folder = root / "weights/cifar10_resnet"
+    folder.mkdir(parents=True)
+    listed = CliRunner().invoke(main, ["--data-root", str(root)]).output
+    assert "resnet20-cifar10 missing" in listed and "get it: copy pretrained_models/" in listed
+    with pytest.raises(FileNotFoundError, match="pytorch_resnet_cifar10 there"):
+        locate("resnet20-cifar10", root)
+    (folder / "resnet20-12fca82f.th").write_bytes(bytes(1_100_000))
+    assert locate("resnet20-cifar10", root) == folder
+    listed = CliRunner().invoke(main, ["--data-root", str(root)]).output
+    assert "resnet20-cifar10 present, 1.1 MB" in listed
+
+
+def test_a_trial_without_the_published_weights_says_how_to_get_them(root):
+    trial = ClassifierTrial(
+        dataset="cifar10",
+        train=0,
+        test=0,
+        architecture="resnet20",
+        width=16,
+        epochs=0,
+        batch=1,
+        lr=0,
+    )
+    context = Context(torch.device("cpu"), data_root=root)
+    with pytest.raises(FileNotFoundError) as error:
+        load_classifier(trial, context)
+    assert str(root / "weights/cifar10_resnet") in str(error.value)
+    assert "copy pretrained_models/resnet20-12fca82f.th" in str(error.value)

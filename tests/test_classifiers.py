@@ -19,6 +19,7 @@ from lib.models.classifiers import (
     build_classifier,
     pretrained_resnet20,
     resnet20,
+    vgg5,
     vgg16,
 )
 from lib.models.encoder_decoder import count_parameters
@@ -50,6 +51,15 @@ def test_vgg16_parameters(width, classes):
         assert expected == 14_728_266
 
 
+@pytest.mark.parametrize(("width", "classes"), [(32, 10), (5, 7)])
+def test_vgg5_parameters(width, classes):
+    """Maps 3, w, 2 w, 4 w, 8 w: 27 w + 9 (2 + 8 + 32) w^2; a bias and a norm on 15 w maps."""
+    expected = 378 * width**2 + 27 * width + 3 * 15 * width + 8 * width * classes + classes
+    assert count_parameters(vgg5(classes, width)) == expected
+    if width == 32:
+        assert expected == 391_946
+
+
 @pytest.mark.parametrize(("width", "classes"), [(16, 10), (5, 7)])
 def test_resnet20_parameters(width, classes):
     """In units of 9 w^2: 6 + (2 + 5 * 4) + (8 + 5 * 16); 7 + 6 * 2 + 6 * 4 norms of w channels."""
@@ -60,24 +70,29 @@ def test_resnet20_parameters(width, classes):
         assert expected == 269_722
 
 
-@pytest.mark.parametrize(("architecture", "layers"), [("vgg16", 14), ("resnet20", 20)])
+@pytest.mark.parametrize(("architecture", "layers"), [("vgg16", 14), ("vgg5", 5), ("resnet20", 20)])
 def test_layers_with_weights(architecture, layers):
     found = [m for m in small(architecture).modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     assert len(found) == layers
 
 
-def test_vgg16_computes_what_torchvisions_layers_compute():
+@pytest.mark.parametrize(
+    ("build", "plan"),
+    [(vgg16, None), (vgg5, [64, "M", 128, "M", 256, "M", 512, "M"])],
+    ids=["vgg16", "vgg5"],
+)
+def test_a_vgg_computes_what_torchvisions_layers_compute(build, plan):
     from torchvision.models.vgg import cfgs, make_layers
     from torchvision.transforms.v2.functional import normalize
 
-    ours = with_random_norms(vgg16(10).eval())
-    layers = make_layers(cfgs["D"], batch_norm=True).eval()
+    ours = with_random_norms(build(10).eval())
+    layers = make_layers(plan or cfgs["D"], batch_norm=True).eval()
     mine, theirs = ours.layers.state_dict(), layers.state_dict()
     layers.load_state_dict(dict(zip(theirs, mine.values(), strict=True)))
     images = torch.rand(2, 3, 32, 32)
     normalised = normalize(images, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
     with torch.no_grad():
-        expected = ours.linear(layers(normalised).flatten(1))
+        expected = ours.linear(layers(normalised).mean((2, 3)))  # 1 or 2 x 2 pixels are left
         torch.testing.assert_close(ours(images), expected)
     assert expected.std() > 1e-3
 
@@ -163,7 +178,7 @@ def test_it_learns_eight_images_by_heart(architecture):
 
 
 def test_bad_requests_are_refused():
-    with pytest.raises(ValueError, match=r"\('vgg16', 'resnet20'\), not 'alexnet'"):
+    with pytest.raises(ValueError, match=r"\('vgg16', 'vgg5', 'resnet20'\), not 'alexnet'"):
         build_classifier("alexnet", 10, 16, 0)
     for classes, width in ((0, 4), (10, 0)):
         with pytest.raises(ValueError, match=f"at least 1, not {classes} and {width}"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lib.data.catalogue import DATASETS, download, folder_of
+from lib.data.catalogue import DATASETS, download, folder_of, is_present
 from lib.files import data_root
 
 
@@ -22,13 +22,14 @@ def main(context: click.Context, root: str | None) -> None:
     click.echo(f"data root: {data_root(root)}\n")
     for dataset in DATASETS.values():
         folder = folder_of(dataset.name, root)
-        state = f"present, {_megabytes(folder, dataset.files)} MB" if folder.is_dir() else "missing"
-        click.echo(f"{dataset.name:10} {state:18} {dataset.what}")
-        click.echo(f"{'':10} licence: {dataset.licence}")
-        click.echo(f"{'':10} looked for in: {folder}")
-        if not folder.is_dir():
+        present = is_present(dataset.name, root)
+        state = f"present, {_megabytes(folder, dataset.files)} MB" if present else "missing"
+        click.echo(f"{dataset.name:16} {state:18} {dataset.what}")
+        click.echo(f"{'':16} licence: {dataset.licence}")
+        click.echo(f"{'':16} looked for in: {folder}")
+        if not present:
             how = f"python -m lib.data download {dataset.name}" if dataset.url else dataset.by_hand
-            click.echo(f"{'':10} get it: {how}")
+            click.echo(f"{'':16} get it: {how}")
 
 
 @main.command("download")

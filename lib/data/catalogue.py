@@ -121,6 +121,15 @@ _ALL = (
         url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
         checksum="md5:6cd6e144f989b92b3379bac3b3de84fd",
     ),
+    Dataset(
+        "resnet20-cifar10",
+        "weights of a ResNet-20 trained on CIFAR-10 (no images)",
+        "BSD 2-Clause (Yerlan Idelbayev)",
+        "weights/cifar10_resnet",
+        by_hand="copy pretrained_models/resnet20-12fca82f.th of "
+        "github.com/akamaster/pytorch_resnet_cifar10 there",
+        files=("resnet20-12fca82f.th",),
+    ),
 )
 DATASETS = {dataset.name: dataset for dataset in _ALL}
 
@@ -134,10 +143,17 @@ def folder_of(name: str, root: str | Path | None = None) -> Path:
     return data_root(root) / (dataset.folder if dataset else name)
 
 
+def is_present(name: str, root: str | Path | None = None) -> bool:
+    """Whether the folder of a data set is there, with all ``files`` that it must have."""
+    folder, dataset = folder_of(name, root), DATASETS.get(name)
+    files = dataset.files if dataset else ()
+    return folder.is_dir() and all((folder / file).is_file() for file in files)
+
+
 def locate(name: str, root: str | Path | None = None) -> Path:
     """The folder of a data set; FileNotFoundError says where it was looked for and what to do."""
     folder = folder_of(name, root)
-    if folder.is_dir():
+    if is_present(name, root):
         return folder
     dataset = DATASETS.get(name)
     if dataset is None:

@@ -25,7 +25,7 @@ MAPS: dict[str, Map] = {
         lambda w: torch.arctan(w) / torch.pi + 0.5,
     ),
     "sigmoid": (torch.logit, torch.sigmoid),
-    "clamp": (lambda x: x, lambda w: w.clamp(0, 1)),
+    "clamp": (lambda x: x, lambda w: w),  # the clamping is a projection after each update
 }
 LOSSES = ("kl", "ce", "reverse_kl")
 BASES = ("pixel", "fourier")
@@ -61,6 +61,10 @@ class Recipe:
             if getattr(self, name) not in known:
                 text = f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
                 raise ValueError(text)
+        if self.mapping == "clamp" and self.basis == "fourier":
+            raise ValueError("a spectrum cannot be clamped: mapping 'clamp' needs basis 'pixel'")
+        if self.low_pass is not None and not self.low_pass > 0:
+            raise ValueError(f"low_pass is a radius above 0 or None, not {self.low_pass!r}")
         if not 0 < self.epsilon < 0.5:
             raise ValueError(f"epsilon must be in (0, 0.5), not {self.epsilon!r}")
         if self.steps < 0 or not self.lr > 0:
@@ -93,7 +97,7 @@ class ImageWeights(nn.Module):
             spectrum = torch.view_as_complex(weight) * self.scale
             weight = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
         images = self.to_image(weight)
-        return low_pass(images, self.recipe.low_pass) if self.recipe.low_pass else images
+        return images if self.recipe.low_pass is None else low_pass(images, self.recipe.low_pass)
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def _synthesize(
         loss = _loss(targets, log_p, recipe.loss).sum()
         (layer.weight.grad,) = torch.autograd.grad(loss, [layer.weight])
         optimiser.step()
-        if recipe.mapping == "clamp":  # outside [0, 1] it has no gradient to come back by
+        if recipe.mapping == "clamp":
             layer.weight.data.clamp_(0, 1)
     with torch.no_grad():
         result = layer().clamp(0, 1).contiguous()
@@ -178,11 +182,17 @@ def low_pass(images: Tensor, radius: float) -> Tensor:
 
 
 def _spectrum_scale(size: tuple[int, int]) -> Tensor:
-    """1 / frequency, of mean square 1: white gradients then move an image as far as pixels do."""
-    rows, columns = torch.fft.fftfreq(size[0]), torch.fft.rfftfreq(size[1])
+    """(H, W // 2 + 1), 1 / frequency, so scaled that white gradients move as far as in pixels.
+
+    The scale acts twice on a move, from weight to gradient and back: its fourth power has mean 1.
+    A column that stands for two frequencies, of either sign, gets twice the gradient: / sqrt(2).
+    """
+    rows, columns = torch.fft.fftfreq(size[0]), torch.fft.fftfreq(size[1])
     frequency = (rows[:, None].square() + columns.square()).sqrt()
     scale = 1 / frequency.clamp(min=1 / max(size))
-    return scale / scale.square().mean().sqrt()
+    scale = (scale / scale.pow(4).mean().pow(0.25))[:, : size[1] // 2 + 1]
+    scale[:, 1 : (size[1] + 1) // 2] /= 2**0.5
+    return scale
 
 
 def _log_outputs(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -190,7 +200,7 @@ def _log_outputs(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     if logits.shape != targets.shape:
         got, wanted = logits.shape[1], targets.shape[1]
         raise ValueError(f"the classifier has {got} classes, the targets have {wanted}")
-    return F.log_softmax(logits.float(), 1)  # also under autocast
+    return F.log_softmax(logits.to(targets), 1)  # autocast gives fewer bits than the images have
 
 
 def _loss(targets: Tensor, log_p: Tensor, name: str) -> Tensor:
@@ -218,4 +228,5 @@ def _refuse_targets(targets: Tensor, images: Tensor) -> None:
     if not (targets >= 0).all():
         raise ValueError("targets must not be negative or NaN")
     if not torch.allclose(targets.sum(1).double(), torch.ones(()).double(), atol=1e-4):
-        raise ValueError(f"each target must sum to 1; one sums to {targets.sum(1).min():.4f}")
+        worst = max(targets.sum(1).tolist(), key=lambda total: abs(total - 1))
+        raise ValueError(f"each target must sum to 1; one sums to {worst:.4f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from lib.artefacts import artefact
 from lib.data.batches import Epochs
+from lib.data.catalogue import DATASETS, locate
 from lib.data.labelled import Labelled, load_labelled
-from lib.files import data_root
 from lib.models.classifiers import build_classifier, pretrained_resnet20
-from lib.sweep import Context
+from lib.sweep import Context, trial_key
 from lib.training import one_cycle, train
 
-PRETRAINED = "weights/cifar10_resnet/resnet20-12fca82f.th"  # below the data root
+PRETRAINED = "resnet20-cifar10"  # its name in the catalogue
 EVALUATION_BATCH = 500
 
 
@@ -69,7 +69,8 @@ def run_classifier(trial: ClassifierTrial, context: Context) -> dict:
 def load_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
     """The trained classifier, frozen, in evaluation mode on the trial's device."""
     if trial.pretrained:
-        model = pretrained_resnet20(data_root(context.data_root) / PRETRAINED)
+        folder, (file,) = locate(PRETRAINED, context.data_root), DATASETS[PRETRAINED].files
+        model = pretrained_resnet20(folder / file)
     else:
         model = initial_classifier(trial, context)
         model.load_state_dict(artefact(trial, context, lambda: _train(trial, context)))
@@ -86,12 +87,17 @@ def initial_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
 def _train(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
     data = labelled_images(trial, context)
     labels = data.train_labels.to(context.device)
+    # its own checkpoint, not that of the trial that happens to need it
+    folder = context.artefacts
+    checkpoint = folder and folder / f"{trial_key(trial)}.checkpoint"
     model, _ = fit(
         trial,
         data.train_images,
         lambda net, index, images: F.cross_entropy(net(images), labels[index]),
-        context,
+        replace(context, checkpoint=checkpoint),
     )
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
     return model.state_dict()
 
 

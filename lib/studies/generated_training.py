@@ -5,7 +5,6 @@ Hirano, Iwamura, Kise, section 3, with the controls that tell the images from th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from lib.studies.classifiers import (
     predict,
     score,
 )
-from lib.studies.image_synthesis import TOLERANCE, mixture, second_classes
+from lib.studies.image_synthesis import TOLERANCE, kl_to, mixture, second_classes
 from lib.sweep import Context
 
 ARMS = {
@@ -82,41 +81,46 @@ class StudentTrial:
         if not 0 <= self.share <= self.generated.share:
             most = self.generated.share
             raise ValueError(f"share must be in [0, {most}], not {self.share!r}: no more are made")
+        teacher = self.generated.teacher
+        if (self.student.dataset, self.student.train) != (teacher.dataset, teacher.train):
+            raise ValueError("student and teacher must have the same training images")
+        if (self.arm == "regenerated") != (self.regeneration is not None):
+            raise ValueError(f"arm {self.arm!r} with regeneration {self.regeneration!r}")
         if (self.arm == "original") != (self.share == 0):
             raise ValueError(f"arm {self.arm!r} does not go with a share of {self.share!r}")
 
 
 def run_generation(trial: GeneratedTrial, context: Context) -> dict:
     """Generate and keep; how well the targets are met, as floats, as bytes and when augmented."""
-    begin = time.perf_counter()
     made = generated_images(trial, context)
-    seconds = time.perf_counter() - begin
     teacher, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
     originals = data.train_images[: len(made["images"])]
-    reached = kl(made["targets"], made["unrounded"].log())
-    rounded = kl(made["targets"], made["outputs"].log())
+    reached = kl_to(made["targets"], made["unrounded"])
+    rounded = kl_to(made["targets"], made["outputs"])
     return {
         "count": len(originals),
         "kl": float(reached.mean()),
         "kl_of_bytes": float(rounded.mean()),
         "reached": float((reached <= TOLERANCE).double().mean()),
-        "moved_generated": _moved(trial, teacher, made["images"]),
-        "moved_original": _moved(trial, teacher, originals),
-        "images_per_second": len(originals) / seconds,
+        "moved_generated": float(label_errors(trial, teacher, made["images"]).mean()),
+        "moved_original": float(label_errors(trial, teacher, originals).mean()),
     }
 
 
-def _moved(trial: GeneratedTrial, teacher: nn.Module, images: Tensor) -> float:
-    """Mean KL(output to the image || output to it when augmented): how wrong a kept label is."""
+def label_errors(trial: GeneratedTrial, teacher: nn.Module, images: Tensor) -> Tensor:
+    """(M,) KL(what the teacher says to an image || what it says to it augmented).
+
+    How wrong a label becomes that was made for the image as it is.
+    """
     device = next(teacher.parameters()).device
     epochs = Epochs(images, batch=500, seed=trial.seed, flip=trial.teacher.flip)
-    plain, total = predict(teacher, images).log_softmax(1), 0.0
+    plain = F.softmax(predict(teacher, images), 1)
+    errors = torch.zeros(len(images))
     for step in range(len(epochs)):
-        index, moved = epochs(step)
-        total += float(
-            kl(plain[index].exp(), predict(teacher, moved.to(device)).log_softmax(1)).sum()
-        )
-    return total / len(images)
+        index, augmented = epochs(step)
+        log_p = F.log_softmax(predict(teacher, augmented.to(device)), 1)
+        errors[index] = kl(plain[index], log_p)
+    return errors
 
 
 def generated_images(trial: GeneratedTrial, context: Context) -> dict[str, Tensor]:

@@ -45,6 +45,7 @@ class SynthesisTrial:
 
     targets: a name of ``TARGETS``. method: a recipe, or an attack to compare with.
     observers: classifiers that are shown the results and had no part in them.
+    seed: of the second classes.
     """
 
     label: str
@@ -137,10 +138,9 @@ TARGETS = {
 def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:
     """Change the images and measure, image by image: lists in the order of the test set."""
     done = synthesize_images(trial, context)
-    divergence = _divergence(done.targets, done.outputs)
     metrics = {
-        "start_kl": _divergence(done.targets, done.outputs_before),
-        "kl": divergence,
+        "start_kl": kl_to(done.targets, done.outputs_before),
+        "kl": kl_to(done.targets, done.outputs),
         "largest_error": (done.outputs - done.targets).abs().amax(1),
         "in_order": _in_order(done.targets, done.outputs),
         **changes.measure(done.after - done.start),
@@ -191,16 +191,19 @@ def _change(
             after = attacks.pgd(model, images, targets, **sizes)
         return images, after, None, time.perf_counter() - begin
     done = synthesize(model, images, targets, method)
+    done.divergence.sum().item()  # waits for a GPU
     seconds = time.perf_counter() - begin
     with torch.no_grad():
-        return ImageWeights(images, method)(), done.images, done.divergence, seconds
+        start = ImageWeights(images, method)().clamp(0, 1)
+        return start, done.images, done.divergence, seconds
 
 
 def _softmax(model: nn.Module, images: Tensor) -> Tensor:
     return F.softmax(predict(model, images), 1)
 
 
-def _divergence(targets: Tensor, outputs: Tensor) -> Tensor:
+def kl_to(targets: Tensor, outputs: Tensor) -> Tensor:
+    """(N,) KL(target || output) for (N, K) probabilities; one that underflowed counts as 1e-30."""
     return kl(targets, outputs.clamp(min=1e-30).log())
 
 
@@ -211,11 +214,7 @@ def _in_order(targets: Tensor, outputs: Tensor) -> Tensor:
     """
     asked = torch.where(targets > 0, targets, -1.0)
     order = outputs.argsort(1, descending=True)
-    found = asked.gather(1, order)
-    count = (targets > 0).sum(1, keepdim=True)
-    place = torch.arange(targets.shape[1])
-    wrong = (found != asked.sort(1, descending=True).values) & (place < count)
-    return ~wrong.any(1)
+    return (asked.gather(1, order) == asked.sort(1, descending=True).values).all(1)
 
 
 def _observe(name: str, model: nn.Module, done: Outcome) -> dict[str, Tensor]:
@@ -223,8 +222,8 @@ def _observe(name: str, model: nn.Module, done: Outcome) -> dict[str, Tensor]:
     before, after = _softmax(model, done.before), _softmax(model, done.after)
     column = done.second[:, None]
     return {
-        f"{name}: start_kl": _divergence(done.targets, before),
-        f"{name}: kl": _divergence(done.targets, after),
+        f"{name}: start_kl": kl_to(done.targets, before),
+        f"{name}: kl": kl_to(done.targets, after),
         f"{name}: second_gain": (after - before).gather(1, column)[:, 0],
     }
 

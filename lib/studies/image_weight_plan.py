@@ -122,12 +122,8 @@ def saturated(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
         mapping: Recipe(mapping=mapping, lr=0.5, momentum=0.9, steps=200)
         for mapping in ("sigmoid", "clamp")
     }
-    return [
-        SynthesisTrial(
-            label=label, teacher=digits(sizes), method=way, targets="mixture", images=sizes.images
-        )
-        for label, way in ways.items()
-    ]
+    shared = {"teacher": digits(sizes), "targets": "mixture", "images": min(sizes.images, 500)}
+    return [SynthesisTrial(label=label, method=way, **shared) for label, way in ways.items()]
 
 
 def generated(sizes: ImageWeightStudy, recipe: Recipe | None = None) -> GeneratedTrial:
@@ -150,7 +146,7 @@ def _arms(sizes: ImageWeightStudy, seed: int) -> list[StudentTrial]:
         StudentTrial(arm=arm, **shared)
         for arm in ("hard label", "soft label", "distillation", "relabelled")
     ]
-    # ten times the learning rate: few updates must go as far as a hundred of the paper's
+    # few updates must go as far as the paper's hundred
     anew = Recipe(steps=sizes.regeneration, lr=0.05 * 100 / sizes.regeneration)
     reached = generated(sizes, UNTIL_REACHED)
     return [

@@ -1,0 +1,54 @@
+"""Times two ways of doing the same work."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from lib.provenance import describe_device, provenance
+
+REPEATS = 5
+Row = dict[str, object]
+
+
+def compare(
+    name: str,
+    ours: Callable[[], object],
+    reference: Callable[[], object],
+    work: tuple[float, float],
+    unit: str,
+    target: float,
+    device: torch.device,
+) -> Row:
+    """Alternate the two, so that both meet the same disturbances; medians of the repeats.
+
+    work: how much ours and the reference do in a call; a slow reference may do less.
+    """
+    ours(), reference()
+    pairs = [(seconds(ours, device), seconds(reference, device)) for _ in range(REPEATS)]
+    mine, theirs = (
+        amount / statistics.median(times)
+        for amount, times in zip(work, zip(*pairs, strict=True), strict=True)
+    )
+    return {
+        "what": name,
+        "unit": unit,
+        "ours": mine,
+        "reference": theirs,
+        "ratio": mine / theirs,
+        "target": target,
+        "note": "",
+        "device": describe_device(device),
+        "commit": provenance()["commit"],
+    }
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

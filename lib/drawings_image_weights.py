@@ -1,0 +1,210 @@
+"""Vector drawings of the image-weight layer and of training with the images it generates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Arc, Circle, Rectangle
+
+from lib.data.images import load_images
+from lib.drawings import (
+    BOTTLENECK,
+    ENCODER,
+    FAINT,
+    GREY,
+    HIGHLIGHT,
+    LABEL,
+    SMALL,
+    TINY,
+    draw_arrow,
+    draw_stack,
+)
+from lib.style import INK, PALETTE
+
+SIZE = (11.0, 5.3)  # inches: axes in which the labels fit
+PHOTOS = "photos:chelsea,astronaut,coffee,rocket,camera,motorcycle_left,retina,coins,moon,brick"
+REPLACED = (1, 5, 8)  # of these ten
+CLASSES = ("cat", "dog", "frog", "ship")
+EQUATION_9 = {  # by height in the drawing
+    2.06: "for a generated image:",
+    1.80: r"$\frac{1}{2}\,D_{KL}(p, q) + \frac{1}{2}\,L_c(p, t)$",
+    1.42: "for an original image:",
+    1.16: r"$\frac{1}{2}\,D_{KL}(p, t) + \frac{1}{2}\,L_c(p, t)$",
+    0.78: "q: output of the frozen classifier",
+    0.56: "t: the true class",
+}
+
+
+def draw_image_weight_layer(ax: Axes) -> None:
+    """The paper's fig. 2: an image becomes weights, and a frozen classifier's loss moves them.
+
+    A unit of the axes is an inch of ``SIZE``.
+    """
+    _prepare(ax)
+    image = _photographs()[:1]
+    _title(ax, 0.3, 5.05, "(a)  The image becomes the weights of a layer")
+    draw_stack(ax, 1.2, 4.05, image)
+    _name(ax, 1.2, 3.35, "image x", "c·h·w pixels in [0, 1]")
+    _curve(ax, 4.1, 4.05, np.tan, 1.45)
+    _name(ax, 4.1, 3.35, "x′ = tan(π (x − ½))", "onto the whole real line")
+    _layer(ax, 7.0, 4.05, image[0])
+    _name(ax, 7.0, 3.35, "image-weight layer", "fully connected, 1 input, c·h·w outputs")
+    _flow(ax, 2.05, 3.25, 4.05)
+    _flow(ax, 4.95, 6.0, 4.05)
+    for line, text in enumerate(("y = W · 1 + b", "weights W = x′", "input 1, bias b = 0")):
+        ax.text(8.35, 4.4 - 0.35 * line, text, va="center", fontsize=LABEL)
+    ax.plot((0.3, 10.7), (2.8, 2.8), color=FAINT, linewidth=1)
+
+    _title(ax, 0.3, 2.5, "(b)  Forward to the loss, backward to the weights")
+    _layer(ax, 1.1, 1.5, image[0])
+    _curve(ax, 3.0, 1.5, np.arctan, 7)
+    draw_stack(ax, 4.85, 1.5, image)
+    _classifier(ax, 6.65, 1.5, frozen=True)
+    _bars(ax, 8.5, 1.5, dict(zip(CLASSES, (0.9, 0.05, 0.03, 0.02), strict=True)), PALETTE[0])
+    _bars(ax, 10.2, 1.5, dict(zip(CLASSES, (0.6, 0.4, 0, 0), strict=True)), PALETTE[2])
+    names = ("weights W", "arctan(y) / π + ½", "image z", "frozen classifier", "output", "target")
+    for x, name in zip((1.1, 3.0, 4.85, 6.65, 8.5, 10.2), names, strict=True):
+        _name(ax, x, 0.8, name)
+    for start, end in ((1.9, 2.25), (3.75, 4.1), (5.6, 5.9), (7.35, 7.7)):
+        _flow(ax, start, end, 1.5)
+    _loss(ax, 9.1, 9.5, 1.5, "loss")
+    text = "gradient: through the classifier, to the weights W alone, until the loss is small"
+    _gradient(ax, 9.3, 1.1, text)
+
+
+def draw_training_with_generated(ax: Axes) -> None:
+    """The paper's fig. 6: generated images replace a part of the set that a new classifier learns.
+
+    The frames mark generated images. A unit of the axes is an inch of ``SIZE``.
+    """
+    _prepare(ax)
+    _title(ax, 0.3, 5.05, "(1)  A trained classifier generates")
+    _grid(ax, 1.65, 4.1)
+    _name(ax, 1.65, 3.4, "training set")
+    ax.text(3.15, 4.1, "+", fontsize=16, ha="center", va="center")
+    _bars(ax, 4.6, 4.1, {"own class 0.9": 0.9, "random 0.1": 0.1}, PALETTE[2])
+    _name(ax, 4.3, 3.4, "target")
+    _flow(ax, 5.15, 5.55, 4.1)
+    _classifier(ax, 6.3, 4.1, frozen=True)
+    _name(ax, 6.3, 3.4, "frozen classifier", "100 updates of each image")
+    _flow(ax, 7.0, 7.5, 4.1)
+    _grid(ax, 9.0, 4.1, framed=range(10))
+    _name(ax, 9.0, 3.4, "generated images")
+
+    ax.plot((9.0, 9.0, 2.4), (3.15, 2.85, 2.85), color=INK, linewidth=1.2)
+    draw_arrow(ax, (2.4, 2.85), (2.4, 2.1), gid="replaced")
+    draw_arrow(ax, (0.9, 3.15), (0.9, 2.1), gid="kept")
+    ax.text(1.0, 2.6, "the others stay", va="center", fontsize=SMALL, color=GREY)
+    text = "x % are replaced by the images made of them"
+    ax.text(5.7, 2.8, text, ha="center", va="top", fontsize=SMALL, color=GREY)
+
+    _title(ax, 3.75, 2.38, "(2)  A new classifier learns from the mixture")
+    _grid(ax, 1.65, 1.5, framed=REPLACED)
+    _name(ax, 1.65, 0.8, "new training set")
+    _flow(ax, 3.1, 3.6, 1.5)
+    _classifier(ax, 4.4, 1.5, frozen=False)
+    _name(ax, 4.4, 0.8, "new classifier")
+    _flow(ax, 5.1, 5.5, 1.5)
+    _bars(ax, 6.3, 1.5, dict(zip(CLASSES, (0.5, 0.3, 0.1, 0.1), strict=True)), PALETTE[0])
+    _name(ax, 6.3, 0.8, "output p")
+    _loss(ax, 6.9, 7.5, 1.5, "loss")
+    for y, text in EQUATION_9.items():
+        ax.text(7.7, y, text, va="center", fontsize=SMALL)
+    _gradient(ax, 7.2, 4.4, "gradient: all weights of the new classifier")
+
+
+def _prepare(ax: Axes) -> None:
+    ax.set(xlim=(0, SIZE[0]), ylim=(0, SIZE[1]), aspect="equal")
+    ax.axis("off")
+
+
+def _photographs() -> np.ndarray:
+    """Ten small photographs, (10, H, W, 3) in [0, 1]."""
+    _, images = load_images(PHOTOS, size=96, channels=3)
+    return images.permute(0, 2, 3, 1).numpy() / 255
+
+
+def _title(ax: Axes, x: float, y: float, text: str) -> None:
+    ax.text(x, y, text, fontsize=11, weight="bold", va="center")
+
+
+def _name(ax: Axes, x: float, y: float, name: str, more: str = "") -> None:
+    ax.text(x, y, name, ha="center", va="top", fontsize=LABEL)
+    ax.text(x, y - 0.23, more, ha="center", va="top", fontsize=SMALL, color=GREY)
+
+
+def _flow(ax: Axes, start: float, end: float, y: float) -> None:
+    draw_arrow(ax, (start, y), (end, y), gid="flow")
+
+
+def _loss(ax: Axes, start: float, end: float, y: float, text: str) -> None:
+    draw_arrow(ax, (start, y), (end, y), gid="compare", color=HIGHLIGHT)
+    style = {"fontsize": LABEL, "color": HIGHLIGHT}
+    ax.text((start + end) / 2, y + 0.07, text, ha="center", va="bottom", **style)
+
+
+def _gradient(ax: Axes, start: float, end: float, text: str) -> None:
+    """Dashed, from a loss at height 1.5 to what is named below height 0.8."""
+    style = {"color": HIGHLIGHT, "linewidth": 1.2}
+    ax.plot((start, start, end), (1.45, 0.3, 0.3), linestyle="--", **style)
+    draw_arrow(ax, (end, 0.3), (end, 0.56), gid="feedback", **style)
+    x = (start + end) / 2
+    ax.text(x, 0.25, text, ha="center", va="top", fontsize=SMALL, color=HIGHLIGHT)
+
+
+def _curve(
+    ax: Axes, x: float, y: float, function: Callable, reach: float, side: float = 1.1
+) -> None:
+    """The graph of a function from -reach to reach, centred on (x, y), with its axes."""
+    at = np.linspace(-reach, reach, 101)
+    half = side / 2
+    for across, up in (((x - half, x + half), (y, y)), ((x, x), (y - half, y + half))):
+        ax.plot(across, up, color=GREY, linewidth=0.8)
+    ax.plot(x + half * at / reach, y + half * function(at) / function(reach), color=PALETTE[0])
+
+
+def _layer(ax: Axes, x: float, y: float, image: np.ndarray) -> None:
+    """One input fanned out to some outputs, coloured as pixels across the middle of the image."""
+    colours = image[len(image) // 2, 6::12]
+    for height, colour in zip(np.linspace(0.55, -0.55, len(colours)), colours, strict=True):
+        ax.plot((x - 0.6, x + 0.6), (y, y + height), color=GREY, linewidth=1, zorder=1)
+        ax.add_patch(Circle((x + 0.6, y + height), 0.07, facecolor=colour, edgecolor=INK, zorder=2))
+    ax.add_patch(Circle((x - 0.6, y), 0.14, facecolor="white", edgecolor=INK, zorder=2))
+    ax.text(x - 0.6, y, "1", ha="center", va="center", fontsize=SMALL)
+
+
+def _classifier(ax: Axes, x: float, y: float, frozen: bool) -> None:
+    """Feature maps that get smaller; grey with a padlock where nothing is trained."""
+    for index, height in enumerate((1.2, 0.95, 0.7, 0.45)):
+        corner = (x - 0.6 + 0.32 * index, y - height / 2)
+        colour = BOTTLENECK if frozen else ENCODER
+        ax.add_patch(Rectangle(corner, 0.24, height, facecolor=colour, edgecolor=INK))
+    if frozen:
+        centre = (x + 0.45, y + 0.5)
+        ax.add_patch(Arc(centre, 0.16, 0.24, theta1=0, theta2=180, color=INK, linewidth=1.6))
+        ax.add_patch(Rectangle((centre[0] - 0.13, centre[1] - 0.18), 0.26, 0.19, color=INK))
+
+
+def _bars(ax: Axes, x: float, y: float, values: dict[str, float], colour: str) -> None:
+    """A distribution as bars around height y that begin at x - 0.25 and go as far as x + 0.45."""
+    step = min(0.27, 1.1 / len(values))
+    for index, (name, value) in enumerate(values.items()):
+        middle = y + step * ((len(values) - 1) / 2 - index)
+        ax.text(x - 0.3, middle, name, ha="right", va="center", fontsize=TINY)
+        corner = (x - 0.25, middle - 0.09)
+        ax.add_patch(Rectangle(corner, 0.7, 0.18, facecolor=FAINT))
+        ax.add_patch(Rectangle(corner, 0.7 * value, 0.18, facecolor=colour))
+
+
+def _grid(ax: Axes, x: float, y: float, framed: Iterable[int] = ()) -> None:
+    """Ten photographs in two rows, centred on (x, y); ``framed`` are the generated ones."""
+    for index, image in enumerate(_photographs()):
+        column, row = index % 5 - 2, 0.5 - index // 5
+        centre = (x + 0.54 * column, y + 0.54 * row)
+        draw_stack(ax, *centre, image[None], side=0.46)
+        if index in framed:
+            corner = (centre[0] - 0.23, centre[1] - 0.23)
+            style = {"edgecolor": PALETTE[1], "linewidth": 3, "zorder": 4}
+            ax.add_patch(Rectangle(corner, 0.46, 0.46, fill=False, **style))
