@@ -145,10 +145,9 @@ def runs_needed(difference: float, std: float, power: float = 0.8, level: float 
 
     std: of the runs of one arm. The two-sided test of level ``level``, by the noncentral t.
     """
-    effect = abs(difference) / std
-    if not 0 < effect < np.inf:
+    if not (abs(difference) > 0 and std > 0):
         raise ValueError(f"no number of runs finds {difference} among a std of {std}")
-    counts = range(2, 10**7)
+    effect, counts = abs(difference) / std, range(2, 10**7)
     return counts[bisect_left(counts, power, key=lambda runs: _power(effect, runs, level))]
 
 

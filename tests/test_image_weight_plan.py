@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -132,7 +132,7 @@ def test_students_come_seed_by_seed_and_have_all_arms(sizes):
     seeds = [trial.student.seed for trial in trials]
     assert seeds == sorted(seeds) and set(seeds) == set(range(sizes.seeds))
     arms = [
-        [plan.arm_name(trial) for trial in trials if trial.student.seed == seed]
+        [plan.arm_name(asdict(trial)) for trial in trials if trial.student.seed == seed]
         for seed in range(sizes.seeds)
     ]
     assert all(names == arms[0] for names in arms)
@@ -143,7 +143,7 @@ def test_students_come_seed_by_seed_and_have_all_arms(sizes):
 @PROFILES
 def test_the_papers_table_and_its_controls(sizes):
     first = [trial for trial in plan.students(sizes) if trial.student.seed == 0]
-    names = [plan.arm_name(trial) for trial in first]
+    names = [plan.arm_name(asdict(trial)) for trial in first]
     assert names == [
         "original",
         *(f"generated {share}%" for share in (10, 20, 30, 40, 50)),

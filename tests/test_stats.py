@@ -6,14 +6,19 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy import stats as scipy_stats
 from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.power import TTestIndPower
+from statsmodels.stats.proportion import proportion_confint
 
 from lib.stats import (
     bootstrap,
     eta_null,
     eta_squared,
     mean_interval,
+    p_of_difference,
     partial_eta_squared,
     redraw_within,
+    runs_needed,
+    share_interval,
     spearman,
     spearman_within,
 )
@@ -110,3 +115,31 @@ def test_redraw_within_keeps_to_the_group(rows):
     for depth, part in rows.assign(drawn=drawn).groupby("depth"):
         assert set(part.drawn) <= set(part.y), depth
     assert not np.array_equal(drawn, rows.y)
+
+
+@pytest.mark.parametrize("successes", [0, 3, 117, 120])
+def test_share_interval_is_wilsons(successes):
+    ours = share_interval(successes, 120)
+    expected = proportion_confint(successes, 120, method="wilson")
+    assert (ours.low, ours.high) == pytest.approx(expected, abs=1e-12)
+    assert ours.value == successes / 120 and ours.n == 120
+
+
+def test_p_of_difference_is_the_t_test_of_two_samples():
+    theirs = scipy_stats.ttest_ind_from_stats(92.560, 0.15, 5, 92.476, 0.15, 5)
+    assert p_of_difference(0.084, 0.15, 5) == pytest.approx(theirs.pvalue)
+    assert p_of_difference(-0.084, 0.15, 5) == pytest.approx(theirs.pvalue)
+
+
+@pytest.mark.parametrize("std", [0.05, 0.10, 0.15, 0.20, 1.0])
+def test_runs_needed_are_as_many_as_statsmodels_asks_for(std):
+    runs = TTestIndPower().solve_power(0.084 / std, power=0.8, alpha=0.05)
+    assert runs_needed(0.084, std) == np.ceil(runs)
+    power = TTestIndPower().power(0.084 / std, runs_needed(0.084, std), 0.05)
+    assert power >= 0.8
+
+
+@pytest.mark.parametrize(("difference", "std"), [(0.0, 1.0), (1.0, 0.0), (np.nan, 1.0)])
+def test_no_number_of_runs(difference, std):
+    with pytest.raises(ValueError, match="no number of runs"):
+        runs_needed(difference, std)

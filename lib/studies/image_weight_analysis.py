@@ -12,6 +12,7 @@ from scipy import stats
 from lib.methods.image_weights import MAPS
 from lib.stats import Estimate, bootstrap, mean_interval, runs_needed, share_interval
 from lib.studies.image_synthesis import TOLERANCE
+from lib.studies.image_weight_plan import arm_name
 
 MEASURES = ("rms", "largest", "fine", "tint", "fine_share", "chroma_share", "local")
 PAPER_ACCURACY = {0: 92.476, 10: 92.364, 20: 92.348, 30: 92.560, 40: 92.346, 50: 92.222}  # Table 1
@@ -85,13 +86,20 @@ def drop(row: pd.Series, observer: str = "") -> Estimate:
     return bootstrap(lambda rows: 1 - rows["b"].mean() / rows["a"].mean(), both)
 
 
-def arms(runs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def arm_runs(trials: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs of the students, with their arm's ``name`` and their ``seed``."""
+    done = trials[trials.status == "ok"]
+    names = [arm_name(row) for row in done.to_dict("records")]
+    return done.assign(name=names, seed=[student["seed"] for student in done.student])
+
+
+def arms(runs: pd.DataFrame) -> pd.DataFrame:
     """One row an arm: accuracy, and its difference to "original", paired by seed.
 
-    names: of each run. p: two-sided paired t test. Rows of failed runs must not be in ``runs``.
+    runs: of ``arm_runs``. p: two-sided paired t test.
     """
-    wide, rows = _by_seed(runs, names), []
-    for name in dict.fromkeys(names):
+    wide, rows = _by_seed(runs), []
+    for name in runs["name"].unique():
         values = wide[name].dropna()
         difference = (wide[name] - wide["original"]).dropna()
         mean, gain = mean_interval(values), mean_interval(difference)
@@ -110,35 +118,22 @@ def arms(runs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _by_seed(runs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every arm (columns) from every seed (rows)."""
+    return runs.pivot_table(index="seed", columns="name", values="accuracy")
+
+
 def _paired_p(difference: pd.Series) -> float:
     if len(difference) < 2 or not difference.std():
         return np.nan
     return float(stats.ttest_1samp(difference, 0).pvalue)
 
 
-def gain(table: pd.DataFrame, arm: str) -> Estimate:
-    """An arm's difference to "original" out of ``arms``."""
-    (row,) = table[table.arm == arm].itertuples()
-    return Estimate(row.difference, row.low, row.high, row.n)
-
-
-def contrast(runs: pd.DataFrame, names: Sequence[str], a: str, b: str) -> Estimate:
-    """Accuracy of arm a minus arm b, paired by seed."""
-    wide = _by_seed(runs, names)
-    return mean_interval((wide[a] - wide[b]).dropna())
-
-
-def others(runs: pd.DataFrame, names: Sequence[str], arms: Sequence[str]) -> Estimate:
-    """Mean difference of several arms to "original", paired by seed."""
-    wide = _by_seed(runs, names)
-    return mean_interval(wide[list(arms)].sub(wide["original"], axis=0).mean(axis=1).dropna())
-
-
-def _by_seed(runs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Accuracy of every arm (columns) from every seed (rows)."""
-    seeds = [student["seed"] for student in runs.student]
-    table = runs.assign(name=list(names), seed=seeds)
-    return table.pivot_table(index="seed", columns="name", values="accuracy")
+def contrast(runs: pd.DataFrame, arm: str | Sequence[str], other: str = "original") -> Estimate:
+    """Accuracy of an arm, or the mean of several, minus that of another, paired by seed."""
+    wide = _by_seed(runs)
+    mean = wide[[arm] if isinstance(arm, str) else list(arm)].mean(axis=1, skipna=False)
+    return mean_interval((mean - wide[other]).dropna())
 
 
 def seeds_for(table: pd.DataFrame, difference: float) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from lib.methods.image_weights import Recipe
 from lib.profiles import ImageWeightStudy, Network
 from lib.studies.classifiers import ClassifierTrial
@@ -158,9 +160,11 @@ def _arms(sizes: ImageWeightStudy, seed: int) -> list[StudentTrial]:
     ]
 
 
-def arm_name(trial: StudentTrial) -> str:
-    """How tables and figures call it."""
-    name = "original" if trial.arm == "original" else f"{trial.arm} {trial.share:.0%}"
-    if trial.direction == "reverse":
+def arm_name(trial: dict[str, object]) -> str:
+    """How tables and figures call a student's arm, from the fields of its trial."""
+    name = trial["arm"]
+    if name != "original":
+        name += f" {trial['share']:.0%}"
+    if trial["direction"] == "reverse":
         name += ", KL(p||q)"
-    return name + (", reached" if trial.generated.recipe == UNTIL_REACHED else "")
+    return name + (", reached" if trial["generated"]["recipe"] == asdict(UNTIL_REACHED) else "")
