@@ -136,6 +136,7 @@ class ImageWeightStudy:
     networks: the classifier whose output is driven, then those that only look on: the last is
         trained like another one, from another seed.
     images, simplex_images: test images of each synthesis trial.
+    pictures: what is shown in figures; empty: test images.
     student, seeds: what is trained on generated images, and how often; a twin of another seed
         generates them. regeneration: updates inside a batch.
     """
@@ -153,6 +154,8 @@ class ImageWeightStudy:
     lr: float = 0.05
     shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5)
     control_share: float = 0.3
+    # photographs that may be published, unlike most data sets'
+    pictures: str = "photos:chelsea,rocket,coffee,motorcycle_left"
 
 
 IMAGE_WEIGHT_STUDY = {
@@ -171,6 +174,7 @@ IMAGE_WEIGHT_STUDY = {
         seeds=2,
         regeneration=2,
         batch=64,
+        pictures="",
     ),
     # one CPU: a short, narrow VGG on a fifth of CIFAR-10 where the paper has VGG16 on all of it
     "medium": ImageWeightStudy(

@@ -160,13 +160,21 @@ def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:
     }
 
 
-def synthesize_images(trial: SynthesisTrial, context: Context) -> Outcome:
-    """The trial's images, with everything that is measured on them."""
+def synthesize_images(
+    trial: SynthesisTrial, context: Context, pictures: Tensor | None = None
+) -> Outcome:
+    """The trial's images, with everything that is measured on them.
+
+    pictures: (N, 3, 32, 32) uint8 to take in place of test images, to look at; the class of each
+        is what the classifier says.
+    """
     model, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
-    if not 1 <= trial.images <= len(data.test_images):
-        raise ValueError(f"images must be in 1..{len(data.test_images)}, not {trial.images}")
-    before = as_float(data.test_images[: trial.images].to(context.device))
-    labels, classes = data.test_labels[: trial.images], len(data.classes)
+    images, labels, classes = data.test_images, data.test_labels, len(data.classes)
+    if pictures is not None:
+        images, labels = pictures, predict(model, pictures).argmax(1)
+    if not 1 <= trial.images <= len(images):
+        raise ValueError(f"images must be in 1..{len(images)}, not {trial.images}")
+    before, labels = as_float(images[: trial.images].to(context.device)), labels[: trial.images]
     second = second_classes(labels, classes, trial.seed)
     targets = TARGETS[trial.targets](labels, second, classes)
     start, after, curve, seconds = _change(trial.method, model, before, targets, second)
