@@ -173,7 +173,13 @@ def test_stopped_run_loses_nothing_and_leaves_no_process(tmp_path, number, code)
     results.mkdir(parents=True)
     (results / "executed.ipynb").write_text("an earlier result")
     command = [*RUNNER, "--folder", str(folder), "-p", "wait", "60"]
-    runner = subprocess.Popen(command, env=environment(reports), stderr=subprocess.DEVNULL)
+    runner = subprocess.Popen(
+        command,
+        env=environment(reports),
+        stderr=subprocess.DEVNULL,
+        # a shell that runs the tests in the background has switched Ctrl-C off
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     kernel = _wait_for(lambda: note.exists() and note.read_text())
     runner.send_signal(number)
     assert runner.wait(20) == code
