@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from lib.methods.image_weights import Recipe
+from lib.methods.image_weights import MAPS, Recipe
 from lib.profiles import ImageWeightStudy, Network
 from lib.studies.classifiers import ClassifierTrial
 from lib.studies.generated_training import GeneratedTrial, StudentTrial
@@ -27,13 +27,9 @@ OPTIMISERS = {
     "until reached": UNTIL_REACHED,
 }
 MAPPINGS = {
-    f"{mapping}, {name}": Recipe(mapping=mapping, **numbers)
-    for mapping in ("tan", "sigmoid", "clamp")
-    for name, numbers in (
-        ("SGD", {}),
-        ("until reached", {"lr": 0.5, "momentum": 0.9, "steps": 200}),
-    )
-    if mapping != "tan"
+    f"{mapping}, {name}": replace(recipe, mapping=mapping)
+    for mapping in ("sigmoid", "clamp")
+    for name, recipe in (("SGD", Recipe()), ("until reached", UNTIL_REACHED))
 }
 ATTACKS = {
     "FGSM, hard": Attack("fgsm", hard=True),
@@ -93,7 +89,7 @@ def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
         trials.append(
             SynthesisTrial(label="until reached", method=UNTIL_REACHED, targets=kind, **shared)
         )
-    reverse = Recipe(lr=0.5, momentum=0.9, steps=200, loss="reverse_kl")
+    reverse = replace(UNTIL_REACHED, loss="reverse_kl")
     trials.append(SynthesisTrial(label="reverse KL", method=reverse, targets="random", **shared))
     shared["images"] = sizes.simplex_images
     return [
@@ -120,10 +116,7 @@ def second_teacher(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
 
 def saturated(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     """Black and white images under each map."""
-    ways = {"tan": UNTIL_REACHED} | {
-        mapping: Recipe(mapping=mapping, lr=0.5, momentum=0.9, steps=200)
-        for mapping in ("sigmoid", "clamp")
-    }
+    ways = {mapping: replace(UNTIL_REACHED, mapping=mapping) for mapping in MAPS}
     shared = {"teacher": digits(sizes), "targets": "mixture", "images": min(sizes.images, 500)}
     return [SynthesisTrial(label=label, method=way, **shared) for label, way in ways.items()]
 
