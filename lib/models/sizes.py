@@ -1,0 +1,50 @@
+"""How many numbers a network stores, by the kind of tensor, and what they weigh in MiB."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+KINDS = ("weights", "biases", "norms", "statistics", "other")
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def count_weights(*modules: nn.Module) -> int:
+    """Weights of all (transposed) convolutions in the modules, each layer once; no biases."""
+    return sum(layer.weight.numel() for layer in _layers(*modules) if _is_convolution(layer))
+
+
+def count_values(*modules: nn.Module) -> dict[str, int]:
+    """Stored numbers by kind (``KINDS``); integers such as a norm's counter of batches are none.
+
+    weights, biases: of (transposed) convolutions. norms: scales and shifts; statistics: running
+    means and variances. other: of every other layer.
+    """
+    counts = dict.fromkeys(KINDS, 0)
+    for layer in _layers(*modules):
+        own = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
+        for name, tensor in own:
+            if tensor.is_floating_point():
+                counts[_kind(layer, name, tensor)] += tensor.numel()
+    return counts
+
+
+def mib(values: int, bits: int = 32) -> float:
+    """Size of so many numbers in MiB (2^20 bytes)."""
+    return values * bits / 8 / 2**20
+
+
+def _layers(*modules: nn.Module) -> list[nn.Module]:
+    return list(dict.fromkeys(layer for module in modules for layer in module.modules()))
+
+
+def _is_convolution(layer: nn.Module) -> bool:
+    return isinstance(layer, CONVOLUTIONS)
+
+
+def _kind(layer: nn.Module, name: str, tensor: Tensor) -> str:
+    if _is_convolution(layer):
+        return {"weight": "weights", "bias": "biases"}.get(name, "other")
+    if isinstance(layer, _NORMS):
+        return "norms" if isinstance(tensor, nn.Parameter) else "statistics"
+    return "other"
