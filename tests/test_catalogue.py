@@ -213,3 +213,14 @@ def test_a_trial_without_the_published_weights_says_how_to_get_them(root):
         load_classifier(trial, context)
     assert str(root / "weights/cifar10_resnet") in str(error.value)
     assert "copy pretrained_models/resnet20-12fca82f.th" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "other", [{"dataset": "scenes"}, {"architecture": "vgg16"}, {"width": 8}], ids=str
+)
+def test_no_other_classifier_comes_without_training(other):
+    published = {"dataset": "cifar10", "architecture": "resnet20", "width": 16}
+    numbers = {"train": 0, "test": 0, "epochs": 0, "batch": 128, "lr": 0.05}
+    assert ClassifierTrial(**published, **numbers).pretrained
+    with pytest.raises(ValueError, match="without epochs there is only"):
+        ClassifierTrial(**published | other, **numbers)

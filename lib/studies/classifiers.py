@@ -43,6 +43,11 @@ class ClassifierTrial:
     seed: int = 0
     version: int = 1
 
+    def __post_init__(self) -> None:
+        published = ("cifar10", "resnet20", 16)
+        if self.pretrained and (self.dataset, self.architecture, self.width) != published:
+            raise ValueError(f"without epochs there is only {published}, not {self}")
+
     @property
     def pretrained(self) -> bool:
         """Whether nothing is trained."""
