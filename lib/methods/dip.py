@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lib.methods.dip_tracker import Tracker
 from lib.models.encoder_decoder import Architecture, EncoderDecoder, group
+from lib.models.seeding import seeded
 
 CPU_GROUPED_PIXELS = 100 * 100
 WARM_UP = 3  # eager iterations before a CUDA graph is captured; they count as iterations
@@ -254,8 +255,7 @@ def _build(
     """One grouped network whose groups start as the single networks of the seeds would."""
     singles = []
     for seed in seeds:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             singles.append(
                 EncoderDecoder(architecture, settings.input_channels, channels, **network)
             )

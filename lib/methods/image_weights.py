@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.methods.changes import frequency_radius
+
 # A pixel of 0 or 1 would be an infinite weight (eq. 2), and float32 turns 1 into the weight of 0.
 # This is the largest 1/2^k that 8 bits do not see: 255 * EPSILON < 0.5.
 EPSILON = 1 / 512
@@ -175,9 +177,7 @@ def steps_to(divergence: Tensor, tolerance: float) -> Tensor:
 def low_pass(images: Tensor, radius: float) -> Tensor:
     """(N, C, H, W) without the frequencies beyond ``radius`` FFT bins, channel by channel."""
     height, width = images.shape[-2:]
-    rows = torch.fft.fftfreq(height, 1 / height, device=images.device)
-    columns = torch.fft.rfftfreq(width, 1 / width, device=images.device)
-    keep = rows[:, None].square() + columns.square() <= radius**2
+    keep = (frequency_radius(height, width) <= radius)[:, : width // 2 + 1].to(images.device)
     return torch.fft.irfft2(torch.fft.rfft2(images) * keep, s=(height, width))
 
 

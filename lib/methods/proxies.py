@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from lib.models.encoder_decoder import Architecture, EncoderDecoder, count_parameters
+from lib.models.seeding import seeded
 
 
 def synflow(architecture: Architecture, *, size: int, channels: int, seed: int, **network) -> float:
@@ -15,8 +16,7 @@ def synflow(architecture: Architecture, *, size: int, channels: int, seed: int, 
     neural networks without any data by iteratively conserving synaptic flow", NeurIPS 2020, eq. 2.
     Normalisation acts with its initial statistics (none), and R is taken before the sigmoid.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         # a global residual leaves the sigmoid out; the image added has no parameter in it
         net = EncoderDecoder(architecture, channels, channels, global_residual=True, **network)
     net = net.double().eval()

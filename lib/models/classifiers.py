@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.seeding import seeded
+
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -194,8 +196,7 @@ def build_classifier(architecture: str, classes: int, width: int, seed: int) -> 
     """A network of ``CLASSIFIERS`` whose initial weights depend on its arguments alone."""
     if architecture not in CLASSIFIERS:
         raise ValueError(f"architecture must be one of {tuple(CLASSIFIERS)}, not {architecture!r}")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
+    with seeded(seed):
         return CLASSIFIERS[architecture](classes, width)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models.padding import pad_to_multiple
+from lib.models.seeding import seeded
 
 NORMS = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 BLOCKS = 6
@@ -68,8 +69,7 @@ class Generator(nn.Module):
             raise ValueError(f"norm must be one of {tuple(NORMS)}, not {norm!r}")
         self.in_channels, self.width, self.norm = in_channels, width, norm
         self.frozen = False
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             self.encoder = _initialised(_encoder(in_channels, width, norm))
             self.decoder = _initialised(_decoder(out_channels, width, norm))
         self.tasks = nn.ModuleDict()
@@ -84,8 +84,7 @@ class Generator(nn.Module):
         if blocks < 1:
             raise ValueError(f"a task needs at least 1 residual block, not {blocks}")
         channels = 4 * self.width
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             stack = nn.Sequential(*(ResidualBlock(channels, self.norm) for _ in range(blocks)))
             _initialised(stack)
         like = next(self.encoder.parameters())

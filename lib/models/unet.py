@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models.padding import pad_to_multiple
+from lib.models.seeding import seeded
 
 _CHANNELS = (1, 2, 4, 8, 8)  # of the encoder's levels, in units of the width
 _STRIDE = 2 ** (len(_CHANNELS) - 1)
@@ -66,8 +67,7 @@ class UNet(nn.Module):
                 f"not {in_channels}, {out_channels} and {width}"
             )
         self.in_channels, self.width = in_channels, width
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             self.encoder = _encoder(in_channels, width)
             self.decoder = _decoder(width)
             self.last = nn.Conv2d(width, out_channels, 1)
@@ -76,8 +76,7 @@ class UNet(nn.Module):
         """Another task's last layer, not yet in use: assign it to ``last``."""
         if out_channels < 1:
             raise ValueError(f"a last layer needs at least 1 channel, not {out_channels}")
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             layer = nn.Conv2d(self.width, out_channels, 1)
         return layer.to(self.last.weight)
 

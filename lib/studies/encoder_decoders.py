@@ -19,6 +19,7 @@ from lib.data.images import load_images
 from lib.methods import dip
 from lib.metrics import quality
 from lib.models.encoder_decoder import Architecture, EncoderDecoder, count_parameters
+from lib.models.seeding import seeded
 from lib.sweep import Context
 from lib.training import one_cycle, train
 
@@ -193,8 +194,7 @@ def restore(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _trained_network(trial: TrainedTrial) -> EncoderDecoder:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(trial.seed)
+    with seeded(trial.seed):
         return EncoderDecoder(
             trial.architecture,
             trial.channels + (trial.task == "inpainting"),  # the mask is an input channel
