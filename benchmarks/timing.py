@@ -33,17 +33,12 @@ def compare(
         amount / statistics.median(times)
         for amount, times in zip(work, zip(*pairs, strict=True), strict=True)
     )
-    return {
-        "what": name,
-        "unit": unit,
-        "ours": mine,
-        "reference": theirs,
-        "ratio": mine / theirs,
-        "target": target,
-        "note": "",
-        "device": describe_device(device),
-        "commit": provenance()["commit"],
-    }
+    return _row(name, unit, mine, theirs, target, device)
+
+
+def at_most(name: str, ours: float, unit: str, target: float, device: torch.device) -> Row:
+    """A row without reference: ours is to be the target or less."""
+    return _row(name, unit, ours, float("nan"), target, device)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -52,3 +47,19 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
+
+
+def _row(
+    name: str, unit: str, ours: float, reference: float, target: float, device: torch.device
+) -> Row:
+    return {
+        "what": name,
+        "unit": unit,
+        "ours": ours,
+        "reference": reference,
+        "ratio": ours / reference,
+        "target": target,
+        "note": "",
+        "device": describe_device(device),
+        "commit": provenance()["commit"],
+    }

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Arc, FancyArrowPatch, Rectangle
 
 from lib.data.images import load_images
 from lib.models.encoder_decoder import Architecture
@@ -160,6 +160,33 @@ def draw_arrow(
     ax.add_patch(arrow)
 
 
+def draw_padlock(ax: Axes, x: float, y: float, size: float = 1) -> None:
+    """Something is not trained; y is where the shackle enters the body."""
+    arc = (0.16 * size, 0.24 * size)
+    style = {"color": INK, "linewidth": 1.6 * size}
+    ax.add_patch(Arc((x, y), *arc, theta1=0, theta2=180, **style))
+    corner = (x - 0.13 * size, y - 0.18 * size)
+    ax.add_patch(Rectangle(corner, 0.26 * size, 0.19 * size, color=INK))
+
+
+def prepare(ax: Axes, size: tuple[float, float]) -> None:
+    """Empty axes of so many units, without distortion; at this size in inches a unit is one."""
+    ax.set(xlim=(0, size[0]), ylim=(0, size[1]), aspect="equal")
+    ax.axis("off")
+
+
+def draw_title(ax: Axes, x: float, y: float, text: str) -> None:
+    """Bold, from x to the right."""
+    ax.text(x, y, text, fontsize=11, weight="bold", va="center")
+
+
+def draw_name(ax: Axes, x: float, y: float, name: str, more: str = "") -> None:
+    """Below (x, y), a second line in grey."""
+    ax.text(x, y, name, ha="center", va="top", fontsize=LABEL)
+    if more:
+        ax.text(x, y - 0.23, more, ha="center", va="top", fontsize=SMALL, color=GREY)
+
+
 def draw_two_uses() -> Figure:
     """The same network trained on many pairs of images, and as a prior for a single one."""
     figure = Figure(figsize=(9.6, 5.6), layout="constrained")
@@ -197,24 +224,19 @@ def _draw_use(
     target: tuple[str, np.ndarray],
 ) -> None:
     """Input, network, output, compared with a target; a unit of the axes is about an inch."""
-    ax.set(xlim=(0, 9.6), ylim=(0, 2.8), aspect="equal")
-    ax.axis("off")
-    ax.text(0.3, 2.5, title, fontsize=11, weight="bold", va="center")
+    prepare(ax, (9.6, 2.8))
+    draw_title(ax, 0.3, 2.5, title)
     for x, (name, images) in zip((1.1, 6.0, 8.5), (*ends, target), strict=True):
         draw_stack(ax, x, 1.45, images)
-        _name(ax, x, name)
+        draw_name(ax, x, 0.64, name)
     network = ax.inset_axes((2.55, 0.82, 2.0, 1.25), transform=ax.transData)
     _draw_plain_network(network, Architecture(3, (0, 2)))
-    _name(ax, 3.55, "network with weights θ")
+    draw_name(ax, 3.55, 0.64, "network with weights θ")
     draw_arrow(ax, (1.92, 1.45), (2.5, 1.45), gid="flow")
     draw_arrow(ax, (4.6, 1.45), (5.18, 1.45), gid="flow")
     draw_arrow(ax, (6.82, 1.45), (7.68, 1.45), gid="compare", color=HIGHLIGHT)
     ax.text(7.25, 1.52, "error", ha="center", va="bottom", fontsize=LABEL, color=HIGHLIGHT)
     _feedback(ax)
-
-
-def _name(ax: Axes, x: float, name: str) -> None:
-    ax.text(x, 0.64, name, ha="center", va="top", fontsize=LABEL)
 
 
 def _draw_plain_network(ax: Axes, architecture: Architecture) -> None:

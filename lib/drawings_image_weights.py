@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Arc, Circle, Rectangle
+from matplotlib.patches import Circle, Rectangle
 
 from lib.data.images import load_images
 from lib.drawings import (
@@ -19,7 +19,11 @@ from lib.drawings import (
     SMALL,
     TINY,
     draw_arrow,
+    draw_name,
+    draw_padlock,
     draw_stack,
+    draw_title,
+    prepare,
 )
 from lib.style import INK, PALETTE
 
@@ -42,22 +46,22 @@ def draw_image_weight_layer(ax: Axes) -> None:
 
     A unit of the axes is an inch of ``SIZE``.
     """
-    _prepare(ax)
+    prepare(ax, SIZE)
     image = _photographs()[:1]
-    _title(ax, 0.3, 5.05, "(a)  The image becomes the weights of a layer")
+    draw_title(ax, 0.3, 5.05, "(a)  The image becomes the weights of a layer")
     draw_stack(ax, 1.2, 4.05, image)
-    _name(ax, 1.2, 3.35, "image x", "c·h·w pixels in [0, 1]")
+    draw_name(ax, 1.2, 3.35, "image x", "c·h·w pixels in [0, 1]")
     _curve(ax, 4.1, 4.05, np.tan, 1.45)
-    _name(ax, 4.1, 3.35, "x′ = tan(π (x − ½))", "onto the whole real line")
+    draw_name(ax, 4.1, 3.35, "x′ = tan(π (x − ½))", "onto the whole real line")
     _layer(ax, 7.0, 4.05, image[0])
-    _name(ax, 7.0, 3.35, "image-weight layer", "fully connected, 1 input, c·h·w outputs")
+    draw_name(ax, 7.0, 3.35, "image-weight layer", "fully connected, 1 input, c·h·w outputs")
     _flow(ax, 2.05, 3.25, 4.05)
     _flow(ax, 4.95, 6.0, 4.05)
     for line, text in enumerate(("y = W · 1 + b", "weights W = x′", "input 1, bias b = 0")):
         ax.text(8.35, 4.4 - 0.35 * line, text, va="center", fontsize=LABEL)
     ax.plot((0.3, 10.7), (2.8, 2.8), color=FAINT, linewidth=1)
 
-    _title(ax, 0.3, 2.5, "(b)  Forward to the loss, backward to the weights")
+    draw_title(ax, 0.3, 2.5, "(b)  Forward to the loss, backward to the weights")
     _layer(ax, 1.1, 1.5, image[0])
     _curve(ax, 3.0, 1.5, np.arctan, 7)
     draw_stack(ax, 4.85, 1.5, image)
@@ -66,7 +70,7 @@ def draw_image_weight_layer(ax: Axes) -> None:
     _bars(ax, 10.2, 1.5, dict(zip(CLASSES, (0.6, 0.4, 0, 0), strict=True)), PALETTE[2])
     names = ("weights W", "arctan(y) / π + ½", "image z", "frozen classifier", "output", "target")
     for x, name in zip((1.1, 3.0, 4.85, 6.65, 8.5, 10.2), names, strict=True):
-        _name(ax, x, 0.8, name)
+        draw_name(ax, x, 0.8, name)
     for start, end in ((1.9, 2.25), (3.75, 4.1), (5.6, 5.9), (7.35, 7.7)):
         _flow(ax, start, end, 1.5)
     _loss(ax, 9.1, 9.5, 1.5, "loss")
@@ -79,19 +83,19 @@ def draw_training_with_generated(ax: Axes) -> None:
 
     The frames mark generated images. A unit of the axes is an inch of ``SIZE``.
     """
-    _prepare(ax)
-    _title(ax, 0.3, 5.05, "(1)  A trained classifier generates")
+    prepare(ax, SIZE)
+    draw_title(ax, 0.3, 5.05, "(1)  A trained classifier generates")
     _grid(ax, 1.65, 4.1)
-    _name(ax, 1.65, 3.4, "training set")
+    draw_name(ax, 1.65, 3.4, "training set")
     ax.text(3.15, 4.1, "+", fontsize=16, ha="center", va="center")
     _bars(ax, 4.6, 4.1, {"own class 0.9": 0.9, "random 0.1": 0.1}, PALETTE[2])
-    _name(ax, 4.3, 3.4, "target")
+    draw_name(ax, 4.3, 3.4, "target")
     _flow(ax, 5.15, 5.55, 4.1)
     _classifier(ax, 6.3, 4.1, frozen=True)
-    _name(ax, 6.3, 3.4, "frozen classifier", "100 updates of each image")
+    draw_name(ax, 6.3, 3.4, "frozen classifier", "100 updates of each image")
     _flow(ax, 7.0, 7.5, 4.1)
     _grid(ax, 9.0, 4.1, framed=range(10))
-    _name(ax, 9.0, 3.4, "generated images")
+    draw_name(ax, 9.0, 3.4, "generated images")
 
     ax.plot((9.0, 9.0, 2.4), (3.15, 2.85, 2.85), color=INK, linewidth=1.2)
     draw_arrow(ax, (2.4, 2.85), (2.4, 2.1), gid="replaced")
@@ -100,39 +104,25 @@ def draw_training_with_generated(ax: Axes) -> None:
     text = "x % are replaced by the images made of them"
     ax.text(5.7, 2.8, text, ha="center", va="top", fontsize=SMALL, color=GREY)
 
-    _title(ax, 3.75, 2.38, "(2)  A new classifier learns from the mixture")
+    draw_title(ax, 3.75, 2.38, "(2)  A new classifier learns from the mixture")
     _grid(ax, 1.65, 1.5, framed=REPLACED)
-    _name(ax, 1.65, 0.8, "new training set")
+    draw_name(ax, 1.65, 0.8, "new training set")
     _flow(ax, 3.1, 3.6, 1.5)
     _classifier(ax, 4.4, 1.5, frozen=False)
-    _name(ax, 4.4, 0.8, "new classifier")
+    draw_name(ax, 4.4, 0.8, "new classifier")
     _flow(ax, 5.1, 5.5, 1.5)
     _bars(ax, 6.3, 1.5, dict(zip(CLASSES, (0.5, 0.3, 0.1, 0.1), strict=True)), PALETTE[0])
-    _name(ax, 6.3, 0.8, "output p")
+    draw_name(ax, 6.3, 0.8, "output p")
     _loss(ax, 6.9, 7.5, 1.5, "loss")
     for y, text in EQUATION_9.items():
         ax.text(7.7, y, text, va="center", fontsize=SMALL)
     _gradient(ax, 7.2, 4.4, "gradient: all weights of the new classifier")
 
 
-def _prepare(ax: Axes) -> None:
-    ax.set(xlim=(0, SIZE[0]), ylim=(0, SIZE[1]), aspect="equal")
-    ax.axis("off")
-
-
 def _photographs() -> np.ndarray:
     """Ten small photographs, (10, H, W, 3) in [0, 1]."""
     _, images = load_images(PHOTOS, size=96, channels=3)
     return images.permute(0, 2, 3, 1).numpy() / 255
-
-
-def _title(ax: Axes, x: float, y: float, text: str) -> None:
-    ax.text(x, y, text, fontsize=11, weight="bold", va="center")
-
-
-def _name(ax: Axes, x: float, y: float, name: str, more: str = "") -> None:
-    ax.text(x, y, name, ha="center", va="top", fontsize=LABEL)
-    ax.text(x, y - 0.23, more, ha="center", va="top", fontsize=SMALL, color=GREY)
 
 
 def _flow(ax: Axes, start: float, end: float, y: float) -> None:
@@ -182,9 +172,7 @@ def _classifier(ax: Axes, x: float, y: float, frozen: bool) -> None:
         colour = BOTTLENECK if frozen else ENCODER
         ax.add_patch(Rectangle(corner, 0.24, height, facecolor=colour, edgecolor=INK))
     if frozen:
-        centre = (x + 0.45, y + 0.5)
-        ax.add_patch(Arc(centre, 0.16, 0.24, theta1=0, theta2=180, color=INK, linewidth=1.6))
-        ax.add_patch(Rectangle((centre[0] - 0.13, centre[1] - 0.18), 0.26, 0.19, color=INK))
+        draw_padlock(ax, x + 0.45, y + 0.5)
 
 
 def _bars(ax: Axes, x: float, y: float, values: dict[str, float], colour: str) -> None:

@@ -122,6 +122,33 @@ _ALL = (
         checksum="md5:6cd6e144f989b92b3379bac3b3de84fd",
     ),
     Dataset(
+        "coco2017",
+        "COCO 2017, instances of 80 classes",
+        "annotations CC BY 4.0, images under Flickr terms; research use",
+        "coco",
+        by_hand="unpack train2017.zip, val2017.zip and annotations_trainval2017.zip of "
+        "cocodataset.org there; val2017/ and its annotations alone serve as well",
+    ),
+    Dataset(
+        "styles",
+        "two paintings as styles, The Starry Night and The Scream, and a photograph of Tuebingen",
+        "paintings: public domain; photograph: Andreas Praefcke, see Wikimedia Commons",
+        "photos/style",
+        by_hand="put photographs of the paintings, such as those of "
+        "github.com/jcjohnson/neural-style, and Tuebingen_Neckarfront.jpg of Wikimedia Commons, "
+        "there under these names: starry_night.jpg, the_scream.jpg, Tuebingen_Neckarfront.jpg",
+        files=("starry_night.jpg", "the_scream.jpg", "Tuebingen_Neckarfront.jpg"),
+    ),
+    Dataset(
+        "squeezenet1_1-imagenet",
+        "weights of torchvision's SqueezeNet 1.1, trained on ImageNet (no images)",
+        "BSD 2-Clause (SqueezeNet)",
+        "weights",
+        by_hand="save the state dict of torchvision's squeezenet1_1 (IMAGENET1K_V1) there with "
+        "safetensors; torchvision's own download of it works too",
+        files=("squeezenet1_1-imagenet.safetensors",),
+    ),
+    Dataset(
         "resnet20-cifar10",
         "weights of a ResNet-20 trained on CIFAR-10 (no images)",
         "BSD 2-Clause (Yerlan Idelbayev)",

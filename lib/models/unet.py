@@ -67,10 +67,24 @@ class UNet(nn.Module):
                 f"not {in_channels}, {out_channels} and {width}"
             )
         self.in_channels, self.width = in_channels, width
+        self.encoder_frozen = False
         with seeded(seed):
             self.encoder = _encoder(in_channels, width)
             self.decoder = _decoder(width)
             self.last = nn.Conv2d(width, out_channels, 1)
+
+    def freeze_encoder(self) -> UNet:
+        """Fix the encoder: no gradients, and its norms stay in evaluation mode."""
+        self.encoder_frozen = True
+        self.encoder.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> UNet:
+        """As for every module, but a frozen encoder is not set to training mode."""
+        super().train(mode)
+        if self.encoder_frozen:
+            self.encoder.eval()
+        return self
 
     def new_last(self, out_channels: int, *, seed: int = 0) -> nn.Conv2d:
         """Another task's last layer, not yet in use: assign it to ``last``."""

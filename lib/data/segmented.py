@@ -1,0 +1,233 @@
+"""Images with label maps by name: drawn scenes, PASCAL VOC 2012, COCO 2017.
+
+``scenes_a`` and ``scenes_b`` are drawn and need no download.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib.data.catalogue import locate
+from lib.data.images import UNREADABLE, read_square
+from lib.files import data_root
+
+SEGMENTED = ("scenes_a", "scenes_b", "voc2012", "voc2012_aug", "coco2017")
+SPLITS = ("train", "test")
+IGNORED = 255  # label of pixels that belong to no class: borders, crowds
+VOC_CLASSES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
+    *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
+    *("sheep", "sofa", "train", "tvmonitor"),
+)
+SCENES_SEEDS = {"train": 1, "test": 2}
+COCO_TEST_EVERY = 4
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Images and the class of each pixel.
+
+    images: (N, 3, S, S) uint8. labels: (N, S, S) uint8, 0 background, 1..K-1 the place in
+    ``classes``, 255 ignored. classes: K names, the first "background". ids: N file stems; "0",
+    "1", ... for scenes. skipped: files of the split left out because smaller than S.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    skipped: int
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An image file, its (height, width), and what draws its label map of that shape."""
+
+    path: Path
+    shape: tuple[int, int]
+    draw: Callable[[], np.ndarray]
+
+
+def load_segmented(
+    name: str, split: str, *, size: int, count: int = 0, root: str | Path | None = None
+) -> Segmented:
+    """The first ``count`` images of a split, 0 for all, as centre squares of ``size`` px.
+
+    Files come in a fixed random order: every beginning is a fair sample and the start of a larger
+    one. Images are reduced with anti-aliasing, label maps to the nearest pixel. The same request
+    is read once a process: do not write into it.
+    name: one of ``SEGMENTED``. scenes_a, scenes_b: domain A or B, drawn in any number but "all".
+        voc2012: train.txt and val.txt (as test); voc2012_aug: train_aug.txt, with the masks of SBD
+        beside VOC's in ``SegmentationClass/``, and the same val.txt. coco2017: instances, a small
+        one in front of a large one, crowds ignored wherever they are; train2017 and val2017 (as
+        test), or where there is no train2017 every fourth image of val2017 in order of id as test
+        and the others as train. Images without any instance are background.
+    split: "train" or "test".
+    Raises FileNotFoundError for files that are not there, ValueError for damaged ones and label
+    maps that do not fit (each names the path), for an unknown name or split and for more images
+    than there are.
+    """
+    if name not in SEGMENTED:
+        raise ValueError(f"name must be one of {SEGMENTED}, not {name!r}")
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
+    if size < 1 or count < 0:
+        raise ValueError(f"size must be at least 1 and count at least 0: {size}, {count}")
+    if name.startswith("scenes"):
+        return _scenes(name, split, size, count)
+    return _load(name, split, size, count, str(data_root(root)))
+
+
+@cache
+def _scenes(name: str, split: str, size: int, count: int) -> Segmented:
+    from lib.data.scenes import CATEGORIES, render_scenes
+
+    if not count:
+        raise ValueError(f"{name} are drawn: say how many, not 0")
+    domain = name[-1].upper()
+    scenes = render_scenes(count, size=size, seed=SCENES_SEEDS[split], domain=domain)
+    classes = ("background", *CATEGORIES[domain])
+    return Segmented(scenes.images, scenes.labels, classes, tuple(map(str, range(count))), 0)
+
+
+@cache
+def _load(name: str, split: str, size: int, count: int, root: str) -> Segmented:
+    entries, classes = _coco(split, root) if name == "coco2017" else _voc(name, split, root)
+    order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(0))
+    ordered = [entries[place] for place in order.tolist()]
+    fit = [entry for entry in ordered if min(entry.shape) >= size]  # after the order: nests
+    if (count or 1) > len(fit):
+        of_size = f"{split} images of at least {size} px"
+        raise ValueError(f"{name} has {len(fit):,} {of_size}, not {count or 1:,}")
+    chosen = fit[: count or None]
+    images = torch.empty(len(chosen), 3, size, size, dtype=torch.uint8)
+    labels = torch.empty(len(chosen), size, size, dtype=torch.uint8)
+    with ThreadPoolExecutor() as pool:  # decoding and resizing release the lock
+        for place, (image, mask) in enumerate(pool.map(partial(_read, size=size), chosen)):
+            images[place], labels[place] = torch.tensor(image).permute(2, 0, 1), torch.tensor(mask)
+    ids = tuple(entry.path.stem for entry in chosen)
+    return Segmented(images, labels, classes, ids, len(entries) - len(fit))
+
+
+def _read(entry: _Entry, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(size, size, 3) and (size, size) of one entry."""
+    height, width = _shape(entry.path)
+    _same_shape(entry.path, (height, width), entry.shape)  # before anything is drawn in it
+    labels = entry.draw()
+    _same_shape(entry.path, (height, width), labels.shape)
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2  # as read_square
+    square = Image.fromarray(labels).crop((left, top, left + side, top + side))
+    square = square.resize((size, size), Image.Resampling.NEAREST)
+    return read_square(entry.path, size, 3), np.asarray(square)
+
+
+def _same_shape(path: Path, image: tuple[int, int], labels: tuple[int, ...]) -> None:
+    if image != labels:
+        is_of, map_of = (" x ".join(map(str, shape[::-1])) for shape in (image, labels))
+        raise ValueError(f"{path} is {is_of}, but its label map is {map_of}")
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """(height, width) from the header."""
+    with _naming(path, "image"), Image.open(path) as picture:
+        return picture.height, picture.width
+
+
+@contextmanager
+def _naming(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise  # it names the path
+    except (*UNREADABLE, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable {what}: {error}") from error
+
+
+def _need(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; data/README.md says where it comes from")
+
+
+@cache
+def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
+    folder = locate("voc2012", root)
+    listed = {"test": "val", "train": "train_aug" if name == "voc2012_aug" else "train"}[split]
+    path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
+    _need(path)
+    entries = []
+    for stem in sorted(set(path.read_text().split())):
+        image = folder / "JPEGImages" / f"{stem}.jpg"
+        mask = folder / "SegmentationClass" / f"{stem}.png"
+        entries.append(_Entry(image, _shape(image), partial(_voc_labels, mask)))
+    return entries, VOC_CLASSES
+
+
+def _voc_labels(path: Path) -> np.ndarray:
+    """(H, W) uint8 of a mask: the places in the palette are the labels."""
+    with _naming(path, "mask"), Image.open(path) as picture:
+        labels = np.array(picture)
+    wrong = labels[(labels >= len(VOC_CLASSES)) & (labels != IGNORED)]
+    if labels.ndim != 2 or wrong.size:
+        found = f"label {wrong.max()}" if labels.ndim == 2 else f"mode {picture.mode}"
+        raise ValueError(f"{path} has {found}; labels are 0 to {len(VOC_CLASSES) - 1} and 255")
+    return labels.astype(np.uint8)
+
+
+def _coco(split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
+    folder = locate("coco2017", root)
+    whole = (folder / "train2017").is_dir()
+    part = "train2017" if whole and split == "train" else "val2017"
+    coco = _annotations(folder / "annotations" / f"instances_{part}.json")
+    numbers = sorted(coco.imgs)
+    if not whole:
+        numbers = [
+            number
+            for place, number in enumerate(numbers)
+            if (place % COCO_TEST_EVERY == COCO_TEST_EVERY - 1) == (split == "test")
+        ]
+    entries = []
+    for number in numbers:
+        image = coco.imgs[number]
+        path = folder / part / image["file_name"]
+        shape = image["height"], image["width"]
+        entries.append(_Entry(path, shape, partial(_coco_labels, coco, number, path, shape)))
+    return entries, ("background", *(coco.cats[key]["name"] for key in sorted(coco.cats)))
+
+
+@cache
+def _annotations(path: Path):
+    from pycocotools.coco import COCO  # here: it is needed for this set alone
+
+    _need(path)
+    try:
+        with redirect_stdout(io.StringIO()):  # it reports to the screen
+            return COCO(path)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ValueError(f"{path} is no readable list of instances: {error!r}") from error
+
+
+def _coco_labels(coco, number: int, path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 of an image: large instances first, crowds last."""
+    place = {key: label for label, key in enumerate(sorted(coco.cats), start=1)}
+    labels, drawn = np.zeros(shape, np.uint8), []
+    try:
+        for instance in coco.imgToAnns[number]:
+            label = IGNORED if instance.get("iscrowd") else place[instance["category_id"]]
+            drawn.append((label, coco.annToMask(instance).astype(bool)))
+        for label, mask in sorted(drawn, key=lambda each: (each[0] == IGNORED, -each[1].sum())):
+            labels[mask] = label
+    except Exception as error:  # pycocotools raises no narrower one
+        raise ValueError(f"the instances of {path} cannot be drawn: {error!r}") from error
+    return labels

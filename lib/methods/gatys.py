@@ -1,0 +1,47 @@
+"""Style transfer by optimising the picture itself.
+
+Gatys, Ecker and Bethge, "Image style transfer using convolutional neural networks", CVPR 2016: the
+pixels are moved until content and style losses are small, by L-BFGS from the content image (their
+figure 6 A). Matsumoto and Yanai compare a network's output with such a picture by SSIM.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lib.methods.perceptual import PerceptualLoss
+
+
+def gatys(loss: PerceptualLoss, content: Tensor, *, steps: int = 300) -> tuple[Tensor, Tensor]:
+    """Pictures (N, 3, H, W) in [0, 1] and their total loss (N,), each optimised by itself.
+
+    content: (N, 3, H, W) in [0, 1], where it starts. steps: iterations of L-BFGS with a strong
+    Wolfe line search. Pixels are clipped to [0, 1] for the loss and in the result.
+    Raises ArithmeticError if a loss becomes NaN or infinite.
+    """
+    pictures = torch.cat([_one(loss, each[None], steps) for each in content])
+    with torch.no_grad():
+        return pictures, loss(pictures, content).total
+
+
+def _one(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
+    picture = content.clone().requires_grad_()
+    optimiser = torch.optim.LBFGS(
+        [picture], max_iter=steps, max_eval=2 * steps, history_size=20,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+    with torch.no_grad():
+        scale = loss(content, content).total.sum().clamp(min=1e-12)  # steps fit losses near 1
+
+    def evaluate() -> Tensor:
+        optimiser.zero_grad()
+        clipped = picture.clamp(0, 1)
+        outside = (picture - clipped).square().sum()  # a way back for pixels that left [0, 1]
+        value = loss(clipped, content).total.sum() / scale + outside
+        value.backward()
+        return value
+
+    if not optimiser.step(evaluate).isfinite():
+        raise ArithmeticError("the style loss is not finite")
+    return picture.detach().clamp(0, 1)
