@@ -57,9 +57,7 @@ def importance(
     return {name: each / mean for name, each in sums.items()}
 
 
-def add_task(
-    anchor: Anchor | None, model: nn.Module, importances: Mapping[str, Tensor]
-) -> Anchor:
+def add_task(anchor: Anchor | None, model: nn.Module, importances: Mapping[str, Tensor]) -> Anchor:
     """The anchor of all tasks so far, the model's included."""
     named = dict(model.named_parameters())
     new = {name: named[name].detach().clone() for name in importances}

@@ -70,9 +70,9 @@ def feature_network(name: str, root: str | Path | None = None) -> FeatureNetwork
 
     vgg16: ImageNet weights of torchvision, downloaded by it; relu1_2, 2_2 (content), 3_3, 4_3.
     squeezenet: SqueezeNet 1.1 with ImageNet weights below the data root; a tenth of the work.
-    random: VGG16's first three levels at a quarter of the width with random orthogonal weights, for where
-        no trained network is at hand. Gram matrices of random filters still describe texture:
-        Ustyuzhaninov et al., "What does it take to generate natural textures?", ICLR 2017.
+    random: VGG16's first three levels at a quarter of the width with random orthogonal weights,
+        for where no trained network is at hand. Gram matrices of random filters still describe
+        texture: Ustyuzhaninov et al., "What does it take to generate natural textures?", 2017.
     Raises ValueError for another name, FileNotFoundError for missing weights.
     """
     if name not in _NETWORKS:

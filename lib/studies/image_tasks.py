@@ -30,7 +30,8 @@ TASKS = (1, 2, 3, 4, 5)
 KINDS = {1: "segmentation", 2: "segmentation", 3: "colour", 4: "style", 5: "style"}
 CHANNELS = {"colour": 2, "style": 3}  # of a last layer; segmentation: the classes
 MAIN = {"segmentation": "miou", "colour": "mse", "style": "total"}
-SCALE = 1e5  # the style loss is divided by it to be trained; Adam does not mind
+# losses are divided by these to be trained: Adam does not mind, and a penalty means the same to all
+UNIT = {"segmentation": 1.0, "colour": 0.01, "style": 1e5}
 SHARPNESS = 20.0  # of the classes' scores, minus the distance of colours in [0, 1]
 EVALUATION_BATCH = 32
 
@@ -60,16 +61,16 @@ class Task:
         return luma(images).repeat(1, 3, 1, 1) if self.kind == "colour" else images
 
     def loss(self, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Loss of a last layer's (N, channels, H, W): cross entropy, L2, or content and style."""
+        """Loss of a last layer's (N, channels, H, W), in ``UNIT``: cross entropy, L2, or style."""
         if self.kind == "segmentation":
             return F.cross_entropy(output, labels, ignore_index=IGNORED)
         if self.kind == "colour":
-            return F.mse_loss(output, chroma(images))
+            return F.mse_loss(output, chroma(images)) / UNIT[self.kind]
         return self.style_loss(output.sigmoid(), images)
 
     def style_loss(self, output: Tensor, images: Tensor) -> Tensor:
-        """Mean total loss over ``SCALE`` of (N, 3, H, W) in [0, 1]."""
-        return self.perceptual(output, images).total.mean() / SCALE
+        """Mean total loss of (N, 3, H, W) in [0, 1], in ``UNIT``."""
+        return self.perceptual(output, images).total.mean() / UNIT["style"]
 
     def image_loss(self, kind: str, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Loss of an RGB output in [0, 1]: ``ce``, ``l1``, ``l2``, or the style task's own.
@@ -95,10 +96,8 @@ class Task:
 
     def colour_scores(self, output: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, K, H, W): minus the distance to each class's colour, sharpened."""
-        flat = output.permute(0, 2, 3, 1)
-        return -SHARPNESS * torch.cdist(flat, self.palette.expand(len(flat), -1, -1)[:, None]).permute(
-            0, 3, 1, 2
-        )
+        distances = torch.cdist(output.permute(0, 2, 3, 1), self.palette)
+        return -SHARPNESS * distances.permute(0, 3, 1, 2)
 
     def picture(self, output: Tensor, images: Tensor, rgb: bool) -> Tensor:
         """(N, 3, H, W) in [0, 1] to look at. rgb: the output is an image already."""

@@ -99,7 +99,9 @@ def mask_task(trial: TaskTrial, context: Context) -> MaskTask:
 def unet_base(trial: TaskTrial, context: Context) -> UNet:
     """Task 1's network, on which the trial's masks lie, on the CPU."""
     origin = base(trial)
-    return _unet(origin, _network_state(origin, context), replace(context, device=torch.device("cpu")))
+    return _unet(
+        origin, _network_state(origin, context), replace(context, device=torch.device("cpu"))
+    )
 
 
 def _norm_names(network: nn.Module, policy: str) -> list[str]:
@@ -139,7 +141,7 @@ def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
         learner.network.to(memory_format=torch.channels_last),
         learner.loss,
         batches(trial, each),
-        steps=stream.base_steps if parent(trial) is None and _is_base(trial) else stream.steps,
+        steps=stream.base_steps if trial == base(trial) else stream.steps,
         lr=learner.lr,
         schedule=one_cycle,
         checkpoint=checkpoint,
@@ -154,10 +156,6 @@ def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
         "losses": torch.tensor(losses),
         "seconds": torch.tensor(seconds, dtype=torch.float64),
     }
-
-
-def _is_base(trial: TaskTrial) -> bool:
-    return trial == base(trial)
 
 
 def batches(trial: TaskTrial, each: Task) -> Callable[[int], Batch]:
@@ -181,7 +179,9 @@ def batches(trial: TaskTrial, each: Task) -> Callable[[int], Batch]:
 
 def _unet(trial: TaskTrial, state: Mapping[str, Tensor] | None, context: Context) -> UNet:
     """A U-Net of the stream's width; from the state, else from the seed."""
-    channels = len(state["last.weight"]) if state else task(trial.stream, trial.task, context).channels
+    channels = (
+        len(state["last.weight"]) if state else task(trial.stream, trial.task, context).channels
+    )
     net = UNet(3, channels, width=trial.stream.width, seed=trial.seed)
     if state:
         net.load_state_dict(state)
@@ -310,7 +310,7 @@ def _image_loss(trial: TaskTrial, each: Task, blocks: str) -> Callable[[nn.Modul
     adversary = None
     if each.kind == "segmentation" and trial.loss in ("", "adversarial"):
         sizes = {"width": trial.stream.width, "layers": trial.stream.patches, "seed": trial.seed}
-        judge = PatchDiscriminator(6, **sizes).to(next(iter(each.palette.split(1))).device)
+        judge = PatchDiscriminator(6, **sizes).to(each.palette.device)
         adversary = Adversary(judge)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:

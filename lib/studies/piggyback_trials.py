@@ -20,7 +20,8 @@ METHODS = {
 }
 ONE_BODY = ("scratch", "fine-tune", "ewc")  # a later task changes the weights of earlier ones
 IMAGE_LOSSES = ("adversarial", "ce", "l1", "l2")
-_NORMS = {"piggyback": NORM_POLICIES, "resblock": tuple(NORMS), "resblock+piggyback": tuple(NORMS)}
+_NORMS = {"piggyback": NORM_POLICIES, "resblock": tuple(NORMS)}
+_NORMS["resblock+piggyback"] = _NORMS["resblock"]
 MASKED_BLOCKS = {"base": 3, "task": 4}  # the paper's experiment with both methods
 
 
@@ -35,6 +36,7 @@ class TaskTrial:
     start: fine-tune's task to start from; 0: the one before.
     seed: of everything; run: another order of images and another last layer on the same base.
     shuffled: label maps belong to other images, so that there is nothing to learn but their mean.
+    alone: a control, scored on its own task only.
     """
 
     stream: Stream
@@ -46,6 +48,7 @@ class TaskTrial:
     seed: int = 0
     run: int = 0
     shuffled: bool = False
+    alone: bool = False
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -75,11 +78,6 @@ class TaskTrial:
         """Whether what is learned is a mask."""
         return self.method.endswith("piggyback")
 
-    @property
-    def is_control(self) -> bool:
-        """Whether it stands beside its method's stream, not in it."""
-        return bool(self.run or self.shuffled or self.loss or self.start)
-
 
 def base(trial: TaskTrial) -> TaskTrial:
     """Task 1's U-Net, or the auto-encoder."""
@@ -97,7 +95,7 @@ def in_stream(trial: TaskTrial, task: int) -> TaskTrial:
     method = trial.method
     if method == "resblock+piggyback" and task != trial.task:
         method = "resblock"
-    plain = {"loss": "", "start": 0, "run": 0, "shuffled": False}
+    plain = {"loss": "", "start": 0, "run": 0, "shuffled": False, "alone": False}
     return replace(trial, method=method, task=task, **plain)
 
 
@@ -118,7 +116,7 @@ def history(trial: TaskTrial) -> list[TaskTrial]:
         return []
     if trial.method == "resblock+piggyback":
         return [parent(trial), trial]
-    if trial.run or trial.shuffled or trial.loss:
+    if trial.alone:
         return [trial]
     last = trial.start or trial.task - 1
     return [*(in_stream(trial, task) for task in range(1, last + 1)), trial]
