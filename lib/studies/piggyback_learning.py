@@ -8,7 +8,7 @@ and ``seconds``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,7 +45,9 @@ class Learner:
 def run_task(trial: TaskTrial, context: Context) -> dict:
     """Learn the task, then score it and every earlier one: ``T2 miou`` and so on."""
     learned = _learned(trial, context)
-    metrics = {"loss": float(learned["losses"][-max(1, len(learned["losses"]) // 10) :].mean())}
+    metrics = {
+        "train_loss": float(learned["losses"][-max(1, len(learned["losses"]) // 10) :].mean())
+    }
     metrics["train_seconds"] = float(learned["seconds"])
     if trial.masked:
         metrics["zero_rates"] = zero_rates(masks(trial, context))
@@ -104,6 +106,13 @@ def unet_base(trial: TaskTrial, context: Context) -> UNet:
     )
 
 
+def generator_of(trials: Sequence[TaskTrial], context: Context) -> Generator:
+    """One frozen generator with the residual blocks of several trials, as ``t3``, ``t4``, ..."""
+    states = [_network_state(trial, context) for trial in trials]
+    merged = {name: values for state in states for name, values in state.items()}
+    return _generator(trials[0], merged, context).requires_grad_(False)
+
+
 def _norm_names(network: nn.Module, policy: str) -> list[str]:
     norms = [n for n, layer in network.named_modules() if isinstance(layer, nn.BatchNorm2d)]
     parts = {"frozen": (), "statistics": ("running_mean", "running_var", "num_batches_tracked")}
@@ -134,7 +143,7 @@ def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     learner = _LEARNERS[trial.method](trial, each, context)
     folder = context.artefacts
     checkpoint = folder and folder / f"{trial_key(trial)}.checkpoint"
-    if trial.on_images and each.kind == "segmentation" and trial.loss in ("", "adversarial"):
+    if _adversarial(trial, each):
         checkpoint = None  # it would not hold the discriminator
     begin = time.perf_counter()
     losses = train(
@@ -305,10 +314,16 @@ def _identity_loss(net: nn.Module, batch: Batch) -> Tensor:
     return (net(batch[0]).float() - batch[0]).abs().mean()
 
 
+def _adversarial(trial: TaskTrial, each: Task) -> bool:
+    """Whether the loss is a discriminator's; the auto-encoder learns the identity."""
+    segments = trial.on_images and trial.task != 0 and each.kind == "segmentation"
+    return segments and trial.loss in ("", "adversarial")
+
+
 def _image_loss(trial: TaskTrial, each: Task, blocks: str) -> Callable[[nn.Module, Batch], Tensor]:
     """Of an RGB output: the paper's losses for a segmentation, L2 for colour, the style loss."""
     adversary = None
-    if each.kind == "segmentation" and trial.loss in ("", "adversarial"):
+    if _adversarial(trial, each):
         sizes = {"width": trial.stream.width, "layers": trial.stream.patches, "seed": trial.seed}
         judge = PatchDiscriminator(6, **sizes).to(each.palette.device)
         adversary = Adversary(judge)

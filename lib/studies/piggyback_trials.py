@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from lib.methods.masks import NORM_POLICIES
 from lib.models.generator import NORMS
 from lib.profiles import Stream
-from lib.studies.image_tasks import TASKS
+from lib.studies.image_tasks import KINDS, TASKS
 
 METHODS = {
     "scratch": "each task from random weights",
@@ -63,8 +63,9 @@ class TaskTrial:
             raise ValueError(f"{self.method} has the tasks {allowed}, not {self.task!r}")
         if self.norms not in _NORMS.get(self.method, ("",)):
             raise ValueError(f"{self.method} has no norms {self.norms!r}")
-        if self.loss and (self.method != "resblock" or self.loss not in IMAGE_LOSSES):
-            raise ValueError(f"{self.method} has no loss {self.loss!r}")
+        segments = self.method == "resblock" and KINDS.get(self.task) == "segmentation"
+        if self.loss not in ("", *(IMAGE_LOSSES if segments else ())):
+            raise ValueError(f"{self.method} has no loss {self.loss!r} for task {self.task}")
         if self.start and not (self.method == "fine-tune" and 0 < self.start < self.task):
             raise ValueError(f"{self.method} cannot start task {self.task} from {self.start}")
 
