@@ -182,6 +182,56 @@ def test_the_seed_alone_decides_the_weights():
     assert not torch.equal(first.new_last(4, seed=1).weight, first.new_last(4, seed=2).weight)
 
 
+def state(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: values.clone() for name, values in network.state_dict().items()}
+
+
+def changed(network: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, now in network.state_dict().items() if not now.equal(before[name])}
+
+
+def train_a_little(net: UNet, optimiser: torch.optim.Optimizer) -> None:
+    for seed in range(3):
+        images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        optimiser.zero_grad()
+        (net(images) - images[:, :2]).square().mean().backward()
+        optimiser.step()
+
+
+def test_training_moves_everything_but_a_frozen_encoder():
+    """Not a bit of it: weights, running statistics, whatever momentum and decay are left over."""
+    net = small().train()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2, weight_decay=0.1)
+    before = state(net)
+    train_a_little(net, optimiser)
+    assert changed(net, before) == before.keys(), "not yet frozen"
+    assert net.freeze_encoder() is net and net.training
+    before = state(net)
+    train_a_little(net, optimiser)
+    outside = {name for name in before if not name.startswith("encoder.")}
+    assert changed(net, before) == outside
+    assert any(name.endswith("running_var") for name in before.keys() - outside)
+    assert not any(each.requires_grad or each.grad is not None for each in net.encoder.parameters())
+    assert all(each.grad is not None for each in net.decoder.parameters())
+
+
+@torch.no_grad()
+def test_a_frozen_encoder_stays_in_evaluation_mode():
+    net, images = small().freeze_encoder(), torch.rand(2, 3, 32, 32)
+    assert not any(each.training for each in net.modules()), "freezing does not start training"
+    features, output = net.features(images, ["conv5_2"])["conv5_2"], net(images)
+    for _ in range(2):
+        net.train()
+        assert net.training and all(each.training for each in net.decoder.modules())
+        assert not any(each.training for each in net.encoder.modules())
+        assert torch.equal(net.features(images, ["conv5_2"])["conv5_2"], features)
+        assert not torch.allclose(net(images), output), "the decoder's norms use the batch"
+        net.eval()
+        assert not any(each.training for each in net.modules())
+    free = small().train()
+    assert not torch.allclose(free.features(images, ["conv5_2"])["conv5_2"], features)
+
+
 @pytest.mark.parametrize("sizes", [(0, 2, 2), (3, 0, 2), (3, 2, 0)])
 def test_sizes_below_one_are_refused(sizes):
     inputs, outputs, width = sizes

@@ -26,7 +26,8 @@ def gatys(loss: PerceptualLoss, content: Tensor, *, steps: int = 300) -> tuple[T
 
 
 def _one(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
-    picture = content.clone().requires_grad_()
+    # L-BFGS cannot take the strides of a permuted picture
+    picture = content.clone(memory_format=torch.contiguous_format).requires_grad_()
     optimiser = torch.optim.LBFGS(
         [picture], max_iter=steps, max_eval=2 * steps, history_size=20,
         line_search_fn="strong_wolfe",
@@ -39,9 +40,10 @@ def _one(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
         clipped = picture.clamp(0, 1)
         outside = (picture - clipped).square().sum()  # a way back for pixels that left [0, 1]
         value = loss(clipped, content).total.sum() / scale + outside
+        if not value.isfinite():  # every time: ``step`` returns the first value only
+            raise ArithmeticError("the style loss is not finite")
         value.backward()
         return value
 
-    if not optimiser.step(evaluate).isfinite():
-        raise ArithmeticError("the style loss is not finite")
+    optimiser.step(evaluate)
     return picture.detach().clamp(0, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lib.methods.mask_similarity import Masks, similarity
+from lib.models.unet import LAYERS
 from lib.stats import Estimate, mean_interval
 from lib.studies.image_tasks import KINDS, MAIN, TASKS
 from lib.studies.piggyback_plan import STREAMS, norms_of
@@ -162,7 +163,10 @@ def zero_rate_rows(trials: pd.DataFrame) -> pd.DataFrame:
     ]
     layers = pd.DataFrame(found)
     short = layers["layer"].str.replace(r"^(encoder|decoder)\.", "", regex=True)
-    return layers.assign(layer=short.str.replace(".conv", "", regex=False))
+    short = short.str.replace(".conv", "", regex=False)
+    # a record has a U-Net's layers in the order of their names
+    places = short.map({name: place for place, name in enumerate(LAYERS)})
+    return layers.assign(layer=short, place=places.fillna(layers["place"]).astype(int))
 
 
 def zero_share(trials: pd.DataFrame, method: str, task: int, **fields) -> pd.Series:

@@ -20,7 +20,12 @@ def norms_of(method: str) -> str:
 
 
 def trial(sizes: ContinualStudy, method: str, task: int, seed: int, **changes) -> TaskTrial:
-    """A trial of the main table, or with changes a control."""
+    """A trial of the main table, or with changes a control.
+
+    Task 1 of every U-Net method is the base, learned from scratch.
+    """
+    if task == 1 and method != "resblock":
+        method = "scratch"
     shared = {"stream": sizes.stream, "method": method, "task": task, "seed": seed}
     return TaskTrial(**{**shared, "norms": norms_of(method), **changes})
 

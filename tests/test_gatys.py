@@ -1,0 +1,136 @@
+"""Pictures moved by their style loss, and toy losses whose best picture is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from lib.methods.gatys import gatys
+from lib.methods.perceptual import Losses, PerceptualLoss, feature_network
+
+
+class Toy:
+    """A stand-in for the perceptual loss: any function of one picture's pixels, (N, P) to (N,)."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, output: Tensor, content: Tensor) -> Losses:
+        total = self.function(output.flatten(1))
+        return Losses(total, total, total)
+
+
+def contents(count: int = 2) -> Tensor:
+    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def stripes() -> PerceptualLoss:
+    """The loss against a style of pale stripes, on random features."""
+    style = torch.full((3, 16, 24), 0.4)
+    style[0, :, ::4] = 0.7
+    return PerceptualLoss(feature_network("random"), style, style_weight=1e8)
+
+
+def test_the_loss_falls_far_below_the_untouched_pictures_among_images(stripes):
+    images = contents()
+    kept, before = images.clone(), stripes(images, images).total
+    pictures, totals = gatys(stripes, images, steps=25)
+    assert torch.equal(images, kept) and not images.requires_grad
+    assert pictures.shape == images.shape and totals.shape == (2,)
+    assert not pictures.requires_grad and not totals.requires_grad
+    assert pictures.min() >= 0 and pictures.max() <= 1
+    torch.testing.assert_close(totals, stripes(pictures, images).total)
+    assert (totals < before / 2).all()
+    assert (gatys(stripes, images, steps=2)[1] > totals).all()
+
+
+def test_the_loss_reached_is_scipys(stripes):
+    """Its L-BFGS with bounds, as many iterations, from the same soft colours."""
+    image = 0.3 + 0.4 * contents(1)
+    unit = stripes(image, image).total.item()
+
+    def value_and_gradient(pixels: np.ndarray) -> tuple[float, np.ndarray]:
+        picture = torch.tensor(pixels).float().view_as(image).requires_grad_()
+        value = stripes(picture, image).total.sum() / unit
+        value.backward()
+        return value.item(), picture.grad.double().flatten().numpy()
+
+    expected = minimize(
+        value_and_gradient,
+        image.double().flatten().numpy(),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, 1)] * image.numel(),
+        options={"maxiter": 20, "maxcor": 20},
+    )
+    _, total = gatys(stripes, image, steps=20)
+    assert total.item() / unit == pytest.approx(expected.fun, rel=0.05)
+    assert expected.fun < 0.4
+
+
+def test_permuted_pictures_are_taken(stripes):
+    """As ``load_images`` gives them: the channel's numbers lie side by side."""
+    images = contents(1)
+    permuted = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    expected, found = (gatys(stripes, each, steps=2)[0] for each in (images, permuted))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert (found - images).abs().max() > 0.01
+
+
+def test_a_batch_is_one_picture_at_a_time(stripes):
+    images = contents(3)
+    together, totals = gatys(stripes, images, steps=4)
+    for number, image in enumerate(images):
+        alone, total = gatys(stripes, image[None], steps=4)
+        assert torch.equal(together[number], alone[0])
+        assert total.item() == pytest.approx(totals[number].item(), rel=1e-5)
+    assert (together - images).abs().amax((1, 2, 3)).min() > 0.01
+
+
+def test_the_optimum_of_a_quadratic_is_found():
+    """x^T A x / 2 - b^T x + c with curvatures from 1 to 1000, best at a picture drawn before."""
+    rng = np.random.default_rng(0)
+    axes, _ = np.linalg.qr(rng.normal(size=(12, 12)))
+    a = torch.tensor(axes * np.geomspace(1, 1000, 12) @ axes.T)
+    best = torch.tensor(rng.uniform(0.1, 0.9, size=12))
+
+    def quadratic(x: Tensor) -> Tensor:
+        return (x @ a * x).sum(1) / 2 - x @ (a @ best) + 600
+
+    start = torch.full((1, 3, 2, 2), 0.5, dtype=torch.float64)
+    pictures, totals = gatys(Toy(quadratic), start, steps=60)
+    torch.testing.assert_close(pictures.flatten(), best, rtol=0, atol=1e-3)
+    assert totals.item() == pytest.approx(600 - float(best @ a @ best) / 2, abs=1e-3)
+
+
+def test_an_optimum_outside_of_the_images_ends_at_black_and_white():
+    wanted = torch.tensor([-3.0, -0.1, 0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 0.9, 1.0, 1.1, 4.0])
+    start = torch.full((1, 3, 2, 2), 0.5)
+    pictures, totals = gatys(Toy(lambda x: (x - wanted).square().sum(1)), start, steps=100)
+    expected = wanted.clamp(0, 1)
+    torch.testing.assert_close(pictures.flatten(), expected, rtol=0, atol=0.02)
+    assert totals.item() == pytest.approx(9 + 0.01 + 0.01 + 9, abs=0.02)
+
+
+def test_a_picture_without_any_loss_stays():
+    start = contents(1)
+    pictures, totals = gatys(Toy(lambda x: 0 * x.sum(1)), start, steps=5)
+    assert torch.equal(pictures, start) and totals.tolist() == [0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_refused(value):
+    with pytest.raises(ArithmeticError, match="not finite"):
+        gatys(Toy(lambda x: value * x.sum(1)), contents(1), steps=5)
+
+
+def test_a_loss_that_turns_nan_on_the_way_is_refused():
+    """The root of what is below zero, as soon as the mean is under 0.4."""
+    with pytest.raises(ArithmeticError, match="not finite"):
+        gatys(Toy(lambda x: (x.mean(1) - 0.4).sqrt()), contents(1), steps=50)
