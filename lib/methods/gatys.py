@@ -12,12 +12,15 @@ from torch import Tensor
 
 from lib.methods.perceptual import PerceptualLoss
 
+EDGE = 0.01  # black and white start this far inside, where the sigmoid has a slope
+
 
 def gatys(loss: PerceptualLoss, content: Tensor, *, steps: int = 300) -> tuple[Tensor, Tensor]:
     """Pictures (N, 3, H, W) in [0, 1] and their total loss (N,), each optimised by itself.
 
     content: (N, 3, H, W) in [0, 1], where it starts. steps: iterations of L-BFGS with a strong
-    Wolfe line search. Pixels are clipped to [0, 1] for the loss and in the result.
+    Wolfe line search. A pixel is the sigmoid of the number that is moved, so it stays in (0, 1):
+    with pixels that are clipped instead, white skies stop the search early.
     Raises ArithmeticError if a loss becomes NaN or infinite.
     """
     pictures = torch.cat([_one(loss, each[None], steps) for each in content])
@@ -27,9 +30,9 @@ def gatys(loss: PerceptualLoss, content: Tensor, *, steps: int = 300) -> tuple[T
 
 def _one(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
     # L-BFGS cannot take the strides of a permuted picture
-    picture = content.clone(memory_format=torch.contiguous_format).requires_grad_()
+    numbers = content.clamp(EDGE, 1 - EDGE).logit().contiguous().requires_grad_()
     optimiser = torch.optim.LBFGS(
-        [picture], max_iter=steps, max_eval=2 * steps, history_size=20,
+        [numbers], max_iter=steps, max_eval=2 * steps, history_size=20,
         line_search_fn="strong_wolfe",
     )  # fmt: skip
     with torch.no_grad():
@@ -37,13 +40,11 @@ def _one(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
 
     def evaluate() -> Tensor:
         optimiser.zero_grad()
-        clipped = picture.clamp(0, 1)
-        outside = (picture - clipped).square().sum()  # a way back for pixels that left [0, 1]
-        value = loss(clipped, content).total.sum() / scale + outside
+        value = loss(numbers.sigmoid(), content).total.sum() / scale
         if not value.isfinite():  # every time: ``step`` returns the first value only
             raise ArithmeticError("the style loss is not finite")
         value.backward()
         return value
 
     optimiser.step(evaluate)
-    return picture.detach().clamp(0, 1)
+    return numbers.detach().sigmoid()

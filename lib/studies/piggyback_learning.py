@@ -101,9 +101,8 @@ def mask_task(trial: TaskTrial, context: Context) -> MaskTask:
 def unet_base(trial: TaskTrial, context: Context) -> UNet:
     """Task 1's network, on which the trial's masks lie, on the CPU."""
     origin = base(trial)
-    return _unet(
-        origin, _network_state(origin, context), replace(context, device=torch.device("cpu"))
-    )
+    here = replace(context, device=torch.device("cpu"))
+    return _unet(origin, _network_state(origin, context), here).eval()
 
 
 def generator_of(trials: Sequence[TaskTrial], context: Context) -> Generator:
@@ -167,10 +166,15 @@ def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     }
 
 
+def _draws(trial: TaskTrial) -> int:
+    """Seed of what a task draws anew: masks of equal last layers would be alike by that alone."""
+    return 100 * trial.seed + 10 * trial.run + trial.task
+
+
 def batches(trial: TaskTrial, each: Task) -> Callable[[int], Batch]:
     """Step -> mirrored training images and their label maps; equal for all methods of a seed."""
     images, labels = each.train.images, each.train.labels
-    seed = 100 * trial.seed + 10 * trial.run + trial.task
+    seed = _draws(trial)
     if trial.shuffled:
         rng = torch.Generator().manual_seed(seed)
         labels = labels[torch.randperm(len(labels), generator=rng).to(labels.device)]
@@ -223,7 +227,7 @@ def _kept(network: nn.Module) -> Callable[[], dict[str, Tensor]]:
 def _continued(trial: TaskTrial, each: Task, context: Context) -> UNet:
     """The network of the trial before, with a new last layer."""
     net = _unet(parent(trial), _network_state(parent(trial), context), context)
-    net.last = net.new_last(each.channels, seed=trial.seed + 1000 * trial.run)
+    net.last = net.new_last(each.channels, seed=_draws(trial))
     return net
 
 
@@ -275,7 +279,7 @@ def _anchor(trial: TaskTrial, context: Context) -> Anchor:
 
 def _piggyback(trial: TaskTrial, each: Task, context: Context) -> Learner:
     original = _unet(parent(trial), _network_state(parent(trial), context), context)
-    last = original.new_last(each.channels, seed=trial.seed + 1000 * trial.run)
+    last = original.new_last(each.channels, seed=_draws(trial))
     net = MaskedNetwork(original, {"last": last}, norm=trial.norms)
 
     def keep() -> dict[str, Tensor]:
@@ -292,7 +296,7 @@ def _resblock(trial: TaskTrial, each: Task, context: Context) -> Learner:
         return Learner(net, _identity_loss, _kept(net), trial.stream.lr)
     net = _generator(trial, _network_state(parent(trial), context), context)
     name = f"t{trial.task}"
-    net.add_task(name, seed=trial.seed)
+    net.add_task(name, seed=_draws(trial))
     return Learner(net, _image_loss(trial, each, name), _kept(net), trial.stream.lr)
 
 
