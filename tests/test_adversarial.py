@@ -122,6 +122,21 @@ def test_the_discriminators_step_lowers_its_own_loss():
     assert own_loss(adversary.discriminator, *images) < before
 
 
+def test_each_step_has_the_gradient_of_half_the_sum_of_its_own_images():
+    """Nothing is left over from the step before."""
+    adversary, (inputs, output, target) = Adversary(small(), lr=1e-3), triple()
+    for images in ((inputs, output, target), (inputs, 1 - output, target.flip(3))):
+        now = copy.deepcopy(adversary.discriminator)
+        now.zero_grad()
+        real, fake = (now(torch.cat((images[0], image), 1)) for image in (images[2], images[1]))
+        (real.sub(1).pow(2).mean() / 2 + fake.pow(2).mean() / 2).backward()
+        adversary.loss(*images)
+        for ours, wanted in zip(
+            adversary.discriminator.parameters(), now.parameters(), strict=True
+        ):
+            torch.testing.assert_close(ours.grad, wanted.grad, rtol=1e-3, atol=1e-6)
+
+
 def test_the_value_is_the_distance_of_the_scores_from_one_after_the_step():
     adversary, (inputs, output, target) = Adversary(small(), lr=0.01), triple()
     value = adversary.loss(inputs, output, target).item()

@@ -186,7 +186,7 @@ def vgg_layers(network: nn.Sequential, positions: tuple[int, ...]) -> list[str]:
     return names
 
 
-def published_vgg16(**_: object) -> nn.Module:
+def published_vgg16() -> nn.Module:
     """Its plan without weights, which would have to be downloaded."""
     with torch.device("meta"):
         return torchvision.models.vgg.VGG(

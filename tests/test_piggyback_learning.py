@@ -22,6 +22,7 @@ from lib.methods.mask_tasks import TaskSwitcher
 from lib.models.generator import Generator
 from lib.models.unet import LAYERS, UNet
 from lib.studies import piggyback_learning as study
+from lib.studies import piggyback_methods as methods
 from lib.studies import piggyback_plan as plan
 from lib.studies.image_tasks import GatysTrial, Task, evaluate, palette, run_gatys, ssim, task
 from lib.studies.piggyback_analysis import zero_rate_rows
@@ -159,9 +160,9 @@ def test_residual_blocks_leave_the_auto_encoder_alone(norms, context):
     blocks = starting(after, "tasks")
     assert after.keys() == before.keys() | blocks.keys()
     assert {name.split(".")[1] for name in blocks} == {"t3"}
-    new = Generator(width=4, norm=norms).add_task("t3").state_dict()
-    for name, values in new.items():
-        assert not torch.equal(values, blocks[f"tasks.t3.{name}"]), name
+    new = watch(trial("resblock", 3, norms=norms), context).initial
+    for name, values in blocks.items():
+        assert not torch.equal(values, new[name]), name
     assert any("running_mean" in name for name in blocks) == (norms == "batch")
 
 
@@ -222,6 +223,22 @@ def test_all_methods_of_a_seed_get_the_same_last_layer(context):
     assert not torch.equal(again["network.last.weight"], first["last.weight"])
 
 
+@pytest.mark.parametrize("changes", [{"task": 5}, {"seed": 1}, {"run": 1}], ids=str)
+@pytest.mark.parametrize(
+    ("method", "new"),
+    [("fine-tune", "last"), ("piggyback", "network.last"), ("resblock", "tasks")],
+)
+def test_tasks_seeds_and_runs_draw_their_own(method, new, changes, context):
+    """Equal last layers would make the masks of tasks 4 and 5 alike."""
+    first, second = (
+        starting(watch(trial(method, **{"task": 4, **each}), context).initial, new)
+        for each in ({}, changes)
+    )
+    assert first and len(first) == len(second)
+    for one, other in zip(first.values(), second.values(), strict=True):
+        assert not torch.equal(one, other) or (one == 0).all()
+
+
 @pytest.mark.parametrize(
     ("of", "steps", "lr"),
     [
@@ -266,8 +283,8 @@ def test_residual_blocks_have_the_papers_losses(context):
 
 def test_the_adversary_is_the_default_and_is_shown_the_painted_map(context, monkeypatch):
     shown = []
-    plain = study.Adversary.loss
-    monkeypatch.setattr(study.Adversary, "loss", lambda *a: (shown.append(a[1:]), plain(*a))[1])
+    plain = methods.Adversary.loss
+    monkeypatch.setattr(methods.Adversary, "loss", lambda *a: (shown.append(a[1:]), plain(*a))[1])
     of = trial("resblock", 2)
     seen = watch(of, context, learn=True)
     explicit = watch(replace(of, loss="adversarial"), context, learn=True)
@@ -386,6 +403,7 @@ def test_a_task_from_its_file_is_the_network_to_the_bit(policy, context, tmp_pat
         save_task(path, mask_task(of, context))
         channels = task(STREAM, number, context).channels
         loaded[str(number)] = load_task(path, base, {"last": nn.Conv2d(4, channels, 1)})
+    assert not base.training
     switcher = TaskSwitcher(base, loaded)
     for number in (2, 3, 2):
         x = images(number, context)

@@ -22,6 +22,9 @@ def test_every_number_of_the_table_is_in_the_ledger():
     claims = read_claims()
     medium = claims.groupby("paper").profile.transform(lambda names: "medium" in set(names))
     best = claims[claims.profile == medium.map({True: "medium", False: "quick"})]
+    audits = best[best.verdict == "audit"]
+    assert f"And {len(audits)} audits" in README
+    best = best.drop(audits.index)
     assert len(rows) == len(best) > 30
     for row, claim in zip(rows, best.itertuples(), strict=True):
         assert row.startswith(f"| {claim.paper} · ") and f"**{claim.verdict}**" in row
