@@ -130,6 +130,14 @@ def test_two_methods_learn_masks_and_two_give_images():
     assert [m for m in every if trials[m].on_images] == ["resblock", "resblock+piggyback"]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_task_1_of_every_stream_is_in_the_plan(method):
+    first = trial(method, 1)
+    expected = ("resblock", "instance") if method == "resblock" else ("scratch", "")
+    assert (first.method, first.norms) == expected
+    assert history(trial(method, 2))[0] == first
+
+
 @PROFILES
 def test_every_trial_comes_after_what_it_needs(sizes):
     """Weights from a phase before; what is only scored as well may be in the same one, before."""

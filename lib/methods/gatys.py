@@ -28,6 +28,7 @@ def gatys(loss: PerceptualLoss, content: Tensor, *, steps: int = 300) -> tuple[T
         return pictures, loss(pictures, content).total
 
 
+@torch.enable_grad()
 def _one(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
     # L-BFGS cannot take the strides of a permuted picture
     numbers = content.clamp(EDGE, 1 - EDGE).logit().contiguous().requires_grad_()

@@ -83,7 +83,7 @@ class TaskSwitcher:
         masks = {f"{layer}.weight": mask for layer, mask in task.masks.items()}
         for key, target in self._targets.items():
             if key in masks:
-                torch.mul(self._base[key], masks[key], out=target)
+                target.copy_(masks[key]).mul_(self._base[key])  # a third of a product of two types
             else:
                 target.copy_(task.norms.get(key, self._base[key]))
         return self.network

@@ -113,6 +113,7 @@ def _network_state(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     return part(_learned(trial, context), "net")
 
 
+@torch.enable_grad()  # whoever asks for a trained network may be looking at it without gradients
 def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     stream = trial.stream
     each = task(stream, trial.task or 1, context)
