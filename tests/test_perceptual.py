@@ -161,7 +161,7 @@ def test_the_network_stays_as_it_is():
     assert all(torch.equal(values, before[key]) for key, values in network.state_dict().items())
 
 
-def test_autocast_does_not_change_the_loss():
+def test_neither_autocast_nor_64_bits_change_the_loss():
     network, style = feature_network("random"), images(1, (16, 16), seed=1)[0]
     loss, output, content = PerceptualLoss(network, style), images(seed=2), images(seed=3)
     expected = loss(output, content)
@@ -173,6 +173,7 @@ def test_autocast_does_not_change_the_loss():
     for name in ("content", "style", "total"):
         assert torch.equal(getattr(found, name), getattr(expected, name))
     assert torch.equal(half.total, loss(output.bfloat16().float(), content).total)
+    assert torch.equal(loss(output.double(), content.double()).total, expected.total)
 
 
 def vgg_layers(network: nn.Sequential, positions: tuple[int, ...]) -> list[str]:
@@ -214,7 +215,8 @@ def test_the_random_network_is_three_levels_of_vgg16_at_a_quarter_of_the_width()
         if isinstance(ours, nn.Conv2d):
             assert 4 * ours.out_channels == theirs.out_channels
             assert (ours.kernel_size, ours.padding) == (theirs.kernel_size, theirs.padding)
-    assert vgg_layers(network.network, network.layers) == ["relu1_2", "relu2_2", "relu3_3"]
+    found = vgg_layers(network.network, network.layers)
+    assert found == ["relu1_2", "relu2_2", "relu3_3"] and found[network.content] == "relu2_2"
     shapes = [tuple(each.shape) for each in network(torch.rand(2, 3, 32, 24))]
     assert shapes == [(2, 16, 32, 24), (2, 32, 16, 12), (2, 64, 8, 6)]
 

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
+from lib.claims import above, below
+from lib.stats import Estimate
 from lib.studies import piggyback_analysis as analysis
 from lib.studies import piggyback_plan as plan
 
@@ -92,6 +94,24 @@ def test_ratios_and_differences_are_paired_by_seed(rows):
     assert analysis.ratio(a, b).value == pytest.approx((500 / 250 + 501 / 250) / 2)
     assert analysis.difference(a, b).value == pytest.approx(250.5)
     assert analysis.ratio(a, b[:1]).n == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "idle", "loss", "verdict"),
+    [
+        (below(1.1), 1.0, 1.5, False, "reproduced"),  # as good as the best, unlike a blank
+        (below(1.1), 1.0, 1.05, False, "not tested at this scale"),  # a blank is as good
+        (below(1.1), 1.3, 1.05, False, "contradicted"),  # worse than a blank is an answer
+        (below(0.5), 0.2, 0.1, True, "reproduced"),  # all is lost
+        (below(0.5), 0.9, 0.1, True, "contradicted"),  # most is left
+        (below(0.5), 0.9, 0.9, True, "not tested at this scale"),  # there was nothing to lose
+        (above(1.5), 9.0, 1.1, True, "reproduced"),  # worse than a blank: lost all the same
+    ],
+)
+def test_what_doing_nothing_would_get_as_well_is_no_verdict(rule, found, idle, loss, verdict):
+    estimate = Estimate(found, found - 0.01, found + 0.01, 3)
+    rule = analysis.guarded(rule, estimate, idle, loss=loss)
+    assert rule.verdict(estimate, "medium") == verdict
 
 
 def test_the_best_baseline_is_the_highest_miou_and_the_lowest_loss(rows):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from lib.claims import Rule
 from lib.methods.mask_similarity import Masks, similarity
 from lib.models.unet import LAYERS
 from lib.stats import Estimate, mean_interval
@@ -68,6 +70,18 @@ def ratio(above: pd.Series, below: pd.Series) -> Estimate:
 def difference(a: pd.Series, b: pd.Series) -> Estimate:
     """Mean over seeds of a difference, with its interval."""
     return mean_interval((a - b).dropna())
+
+
+def guarded(rule: Rule, estimate: Estimate, idle: float, *, loss: bool = False) -> Rule:
+    """The rule, or one that says "not tested" where doing nothing would get the same answer.
+
+    A method that is "as good as the best" shows nothing if a blank output is so too: then a pass
+    is hollow. loss: the claim is that something is lost or bad; where a blank output would not
+    count as bad, it is a fail that is hollow. idle: the quantity for doing nothing.
+    """
+    passes = rule.low < estimate.low and estimate.high < rule.high
+    hollow = (rule.low < idle < rule.high) != loss
+    return replace(rule, least=10**9) if hollow and passes != loss else rule
 
 
 def best_baseline(rows: pd.DataFrame, task: int) -> str:
