@@ -18,7 +18,6 @@ from lib.models.unet import UNet
 from lib.studies.piggyback_audit import audit
 from lib.studies.piggyback_sizes import CLASSES
 
-LATER = tuple(CLASSES)[1:]
 # Table 2's columns: the finding with its size, and the pieces that are stored for five tasks
 _STORED = {
     "scratch": ("size-scratch", {"network": 5}),
