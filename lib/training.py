@@ -33,6 +33,7 @@ def train(
     amp: bool = True,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1000,
+    observe: Callable[[int], None] | None = None,
     label: str = "training",
 ) -> list[float]:
     """Take ``steps`` optimiser steps in place; return the loss of every step.
@@ -42,6 +43,8 @@ def train(
     clip: largest norm of the gradient.
     amp: bfloat16 autocast; acts on a GPU only.
     checkpoint: file to resume from if it is there; saved every ``checkpoint_every`` steps.
+    observe: called after every step with the number of steps done; may put the model into
+        evaluation mode.
     Raises Diverged, naming the step, when the loss is not finite.
     """
     device = next(model.parameters()).device
@@ -67,6 +70,9 @@ def train(
             _refuse_divergence(losses, done)
         if checkpoint and done % checkpoint_every == 0 and done < steps:
             _save(checkpoint, model, optim, losses, done)
+        if observe:
+            observe(done)
+            model.train()
     return losses.tolist()
 
 

@@ -232,7 +232,7 @@ def test_objects_again_and_a_smaller_set_is_its_start():
 
 
 def test_the_class_is_what_is_drawn_largest():
-    _, classes, labels = scenes._objects(400, 32, 0)
+    _, classes, labels, _ = scenes._objects(400, 32, 0)
     areas = torch.stack([(labels == number).flatten(1).sum(1) for number in range(1, 11)], 1)
     assert torch.equal(areas.argmax(1), classes)
     assert areas.max(1).values.min() > 25, "never hidden"
@@ -242,7 +242,7 @@ def test_the_class_is_what_is_drawn_largest():
 
 def test_classes_can_be_told_by_their_silhouettes():
     """The outlines of one half tell the classes of the other, far above the chance of 0.1."""
-    _, classes, labels = scenes._objects(400, 32, 0)
+    _, classes, labels, _ = scenes._objects(400, 32, 0)
     masks = (labels == classes[:, None, None] + 1).numpy()
     features = torch.stack([torch.from_numpy(outline(mask)) for mask in masks]).float()
     features = (features - features.mean(0)) / features.std(0)

@@ -82,6 +82,34 @@ class Epochs:
         return tuple(values.to(self.images.device) for values in (order, flips, rows, columns))
 
 
+class Mirrored:
+    """Shuffled mini-batches of values that were made of images and of their mirror images.
+
+    plain, mirrored: (N, ...) each, of any type. As ``Epochs``: calling with a step gives (index,
+    values), decided by (seed, step) alone; by chance every other value is the mirrored one.
+    """
+
+    def __init__(self, plain: Tensor, mirrored: Tensor, *, batch: int, seed: int) -> None:
+        if plain.shape != mirrored.shape or not len(plain) or batch < 1:
+            raise ValueError(
+                "values of the same shape, at least one, and a batch of at least 1 are needed, "
+                f"not {tuple(plain.shape)}, {tuple(mirrored.shape)} and {batch}"
+            )
+        self.values, self.batch, self.seed = torch.stack([plain, mirrored]), batch, seed
+
+    def __len__(self) -> int:
+        return math.ceil(self.values.shape[1] / self.batch)
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(step, len(self))
+        rng, count = _generator(self.seed, epoch), self.values.shape[1]
+        order = torch.randperm(count, generator=rng)
+        flips = torch.randint(2, (count,), generator=rng)
+        here = slice(position * self.batch, (position + 1) * self.batch)
+        index, flip = (values[here].to(self.values.device) for values in (order, flips))
+        return index, self.values[flip, index]
+
+
 def flip_and_crop(images: Tensor, flips: Tensor, rows: Tensor, columns: Tensor, pad: int) -> Tensor:
     """Mirror some images, pad all with ``pad`` zeros and crop back to their size.
 

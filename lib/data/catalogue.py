@@ -140,6 +140,55 @@ _ALL = (
         files=("starry_night.jpg", "the_scream.jpg", "Tuebingen_Neckarfront.jpg"),
     ),
     Dataset(
+        "caltech101",
+        "Caltech-101: photographs of 101 classes of objects, and a folder of others",
+        "CC BY 4.0 (Caltech)",
+        "caltech101/101_ObjectCategories",
+        by_hand="unpack 101_ObjectCategories of data.caltech.edu/records/mzrjq-6wc02 there",
+    ),
+    Dataset(
+        "caltech256",
+        "Caltech-256: photographs of 256 classes of objects, and a class of clutter",
+        "CC BY 4.0 (Caltech)",
+        "caltech256/256_ObjectCategories",
+        by_hand="unpack 256_ObjectCategories of data.caltech.edu/records/nyy15-4j048 there",
+    ),
+    Dataset(
+        "places365",
+        "weights of AlexNet and ResNet-18 trained on Places365 (no images)",
+        "CC BY (MIT, Places)",
+        "weights/places365",
+        by_hand="copy alexnet_places365.pth.tar and resnet18_places365.pth.tar of "
+        "places2.csail.mit.edu/models_places365 there",
+        files=("alexnet_places365.pth.tar", "resnet18_places365.pth.tar"),
+    ),
+    Dataset(
+        "words",
+        "word vectors in GloVe's, word2vec's or fastText's format, and lists of class names",
+        "GloVe: PDDL; fastText: CC BY-SA 3.0",
+        "words",
+        by_hand="put vectors (*.txt without a head, *.vec, *.bin) there, and for sources with "
+        "many classes the lists that lib/data/words.py names",
+    ),
+    Dataset(
+        "mobilenet_v2-imagenet",
+        "weights of a MobileNetV2 trained on ImageNet (no images)",
+        "Apache 2.0 (Google Coral test data)",
+        "weights",
+        by_hand="convert mobilenet_v2_1.0_224_quant.tflite of github.com/google-coral/test_data "
+        "to the names of torchvision's mobilenet_v2, save it there with safetensors",
+        files=("mobilenet_v2-imagenet.safetensors",),
+    ),
+    Dataset(
+        "mobilenet_v2-inat_birds",
+        "weights of a MobileNetV2 trained on 965 birds of iNaturalist (no images)",
+        "Apache 2.0 (Google Coral test data)",
+        "weights",
+        by_hand="convert mobilenet_v2_1.0_224_inat_bird_quant.tflite of "
+        "github.com/google-coral/test_data likewise",
+        files=("mobilenet_v2-inat_birds.safetensors",),
+    ),
+    Dataset(
         "squeezenet1_1-imagenet",
         "weights of torchvision's SqueezeNet 1.1, trained on ImageNet (no images)",
         "BSD 2-Clause (SqueezeNet)",

@@ -61,9 +61,10 @@ def list_images(dataset: str, root: str | Path | None = None) -> list[Path]:
     return paths
 
 
-def read_square(path: Path, size: int, channels: int) -> np.ndarray:
+def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) -> np.ndarray:
     """Centre square of a picture, reduced to (size, size, channels) uint8.
 
+    enlarge: a smaller picture is enlarged instead of refused.
     Grey, RGB, RGBA (transparency is put on white), palette and 16-bit pictures are understood.
     """
     try:
@@ -73,7 +74,7 @@ def read_square(path: Path, size: int, channels: int) -> np.ndarray:
     except (*UNREADABLE, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
     side = min(picture.size)
-    if side < size:
+    if side < size and not enlarge:
         raise ValueError(f"{path} is {picture.width} x {picture.height}: smaller than {size} px")
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = picture.crop((left, top, left + side, top + side))

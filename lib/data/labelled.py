@@ -39,7 +39,7 @@ SCENES_SEEDS = (1, 2)  # of the training and the test scenes
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images (N, 3, 32, 32) uint8 and labels (N,) int64; ``classes`` names label 0, 1, ..."""
+    """Images (N, 3, S, S) uint8 and labels (N,) int64; ``classes`` names label 0, 1, ..."""
 
     train_images: Tensor
     train_labels: Tensor

@@ -52,6 +52,11 @@ class _Background:
     part: tuple[float, float, float, float] = (0, 0, 1, 1)  # left, top, right, bottom
     tint: tuple[float, float, float] | None = None
 
+    @property
+    def word(self) -> str:
+        """The last of its words."""
+        return self.words.split()[-1]
+
 
 _BACKGROUNDS = {
     "A": (
@@ -112,6 +117,17 @@ def render_objects(count: int, *, size: int, seed: int) -> tuple[Tensor, Tensor]
     return images.clone(), classes.clone()
 
 
+def object_names(count: int, *, size: int, seed: int) -> list[tuple[str, str, str]]:
+    """(category, colour, ground) of each picture of ``render_objects``, one word each."""
+    _check(count, size, seed)
+    return list(_objects(count, size, seed)[3])
+
+
+def grounds() -> tuple[str, ...]:
+    """The words for what objects stand on."""
+    return tuple(each.word for domain in _BACKGROUNDS.values() for each in domain)
+
+
 def _check(count: int, size: int, seed: int) -> None:
     for name, value, least in (("count", count, 1), ("size", size, 16), ("seed", seed, 0)):
         if value < least:
@@ -126,11 +142,11 @@ def _scenes(count: int, size: int, seed: int, domain: str) -> Scenes:
 
 
 @cache
-def _objects(count: int, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Images, classes, and label maps as those of domain A."""
+def _objects(count: int, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor, tuple]:
+    """Images, classes, label maps as those of domain A, and names."""
     made = [_object(size, seed, index) for index in range(count)]
-    images, classes, labels = zip(*made, strict=True)
-    return _stack(images), torch.tensor(classes), _stack(labels)
+    images, classes, labels, names = zip(*made, strict=True)
+    return _stack(images), torch.tensor(classes), _stack(labels), names
 
 
 def _stack(arrays: tuple[np.ndarray, ...]) -> Tensor:
@@ -264,14 +280,17 @@ def _caption(canvas: _Canvas, seen: np.ndarray, where: str) -> str:
     return " ".join([*words, where])
 
 
-def _object(size: int, seed: int, index: int) -> tuple[np.ndarray, int, np.ndarray]:
-    """One object: (3, S, S) uint8, its class, (S, S) uint8 labels."""
+def _object(
+    size: int, seed: int, index: int
+) -> tuple[np.ndarray, int, np.ndarray, tuple[str, str, str]]:
+    """One object: (3, S, S) uint8, its class, (S, S) uint8 labels, (category, colour, ground)."""
     categories = CATEGORIES["A"]
     block = np.random.default_rng((seed, index // 10, _STREAMS["order"]))
     number = int(block.permutation(10)[index % 10])
     rng = np.random.default_rng((seed, index, _STREAMS["objects"]))
     backgrounds = _BACKGROUNDS["A"] + _BACKGROUNDS["B"]
-    canvas = _Canvas(_crop(rng, backgrounds[rng.integers(len(backgrounds))], size), rng)
+    background = backgrounds[rng.integers(len(backgrounds))]
+    canvas = _Canvas(_crop(rng, background, size), rng)
     centre, radius = rng.uniform(0.36, 0.64, 2), rng.uniform(0.22, 0.42)
     if rng.random() < 0.5:
         _put_clutter(canvas, (number + rng.integers(1, 10)) % 10, centre, radius)
@@ -281,7 +300,8 @@ def _object(size: int, seed: int, index: int) -> tuple[np.ndarray, int, np.ndarr
     if rng.random() < 0.3:
         _cover(canvas, backgrounds[rng.integers(len(backgrounds))], centre, radius)
     labels = canvas.labels(canvas.visible(), categories)
-    return _degraded(canvas.picture, rng), number, labels
+    names = category, colour, background.word
+    return _degraded(canvas.picture, rng), number, labels, names
 
 
 def _put_clutter(canvas: _Canvas, number: int, centre: np.ndarray, radius: float) -> None:

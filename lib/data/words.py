@@ -1,0 +1,289 @@
+"""Word vectors of class names, and the lists of class names that published networks have.
+
+``scenes`` vectors need no download: Word2Vec learns them in a second from sentences on the drawn
+scenes and the handwritten digits.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from lib.files import data_root
+
+if TYPE_CHECKING:
+    from gensim.models import KeyedVectors
+
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# name -> file in words/, the part of a line that is the class's name, number of classes
+LISTS = {
+    "imagenet": ("imagenet1000_torchvision.txt", r"(.+)", 1000),
+    "places365": ("categories_places365.txt", r"/\w/(\S+) \d+", 365),
+    "caltech101": ("caltech101.txt", r"(?!BACKGROUND_Google)(.+)", 101),
+    "caltech256": ("caltech256.txt", r"\d+\.(.+)", 257),
+    "inat_birds": ("inat_bird_labels.txt", r"(?:.*?\(|(?=background$))([^()]+).*", 965),
+}
+VOCABULARIES = (*LISTS, "cifar10", "voc2012")
+_BINARY = (".bin", ".bin.gz")
+_TEXT = (".txt", ".txt.gz", ".vec", ".vec.gz")
+_HOW = (
+    "Get one: GloVe (*.txt) from nlp.stanford.edu/projects/glove, fastText (*.vec) from "
+    'fasttext.cc, or name gensim\'s download, as "gensim:glove-wiki-gigaword-50". Another place: '
+    'DATA_ROOT. Embedded, without any download: "scenes".'
+)
+_SENTENCES = {"count": 250, "size": 16, "seed": 3}  # of scenes a domain
+_DIGIT_SENTENCES = 200
+
+
+def load_vectors(source: str, root: str | Path | None = None) -> KeyedVectors:
+    """A vector for each word; do not write into it.
+
+    source: "scenes": trained on sentences such as "a red ball beside a white house on grass" and
+        "a white seven on black", the same in every process. "gensim:NAME": gensim's downloader,
+        which needs the internet. Else a file, in ``words/`` below the data root or a path: GloVe's
+        text without a head (*.txt), text with a head as word2vec and fastText write it (*.vec),
+        word2vec's binary (*.bin, *.bin.gz).
+    Raises FileNotFoundError for a missing file, ValueError for a damaged one (each names the path)
+    and for another suffix.
+    """
+    if source == "scenes":
+        return _trained()
+    kind, _, name = source.partition(":")
+    if kind == "gensim":
+        import gensim.downloader
+
+        return gensim.downloader.load(name)
+    path = data_root(root) / "words" / source  # a whole path stays what it is
+    if not path.is_file() and Path(source).is_file():
+        path = Path(source)
+    if not source.endswith(_TEXT + _BINARY):
+        raise ValueError(f"{path}: a file of vectors ends with {', '.join(_TEXT + _BINARY)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"no word vectors in {path}. {_HOW}")
+    return _read(path)
+
+
+def _read(path: Path) -> KeyedVectors:
+    from gensim.models import KeyedVectors
+
+    binary, bare = path.name.endswith(_BINARY), ".txt" in path.suffixes
+    try:
+        vectors = KeyedVectors.load_word2vec_format(str(path), binary=binary, no_header=bare)
+    except (ValueError, EOFError, OSError, IndexError, TypeError) as error:
+        raise ValueError(f"{path} is damaged or in another format: {error}") from error
+    rows = vectors.vectors
+    if not len(rows) or not np.isfinite(rows).all():
+        raise ValueError(f"{path} is damaged: no vectors, or some that are not finite")
+    # gensim spreads the only number of a cut line over the whole vector
+    spread = (rows.min(1) == rows.max(1)) & (rows[:, 0] != 0)
+    if rows.shape[1] > 1 and spread.any():
+        word = vectors.index_to_key[spread.argmax()]
+        raise ValueError(f"{path} is damaged: {word!r} has one number instead of {rows.shape[1]}")
+    return vectors
+
+
+@cache
+def _trained() -> KeyedVectors:
+    """Skip-gram with negative samples: words that stand among the same words come near."""
+    from gensim.models import Word2Vec
+
+    model = Word2Vec(
+        _sentences(),
+        vector_size=32,
+        window=5,
+        min_count=1,
+        sg=1,
+        negative=5,
+        sample=0.01,
+        epochs=30,
+        seed=0,
+        workers=1,  # threads would race
+        hashfxn=lambda word: zlib.crc32(word.encode()),  # hash() differs between processes
+    )
+    return model.wv
+
+
+def _sentences() -> list[list[str]]:
+    from lib.data.scenes import render_scenes
+
+    scenes = [render_scenes(domain=domain, **_SENTENCES) for domain in "AB"]
+    captions = [caption for each in scenes for caption in each.captions]
+    rng = np.random.default_rng(_SENTENCES["seed"])
+    for digit in rng.integers(10, size=_DIGIT_SENTENCES):
+        ink, paper = rng.permutation(["white", "black"])
+        captions.append(f"a {ink} {DIGIT_WORDS[digit]} on {paper}")
+    return [caption.split() for caption in captions]
+
+
+def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, ...]:
+    """The names of a network's outputs, in their order.
+
+    vocabulary: one of ``VOCABULARIES``. All but cifar10 and voc2012 (20 classes, no background) are
+        read from lists in ``words/`` below the data root: torchvision's names of ImageNet, the
+        list of Places365, the folders of Caltech-101 (without BACKGROUND_Google) and Caltech-256,
+        and of 965 birds (the last: background) the English names.
+    Raises FileNotFoundError for a missing list, ValueError for a damaged one (each names the path)
+    and for an unknown vocabulary.
+    """
+    if vocabulary == "cifar10":
+        from lib.data.labelled import CIFAR10_CLASSES
+
+        return CIFAR10_CLASSES
+    if vocabulary == "voc2012":
+        from lib.data.segmented import VOC_CLASSES
+
+        return VOC_CLASSES[1:]
+    if vocabulary not in LISTS:
+        raise ValueError(f"vocabulary must be one of {VOCABULARIES}, not {vocabulary!r}")
+    file, pattern, count = LISTS[vocabulary]
+    path = data_root(root) / "words" / file
+    if not path.is_file():
+        raise FileNotFoundError(f"no list of the classes of {vocabulary} in {path}")
+    lines = path.read_text(encoding="utf-8").split("\n")
+    matches = [re.fullmatch(pattern, line.strip()) for line in lines]
+    names = tuple(match[1].strip() for match in matches if match)
+    if len(names) != count:
+        raise ValueError(f"{path} has {len(names)} names of classes, not {count}: damaged")
+    return tuple(re.sub("[_/]", " ", name) for name in names) if "/" in pattern else names
+
+
+def split_words(name: str) -> tuple[str, ...]:
+    """The words of a name in lower case: "carpenter's kit" has carpenter, kit.
+
+    Numbers are dropped ("bonsai-101"), but a digit alone, as the handwritten digits are called, is
+    its word: "7" is seven.
+    """
+    if name in map(str, range(10)):
+        return (DIGIT_WORDS[int(name)],)
+    parts = re.findall(r"[^\W_]+", re.sub(r"['’]s\b", "", name.lower()))
+    return tuple(part for part in parts if not part.isdigit())
+
+
+def vocabulary_overlap(a_names: Iterable[str], b_names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names with the same words, singular or plural: bonsai and bonsai-101."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for name in b_names:
+        places.setdefault(_folded(name), []).append(name)
+    return [(a, b) for a in a_names if _folded(a) for b in places.get(_folded(a), ())]
+
+
+def _folded(name: str) -> tuple[str, ...]:
+    return tuple(map(_singular, split_words(name)))
+
+
+def _singular(word: str) -> str:
+    """By the regular rules, wrong for a few ("movies"), but the same for equal words."""
+    if len(word) < 4 or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    return re.sub("(?<=ss|ch|sh)es$|(?<=x|z)es$|s$", "", word)
+
+
+@dataclass(frozen=True)
+class ClassVectors:
+    """A vector for each class and how it came about.
+
+    names: K. vectors: (K, D) float64. words: those summed, for each class. replaced: name -> the
+    words in its place, for classes with a replaced word. word_coverage: the share of the names' own
+    words that have a vector; class_coverage: the share of classes with such a word.
+    """
+
+    names: tuple[str, ...]
+    vectors: np.ndarray
+    words: tuple[tuple[str, ...], ...]
+    replaced: dict[str, str]
+    word_coverage: float
+    class_coverage: float
+
+    def replacements(self) -> pd.DataFrame:
+        """A row for each replaced name: class, words used."""
+        return pd.DataFrame(list(self.replaced.items()), columns=["class", "words used"])
+
+
+def class_vectors(
+    names: Sequence[str], vectors: KeyedVectors, synonyms: Mapping[str, str] | None = None
+) -> ClassVectors:
+    """The sum of the vectors of each name's words, as in Ueno et al.
+
+    A word without vector counts as known if its singular has one. Where words are unknown, the
+    whole name's entry in ``synonyms`` replaces all of them, else each one's own entry replaces it;
+    one without entry is left out if others stay, and so is a
+    replacement that the name has already (for a Maltese dog, dog counts once).
+    synonyms: name or word in lower case, its words apart by a blank -> one or more words;
+        ``load_synonyms()`` if None.
+    Raises ValueError that names the classes left without any word, and for no names.
+    """
+    if not names:
+        raise ValueError("there are no names of classes")
+    table = load_synonyms() if synonyms is None else synonyms
+    own = [split_words(name) for name in names]
+    known = [[_known(word, vectors) for word in words] for words in own]
+    used, replaced = [], {}
+    for name, words, found in zip(names, own, known, strict=True):
+        entries = _used(words, found, vectors, table)
+        used.append(tuple(word for _, words in entries for word in words))
+        if any(changed for changed, _ in entries):
+            replaced[name] = " ".join(used[-1])
+    without = [name for name, words in zip(names, used, strict=True) if not words]
+    if without:
+        first = ", ".join(map(repr, without[:5]))
+        raise ValueError(
+            f"{len(without)} of {len(names)} classes have no word with a vector: {first}"
+            f"{', ...' if without[5:] else ''}. "
+            "Give them synonyms, in lib/data/synonyms.csv or as `synonyms`"
+        )
+    sums = np.stack([np.sum([vectors[w].astype(float) for w in each], axis=0) for each in used])
+    flat = [word for found in known for word in found]
+    return ClassVectors(
+        tuple(names),
+        sums,
+        tuple(used),
+        replaced,
+        sum(map(bool, flat)) / len(flat) if flat else 0.0,
+        sum(any(found) for found in known) / len(names),
+    )
+
+
+def load_synonyms() -> dict[str, str]:
+    """What stands in for a name or word without vector: the nearest common noun, by hand."""
+    with files("lib.data").joinpath("synonyms.csv").open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row["synonym"] for row in csv.DictReader(file)}
+
+
+def _known(word: str, vectors: KeyedVectors) -> str:
+    """The word or its singular, whichever has a vector, else ""."""
+    return next((each for each in (word, _singular(word)) if each in vectors), "")
+
+
+def _used(
+    words: tuple[str, ...], found: list[str], vectors: KeyedVectors, table: Mapping[str, str]
+) -> list[tuple[bool, list[str]]]:
+    """(replaced?, words with a vector) for the whole name or for each of its words."""
+    whole = _synonym([" ".join(words)], vectors, table)
+    if whole and not all(found):
+        return [(True, whole)]
+    entries, taken = [], set(found)
+    for word, has in zip(words, found, strict=True):
+        instead = [] if has else _synonym([word, _singular(word)], vectors, table)
+        instead = [each for each in instead if each not in taken]
+        taken.update(instead)
+        entries.append((bool(instead), [has] if has else instead))
+    return entries
+
+
+def _synonym(keys: list[str], vectors: KeyedVectors, table: Mapping[str, str]) -> list[str]:
+    """The words of the first key's entry, all of which must have a vector; else none."""
+    instead = next((table[key].split() for key in keys if key in table), [])
+    found = [_known(word, vectors) for word in instead]
+    return found if all(found) else []

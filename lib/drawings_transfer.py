@@ -1,0 +1,296 @@
+"""Figures of the transfer study: the EMD as a flow, learning curves, scores against accuracy.
+
+Accuracies and regrets are shares in the tables and percent in the figures. Empty tables and tables
+without a column that is needed raise ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+
+from lib.drawings import (
+    ENCODER,
+    FAINT,
+    GREY,
+    LABEL,
+    SMALL,
+    TINY,
+    draw_arrow,
+    draw_name,
+    draw_stack,
+    prepare,
+)
+from lib.style import INK, LIGHTEST, PALETTE
+
+WIDTH = 8.0  # inches
+FLOWS = (WIDTH, 4.3)  # of the figure of flows, in inches
+NAMED = 6  # source classes with a flow of their own
+DISTANCES = ListedColormap(colormaps["viridis"](np.linspace(0, LIGHTEST, 256)))
+DISTINCT = [PALETTE[i] for i in (0, 1, 2, 3, 4, 9, 7, 8)]  # others are too near to these
+MARKERS = "os^DvPX*<>"
+NEAR_BEST = 0.2  # accuracy: sources that end this close to a network's best are in its zoom
+BASELINES = ("ImageNet accuracy", "ImageNet model", "random choice")
+
+
+def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: str) -> Figure:
+    """The paper's fig. 1 with an example: all probability flows to the true class.
+
+    image: (H, W, 3) uint8. flows: source, probability, distance, a row for every source class; the
+    most probable have a ribbon of their own, the others one at their mean distance. The EMD is
+    the sum of probability times distance.
+    """
+    _check(flows, ["source", "probability", "distance"])
+    if (flows["probability"] < 0).any() or abs(flows["probability"].sum() - 1) > 1e-3:
+        raise ValueError("the probabilities of the source classes must add up to 1")
+    figure = Figure(figsize=FLOWS, layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    prepare(ax, FLOWS)
+    draw_stack(ax, 0.75, 2.3, image[None], side=1.2)
+    draw_name(ax, 0.75, 1.55, "target image")
+    draw_arrow(ax, (1.4, 2.3), (1.65, 2.3), gid="flow")
+    for index, height in enumerate((1.3, 1.0, 0.75, 0.5)):
+        corner = (1.7 + 0.24 * index, 2.3 - height / 2)
+        ax.add_patch(Rectangle(corner, 0.18, height, facecolor=ENCODER, edgecolor=INK))
+    draw_name(ax, 2.15, 1.55, network)
+    draw_arrow(ax, (2.65, 2.3), (2.9, 2.3), gid="flow")
+    scale = Normalize(flows["distance"].min(), flows["distance"].max())
+    _ribbons(ax, _grouped(flows), scale)
+    name = "\n".join(_cut(part, 9) for part in truth.split(maxsplit=2))
+    ax.text(7.08, 2.3, name, va="center", fontsize=SMALL, weight="bold")
+    bar = ax.inset_axes((5.1, 0.52, 2.2, 0.1), transform=ax.transData)
+    figure.colorbar(ScalarMappable(scale, DISTANCES), cax=bar, orientation="horizontal")
+    bar.tick_params(labelsize=TINY)
+    ax.text(5.0, 0.57, "distance d", ha="right", va="center", fontsize=SMALL)
+    emd = (flows["probability"] * flows["distance"]).sum()
+    text = f"EMD = Σ p · d = {emd:.2f}"
+    ax.text(0.25, 0.57, text, va="center", fontsize=11, weight="bold")
+    return figure
+
+
+def draw_curves(rows: pd.DataFrame) -> Figure:
+    """The paper's figs. 2 to 5: test accuracy over epochs, a panel a network, zoomed below.
+
+    rows: network, source, epoch, accuracy (mean), low, high. The frame in the upper panel is what
+    the lower one shows: the sources that end within ``NEAR_BEST`` of the best.
+    """
+    _check(rows, ["network", "source", "epoch", "accuracy", "low", "high"])
+    networks, colours = rows["network"].unique(), _colours(rows["source"])
+    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    panels = figure.subplots(2, len(networks), squeeze=False, sharex="col")
+    for (whole, zoom), network in zip(panels.T, networks, strict=True):
+        part = rows[rows["network"] == network]
+        for ax in (whole, zoom):
+            _lines(ax, part, colours)
+        whole.set_title(network)
+        bottom, top = _zoomed(part)
+        zoom.set_ylim(bottom, top)
+        last = part["epoch"].max()
+        first = part["epoch"].min()
+        frame = {"edgecolor": GREY, "linewidth": 1, "linestyle": "--", "zorder": 3}
+        whole.add_patch(
+            Rectangle((first, bottom), last - first, top - bottom, fill=False, gid="zoom", **frame)
+        )
+        zoom.set_xlabel("epoch")
+    panels[0, 0].set_ylabel("test accuracy (%)")
+    panels[1, 0].set_ylabel("zoomed (%)")
+    handles = [Line2D([], [], color=c, label=source) for source, c in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def draw_scores_against_accuracy(rows: pd.DataFrame) -> Figure:
+    """Accuracy against each score, a panel a score: colours are networks, markers sources.
+
+    rows: network, source, score, value, low, high, accuracy, accuracy_low, accuracy_high. A missing
+    value is left out, a missing interval has no bar.
+    """
+    ends = ["value", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
+    _check(rows, ["network", "source", "score", *ends])
+    scores, colours = rows["score"].unique(), _colours(rows["network"])
+    markers = dict(zip(rows["source"].unique(), MARKERS, strict=False))
+    columns = min(4, len(scores))
+    lines = -(-len(scores) // columns)
+    figure = Figure(figsize=(WIDTH, 2.0 * lines + 1.1), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for ax, score in zip(panels.flat, scores, strict=False):
+        ax.set_title(score, fontsize=LABEL)
+        ax.tick_params(labelsize=TINY)
+        ax.locator_params(axis="x", nbins=4)
+        for row in rows[(rows["score"] == score) & rows["value"].notna()].itertuples():
+            style = {"color": colours[row.network], "marker": markers[row.source]}
+            across = _reach(row.value, row.low, row.high)
+            up = _reach(100 * row.accuracy, 100 * row.accuracy_low, 100 * row.accuracy_high)
+            at = (row.value, 100 * row.accuracy)
+            ax.errorbar(*at, xerr=across, yerr=up, linewidth=1, alpha=0.85, **style)
+    for ax in panels.flat[len(scores) :]:
+        ax.set_axis_off()
+    figure.supylabel("accuracy after fine-tuning (%)", fontsize=LABEL)
+    plain = {"linestyle": "", "markersize": 7}
+    handles = [Line2D([], [], marker="s", color=c, label=n, **plain) for n, c in colours.items()]
+    handles += [Line2D([], [], marker=m, color=GREY, label=s, **plain) for s, m in markers.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=SMALL)
+    return figure
+
+
+def draw_agreement(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
+    """Rank correlations with intervals: a panel a measure, a line a score, sorted by the first.
+
+    rows: score, measure, value, low, high. paper: score, measure, value, as open diamonds.
+    """
+    _check(rows, ["score", "measure", "value", "low", "high"])
+    measures = rows["measure"].unique()
+    first = rows[rows["measure"] == measures[0]].set_index("score")["value"]
+    order = first.reindex(rows["score"].unique()).sort_values(na_position="first").index
+    height = {score: y for y, score in enumerate(order)}
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.32 * len(order)), layout="constrained")
+    panels = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+    for ax, measure in zip(panels, measures, strict=True):
+        part = rows[rows["measure"] == measure]
+        y = part["score"].map(height)
+        reach = np.hstack([_reach(*r) for r in part[["value", "low", "high"]].to_numpy()])
+        ax.axvline(0, color=GREY, linewidth=1)
+        ax.errorbar(part["value"], y, xerr=reach, fmt="o", color=PALETTE[0], label="ours")
+        if paper is not None:
+            theirs = paper[(paper["measure"] == measure) & paper["score"].isin(height)]
+            style = {"color": PALETTE[3], "markerfacecolor": "none", "markersize": 8}
+            heights = theirs["score"].map(height)
+            ax.plot(theirs["value"], heights, "D", label="paper", **style)
+        ax.set(title=measure, xlim=(-1.08, 1.08), xlabel="correlation")
+    panels[0].set_yticks(range(len(order)), order)
+    panels[0].set_ylim(-0.6, len(order) - 0.4)
+    if paper is not None:
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def draw_regret(rows: pd.DataFrame) -> Figure:
+    """Accuracy points lost by taking each ranker's first model, least on top.
+
+    rows: score, network, regret. Names of ``BASELINES`` are grey: they look at no score.
+    """
+    _check(rows, ["score", "network", "regret"])
+    colours = _colours(rows["network"])
+    means = rows.groupby("score")["regret"].mean().sort_values(ascending=False, kind="stable")
+    height = {score: y for y, score in enumerate(means.index)}
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.17 * len(colours) * len(means)), layout="constrained")
+    ax = figure.subplots()
+    step = 0.7 / len(colours)
+    for index, (network, part) in enumerate(rows.groupby("network", sort=False)):
+        y = part["score"].map(height) + step * ((len(colours) - 1) / 2 - index)
+        points = 100 * part["regret"]
+        ax.hlines(y, 0, points, color=colours[network], linewidth=2)
+        ax.plot(points, y, "o", color=colours[network], label=network, clip_on=False, zorder=3)
+        for value, at in zip(points, y, strict=True):
+            place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            ax.annotate(f"{value:.1f}", (value, at), fontsize=TINY, color=GREY, **place)
+    ax.set_yticks(range(len(means)), means.index)
+    for label in ax.get_yticklabels():
+        label.set_color(GREY if label.get_text() in BASELINES else INK)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlim(left=0, right=max(1.0, 110 * rows["regret"].max()))
+    ax.set(xlabel="accuracy lost against the best model (points)", ylim=(-0.6, len(means) - 0.4))
+    figure.legend(loc="outside lower center", ncols=len(colours))
+    return figure
+
+
+def _check(rows: pd.DataFrame, columns: list[str]) -> None:
+    missing = [column for column in columns if column not in rows]
+    if missing or rows.empty:
+        raise ValueError(f"nothing to draw: no {', '.join(missing) or 'rows'}")
+
+
+def _colours(names: Iterable[str]) -> dict[str, str]:
+    return dict(zip(pd.unique(pd.Series(names)), DISTINCT, strict=False))
+
+
+def _reach(value: float, low: float, high: float) -> np.ndarray:
+    """Lengths of an error bar, (2, 1): 0 where there is no interval."""
+    return np.nan_to_num(np.array([[value - low], [high - value]])).clip(0)
+
+
+def _grouped(flows: pd.DataFrame) -> list[tuple[str, float, float]]:
+    """The most probable classes, then all others at their mean distance."""
+    ordered = flows.sort_values("probability", ascending=False, kind="stable")
+    named, rest = ordered[:NAMED], ordered[NAMED:]
+    groups = list(named[["source", "probability", "distance"]].itertuples(index=False, name=None))
+    if len(rest):
+        total = rest["probability"].sum()
+        # where all have 0 their mean distance weighs nothing
+        weights = rest["probability"] if total else None
+        distance = np.average(rest["distance"], weights=weights)
+        groups.append((f"{len(rest)} others", total, distance))
+    return groups
+
+
+def _ribbons(ax: Axes, groups: list[tuple[str, float, float]], scale: Normalize) -> None:
+    """Rows with name, bar and share; ribbons as high as their probability, 1.3 inches in all."""
+    slots = [max(0.3, 1.3 * probability) for _, probability, _ in groups]
+    y, end = 2.3 + sum(slots) / 2, 2.3 + 1.3 / 2
+    heading = {"va": "bottom", "fontsize": SMALL, "color": GREY}
+    for x, top, text in (
+        (4.3, y, "source class"),
+        (5.68, y, "probability p"),
+        (7.7, end, "true class"),
+    ):
+        ax.text(x, top + 0.08, text, ha="right", **heading)
+    for (name, probability, distance), slot in zip(groups, slots, strict=True):
+        middle, half = y - slot / 2, 1.3 * probability / 2
+        colour = DISTANCES(scale(distance))
+        ax.text(4.3, middle, _cut(name, 19), ha="right", va="center", fontsize=SMALL)
+        ax.add_patch(Rectangle((4.37, middle - 0.08), 0.75, 0.16, facecolor=FAINT))
+        bar = Rectangle((4.37, middle - 0.08), 0.75 * probability, 0.16, facecolor=GREY)
+        bar.set_gid("probability")
+        ax.add_patch(bar)
+        share = f"{100 * probability:.1f} %"
+        ax.text(5.68, middle, share, ha="right", va="center", fontsize=TINY)
+        ax.add_patch(_ribbon((5.75, middle), (6.9, end - half), half, colour))
+        y, end = y - slot, end - 2 * half
+    ax.add_patch(Rectangle((6.9, 2.3 - 0.65), 0.12, 1.3, facecolor=INK))
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
+def _ribbon(
+    start: tuple[float, float], end: tuple[float, float], half: float, colour: tuple
+) -> PathPatch:
+    """From left to right, level at both ends."""
+    (x, y), (to_x, to_y), middle = start, end, (start[0] + end[0]) / 2
+    corners = [(x, y + half), (middle, y + half), (middle, to_y + half), (to_x, to_y + half)]
+    corners += [(to_x, to_y - half), (middle, to_y - half), (middle, y - half), (x, y - half)]
+    codes = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3]
+    patch = PathPatch(Path(corners, codes), facecolor=colour, linewidth=0.4, edgecolor=colour)
+    patch.set_gid("ribbon")
+    return patch
+
+
+def _lines(ax: Axes, part: pd.DataFrame, colours: dict[str, str]) -> None:
+    for source, line in part.groupby("source", sort=False):
+        line = line.sort_values("epoch")
+        ax.plot(line["epoch"], 100 * line["accuracy"], color=colours[source], label=source)
+        band = (100 * line["low"], 100 * line["high"])
+        ax.fill_between(line["epoch"], *band, color=colours[source], alpha=0.2, linewidth=0)
+
+
+def _zoomed(part: pd.DataFrame) -> tuple[float, float]:
+    """Lowest and highest per cent of the best sources, without the first quarter's rise."""
+    final = part.sort_values("epoch").groupby("source")["accuracy"].last()
+    best = final.index[final > final.max() - NEAR_BEST]
+    late = part["epoch"] >= part["epoch"].quantile(0.25)
+    shown = part[part["source"].isin(best) & late]
+    low, high = 100 * shown["accuracy"].min(), 100 * shown["accuracy"].max()
+    low, high = min(low, 100 * shown["low"].min()), max(high, 100 * shown["high"].max())
+    return low - 1, high + 1
