@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -77,8 +77,13 @@ class Source:
     @property
     def name(self) -> str:
         """As in the paper's table: "imagenet & caltech256"."""
-        steps = [self.weights] if self.weights else []
-        return " & ".join(steps + [stage.task.name for stage in self.stages]) or "no training"
+        return source_name(asdict(self))
+
+
+def source_name(fields: dict) -> str:
+    """The name of the source with these fields, such as a record has."""
+    steps = [fields["weights"]] if fields["weights"] else []
+    return " & ".join(steps + [each["task"]["name"] for each in fields["stages"]]) or "no training"
 
 
 @dataclass(frozen=True)
