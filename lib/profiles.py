@@ -447,7 +447,7 @@ TRANSFER_STUDY = {
         lr=1e-3,
         batch=16,
         seeds=3,
-        draws=40,
+        draws=20,
     ),
     # momentum and batch are not in the paper: those of PyTorch's transfer learning tutorial,
     # whose schedule it is, and both momenta
