@@ -14,6 +14,7 @@ import image_weights
 import pandas as pd
 import piggyback
 import torch
+import transferability
 
 from lib.files import reports_root, write_atomically
 
@@ -33,6 +34,8 @@ def main(iterations: int, steps: int | None) -> None:
         piggyback.step(device),
         piggyback.switch(device),
         piggyback.file(device),
+        transferability.emd(),
+        transferability.scores(),
     ]
     table = pd.DataFrame(rows)
     device_name = rows[0]["device"]

@@ -121,6 +121,13 @@ def test_bad_input(score, features, labels, match):
         score(features, labels)
 
 
+def test_a_probe_of_one_class_is_refused():
+    labels = (np.arange(N) == 0).astype(int)
+    with pytest.raises(ValueError, match="one class"):
+        for seed in range(20):  # the only image of its class is in a probe of two once in 22
+            parc(FEATURES, labels, probe=2, seed=seed)
+
+
 def test_k_is_checked():
     with pytest.raises(ValueError, match="k is 1 to 44"):
         knn_accuracy(FEATURES, LABELS, 45)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 from lib.methods.rank_agreement import (
     MEASURES,
     agreement,
     agreement_difference,
     agreement_interval,
+    kendall_p,
+    regret_interval,
     selection_regret,
 )
 from lib.studies.transfer_audit import TABLE_1
@@ -62,6 +67,36 @@ def test_difference_is_that_of_the_two():
     assert found.value == pytest.approx(1 - 4 / 6)
     same = agreement_difference(first, first, accuracy, "Kendall")
     assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("network", "score", "expected"),
+    [  # all 720 orders of six models, by hand: 40, 98 and 196 are as far from 0 or farther
+        ("AlexNet", "softmax", 40 / 720),
+        ("AlexNet", "emd", 98 / 720),
+        ("ResNet-18", "softmax", 40 / 720),
+        ("ResNet-18", "emd", 196 / 720),
+    ],
+)
+def test_p_of_the_papers_table(network, score, expected):
+    rows = TABLE_1[TABLE_1["network"] == network]
+    assert kendall_p(rows[score], rows["accuracy"]) == pytest.approx(expected)
+
+
+def test_p_with_ties_is_the_share_of_orders():
+    score, accuracy = np.array([1, 2, 2, 3, 5.0]), np.array([1, 2, 3, 3, 4.0])
+    taus = np.array([kendalltau(order, accuracy).statistic for order in permutations(score)])
+    observed = kendalltau(score, accuracy).statistic
+    expected = 2 * np.mean(taus >= observed - 1e-9)
+    assert kendall_p(score, accuracy) == pytest.approx(expected)
+    assert kendall_p(np.ones(5), accuracy) == 1
+
+
+def test_regret_interval_holds_the_value():
+    accuracy = [50, 80, 90, 60, 70, 85]
+    found = regret_interval([1, 3, 2, 0, 4, 5], accuracy)
+    assert found.value == 5
+    assert 0 <= found.low <= found.value <= found.high <= 40
 
 
 def test_regret_by_hand():

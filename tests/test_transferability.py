@@ -112,6 +112,26 @@ def test_all_scores_have_a_direction_and_are_those_of_the_functions():
     assert found["emd"] == scores.emd_score(PROBABILITIES, LABELS, DISTANCES)
 
 
+@pytest.mark.parametrize("left_out", ["probabilities", "distances", "features"])
+def test_a_score_hangs_on_what_it_needs_and_on_nothing_else(left_out):
+    rng = np.random.default_rng(2)
+    arrays = {
+        "probabilities": PROBABILITIES,
+        "features": rng.normal(size=(N, 5)),
+        "distances": DISTANCES,
+    }
+    other = {
+        "probabilities": rng.dirichlet(np.full(C, 0.3), N),
+        "features": rng.normal(size=(N, 5)),
+        "distances": rng.random((C, T)),
+    }
+    before = all_scores(**arrays, labels=LABELS)
+    after = all_scores(**arrays | {left_out: other[left_out]}, labels=LABELS)
+    changed = {name for name in SCORES if before[name] != after[name]}
+    # the share of right neighbours has few values, and may be the same by chance
+    assert changed | {"knn"} == {n for n, s in SCORES.items() if left_out in s.needs} | {"knn"}
+
+
 @pytest.mark.parametrize("name", ["softmax_score", "leep", "nce", "emd_score"])
 @pytest.mark.parametrize(
     ("change", "match"),
@@ -133,6 +153,27 @@ def test_probabilities_are_checked(name, change, match):
 def test_labels_are_checked(labels):
     with pytest.raises(ValueError, match="labels are"):
         scores.emd_score(PROBABILITIES, labels, DISTANCES)
+
+
+def test_labels_are_integers():
+    with pytest.raises(ValueError, match="integers"):
+        scores.leep(PROBABILITIES, LABELS.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("distances", "match"),
+    [
+        (DISTANCES[:1], "C = 7"),  # numpy would repeat its row
+        (DISTANCES[0], "C = "),
+        (np.where(DISTANCES[1, 1] == DISTANCES, np.nan, DISTANCES), "NaN"),
+        (DISTANCES - 1, "negative"),
+    ],
+)
+@pytest.mark.parametrize("name", ["emd_score", "normalised_emd", "centred_emd", "emd_of_targets"])
+def test_distances_are_checked(name, distances, match):
+    second = np.eye(T)[LABELS] if name == "emd_of_targets" else LABELS
+    with pytest.raises(ValueError, match=match):
+        getattr(scores, name)(PROBABILITIES, second, distances)
 
 
 def test_vectors_of_different_dimension_are_refused():

@@ -103,7 +103,7 @@ def parc(
     features, labels = _checked(features, labels)
     if len(labels) > probe:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:probe])
-        features, labels = features[chosen], labels[chosen]
+        features, labels = _checked(features[chosen], labels[chosen])  # may be of one class
     if components and features.shape[1] > components:
         centred = features - features.mean(0)
         features = centred @ np.linalg.svd(centred, full_matrices=False)[2][:components].T

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lib.methods.feature_scores import h_score, knn_accuracy, log_me, parc
 from lib.methods.transferability import (
@@ -19,30 +20,40 @@ from lib.methods.transferability import (
 
 @dataclass(frozen=True)
 class Score:
-    """sign: 1 if more is taken as closer to the target, else -1. source: where it is from."""
+    """sign: 1 if more is taken as closer to the target, else -1. source: where it is from.
+
+    needs: what it is computed from beside the labels, as ``all_scores`` names it.
+    """
 
     sign: int
     source: str
+    needs: tuple[str, ...]
 
 
+_OUTPUT, _NAMED, _FEATURES = ("probabilities",), ("probabilities", "distances"), ("features",)
 SCORES = {
-    "softmax": Score(1, "the paper, 3.1"),
-    "emd": Score(-1, "the paper, 3.2"),
-    "normalised_emd": Score(-1, "this repository"),
-    "centred_emd": Score(-1, "this repository"),
-    "leep": Score(1, "Nguyen et al. 2020"),
-    "nce": Score(1, "Tran et al. 2019"),
-    "log_me": Score(1, "You et al. 2021"),
-    "h_score": Score(1, "Bao et al. 2019"),
-    "knn": Score(1, "nearest other image"),
-    "parc": Score(1, "Bolya et al. 2021"),
+    "softmax": Score(1, "the paper, 3.1", _OUTPUT),
+    "emd": Score(-1, "the paper, 3.2", _NAMED),
+    "normalised_emd": Score(-1, "this repository", _NAMED),
+    "centred_emd": Score(-1, "this repository", _NAMED),
+    "leep": Score(1, "Nguyen et al. 2020", _OUTPUT),
+    "nce": Score(1, "Tran et al. 2019", _OUTPUT),
+    "log_me": Score(1, "You et al. 2021", _FEATURES),
+    "h_score": Score(1, "Bao et al. 2019", _FEATURES),
+    "knn": Score(1, "nearest other image", _FEATURES),
+    "parc": Score(1, "Bolya et al. 2021", _FEATURES),
 }
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def all_scores(
     probabilities: np.ndarray, features: np.ndarray, labels: np.ndarray, distances: np.ndarray
 ) -> dict[str, float]:
-    """Every score of ``SCORES`` of (N, C), (N, D), (N,) and (C, T) arrays, float16 or larger."""
+    """Every score of ``SCORES`` of (N, C), (N, D), (N,) and (C, T) arrays, float16 or larger.
+
+    On one BLAS thread: several wait for each other in the eigenvalues of a few hundred features,
+    many times as long as the work itself when other processes use the cores too.
+    """
     probabilities = np.asarray(probabilities, dtype=np.float64)  # once, not in each of them
     features = np.asarray(features, dtype=np.float64)
     return {

@@ -6,12 +6,14 @@ selecting models for efficient transfer learning in image recognition" (in Japan
 LEEP and NCE are others'. Everything is computed in float64.
 
 All raise ValueError for no images, probabilities that are NaN, negative or do not add up to 1,
-labels outside 0..T-1, and shapes that do not fit.
+labels that are not integers of 0..T-1, distances that are not (C, T), finite and 0 or more.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.spatial.distance import cdist
 
 TOLERANCE = 1e-2  # of a row's sum: float16 keeps three digits of each of a thousand probabilities
 
@@ -21,7 +23,7 @@ def word_distances(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     source, target = (np.asarray(each, dtype=np.float64) for each in (source, target))
     if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
         raise ValueError(f"vectors of different dimension: {source.shape} and {target.shape}")
-    return np.sqrt(((source[:, None] - target[None]) ** 2).sum(2))
+    return cdist(source, target)
 
 
 def softmax_score(probabilities: np.ndarray) -> float:
@@ -35,22 +37,23 @@ def emd_score(probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarr
     All mass must go to one class, so there is nothing to optimise: the distance is the mean of the
     class distances. 0 or more, lower is taken as closer.
     """
-    return float((class_sums(probabilities, labels, len(distances[0])).T * distances).sum())
+    probabilities = np.asarray(probabilities)
+    distances = _checked_distances(distances, probabilities.shape[-1])
+    return float((class_sums(probabilities, labels, distances.shape[1]).T * distances).sum())
 
 
 def class_sums(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """(T, C): the probabilities summed over the images of each target class."""
     probabilities = _checked(probabilities)
     labels = _checked_labels(labels, len(probabilities), classes)
-    order = labels.argsort(kind="stable")
-    present, starts = np.unique(labels[order], return_index=True)
-    sums = np.zeros((classes, probabilities.shape[1]))
-    sums[present] = np.add.reduceat(probabilities[order], starts, axis=0)
-    return sums
+    count = len(labels)
+    one_hot = csr_array((np.ones(count), (labels, np.arange(count))), shape=(classes, count))
+    return one_hot @ probabilities
 
 
 def uniform_emd(labels: np.ndarray, distances: np.ndarray) -> float:
     """The EMD score of a uniform output: what the class names alone decide."""
+    distances = _checked_distances(distances, len(distances))
     labels = _checked_labels(labels, len(labels), distances.shape[1])
     return float(distances.mean(0)[labels].sum())
 
@@ -74,6 +77,7 @@ def emd_of_targets(probabilities: np.ndarray, targets: np.ndarray, distances: np
     import ot  # here: importing it takes a second
 
     probabilities, targets = _checked(probabilities), _checked(targets)
+    distances = _checked_distances(distances, probabilities.shape[1])
     if len(targets) != len(probabilities):
         raise ValueError(f"{len(probabilities)} outputs, but {len(targets)} targets")
     sides = (each / each.sum(1, keepdims=True) for each in (probabilities, targets))
@@ -125,6 +129,17 @@ def _checked_labels(labels: np.ndarray, count: int, classes: int) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (count,) or not count:
         raise ValueError(f"labels are (N,) for {count} images, at least one, not {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"labels are integers, not {labels.dtype}")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels are 0 to {classes - 1}, not {labels.min()} to {labels.max()}")
     return labels
+
+
+def _checked_distances(distances: np.ndarray, sources: int) -> np.ndarray:
+    distances = np.asarray(distances, dtype=np.float64)
+    if distances.ndim != 2 or len(distances) != sources or not distances.size:
+        raise ValueError(f"distances are (C, T) with C = {sources}, not {distances.shape}")
+    if not np.isfinite(distances).all() or distances.min() < 0:
+        raise ValueError("a distance is negative, NaN or infinite")
+    return distances
