@@ -131,3 +131,15 @@ def test_a_probe_of_one_class_is_refused():
 def test_k_is_checked():
     with pytest.raises(ValueError, match="k is 1 to 44"):
         knn_accuracy(FEATURES, LABELS, 45)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("score", "expected"), [(h_score, 0), (parc, 0)])
+def test_features_that_are_all_the_same_tell_nothing(score, expected):
+    assert score(np.zeros((N, D)), LABELS) == expected
+
+
+@pytest.mark.filterwarnings("error")
+def test_log_me_of_no_features_is_the_noise_alone():
+    expected = np.mean([-0.5 * (np.log(2 * np.pi * np.mean(t == LABELS)) + 1) for t in range(T)])
+    assert log_me(np.zeros((N, D)), LABELS) == pytest.approx(expected)

@@ -37,7 +37,7 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
         residual = np.maximum(residual, 1e-12 * squares)  # a perfect fit, up to rounding
         alpha = gamma / np.maximum(weights, 1e-300)
         beta = (count - gamma) / residual
-        if np.all(np.abs(alpha / beta / ratio - 1) < CLOSE):
+        if np.all(np.abs(alpha / beta - ratio) <= CLOSE * ratio):
             break
     evidence = 0.5 * (
         np.log(alpha / (alpha + beta * values[:, None])).sum(0)
@@ -111,6 +111,8 @@ def parc(
     apart = rankdata(1 - _correlations(features)[pairs])
     # one-hot labels are as far apart as they can be, or equal: Pearson's r has two values
     differ = rankdata((labels[:, None] != labels[None])[pairs])
+    if np.ptp(apart) == 0:  # features that are the same for all images tell nothing
+        return 0.0
     return float(100 * np.corrcoef(apart, differ)[0, 1])
 
 

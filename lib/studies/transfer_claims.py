@@ -213,3 +213,12 @@ def _ratio(first: Estimate, second: Estimate) -> Estimate:
 
 def _half(estimate: Estimate) -> float:
     return (estimate.high - estimate.low) / 2
+
+
+def enter_audits(book: Ledger, findings: pd.DataFrame) -> None:
+    """Enter what follows from the paper's own table."""
+    for id, row in findings.iterrows():
+        paper = "none given" if pd.isna(row["paper"]) else f"{row['paper']:g} {row['unit']}"
+        text = f"{row['statement']} ({row['unit']})"
+        options = {"value": float(row["ours"]), "paper_value": paper}
+        book.audit(f"audit-{id}", text, evidence="tables/audit.csv", **options)
