@@ -36,7 +36,8 @@ def stage(sizes: TransferStudy, family: SourceFamily, *, scratch: bool) -> Stage
 
 def base_stage(sizes: TransferStudy, family: SourceFamily, base: str) -> Stage:
     """A long training with a high learning rate, where published weights are not at hand."""
-    task = Task(name=base, size=family.size, train=sizes.base_images, test=200)
+    count = 0 if base == "digits" else sizes.base_images  # all there are
+    task = Task(name=base, size=family.size, train=count, test=200)
     return Stage(
         task,
         Recipe(
