@@ -22,9 +22,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lib.data.catalogue import DATASETS, locate
+from lib.models.classifiers import IMAGENET_MEAN, IMAGENET_STD
 from lib.models.seeding import seeded
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of its networks' inputs
+IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)  # of its networks' inputs
 SQUEEZENET = "squeezenet1_1-imagenet"  # its name in the catalogue
 RANDOM_WIDTH = 16  # channels of the random network's first level; VGG16 has 64
 

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.classifiers import resnet20, vgg5
+from lib.models.classifiers import IMAGENET_MEAN, IMAGENET_STD, resnet20, vgg5
 from lib.models.seeding import seeded
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of a colour channel
+IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)  # of a colour channel
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 

@@ -12,6 +12,8 @@ from math import floor, sqrt
 import pandas as pd
 from scipy import stats
 
+from lib.methods.rank_agreement import MEASURES, kendall_p
+
 NETWORKS = ("AlexNet", "ResNet-18")
 SOURCES = {  # classes of the output: section 4.2 has those of the first and of the fourth
     "untrained": 1000,
@@ -44,11 +46,6 @@ TABLE_1 = pd.concat(
     ignore_index=True,
 )
 SIGN = {"softmax": 1, "emd": -1}  # of a score, so that more is better
-MEASURES = {
-    "Kendall": lambda score, accuracy: stats.kendalltau(score, accuracy),
-    "weighted tau": lambda score, accuracy: stats.weightedtau(score, accuracy),
-    "Spearman": lambda score, accuracy: stats.spearmanr(score, accuracy),
-}
 IMAGES, WITH_CLUTTER = 8677, 9144  # of Caltech-101, without and with its 102nd folder
 NAN = float("nan")
 _Row = tuple[str, str, float, float, str, str]
@@ -71,7 +68,7 @@ def agreement(sources: list[str] | None = None) -> pd.DataFrame:
     """
     kept = TABLE_1[TABLE_1["source"].isin(sources or list(SOURCES))]
     rows = [
-        (network, score, name, measure(SIGN[score] * part[score], part["accuracy"]).statistic)
+        (network, score, name, measure(SIGN[score] * part[score], part["accuracy"]))
         for network, part in kept.groupby("network")
         for score in SIGN
         for name, measure in MEASURES.items()
@@ -129,14 +126,14 @@ def _ranks() -> list[_Row]:
         rows.append((name, text, NAN, row.value, "correlation", "four sources"))
     for network, score in product(NETWORKS, SIGN):
         part = _of(network)
-        result = stats.kendalltau(SIGN[score] * part[score], part["accuracy"], method="exact")
+        ranked = SIGN[score] * part[score], part["accuracy"]
         end = f"{score}-{network}".lower()
         text = f"{network}: p of {score}'s Kendall"
-        rows.append((f"p-{end}", text, NAN, result.pvalue, "probability", "exact, two-sided"))
+        rows.append((f"p-{end}", text, NAN, kendall_p(*ranked), "probability", "exact, two-sided"))
         text = f"{network}: pairs of sources that {score} puts in the wrong order"
         why = "of 15; the text names ImageNet and Places365 & Caltech-256, for the EMD"
         named = 1.0 if score == "emd" else NAN
-        wrong = round((1 - result.statistic) / 2 * 15)
+        wrong = round((1 - MEASURES["Kendall"](*ranked)) / 2 * 15)
         rows.append((f"wrong-{end}", text, named, wrong, "pairs", why))
     return rows
 
@@ -169,7 +166,7 @@ def _uniform() -> list[_Row]:
             text, why = f"{network}, {source}: EMD over that of a uniform output", "by label set"
             rows.append((name, text, NAN, value, "ratio", why))
         accuracy = _of(network)["accuracy"][values.index]
-        value = MEASURES["Kendall"](-values, accuracy).statistic
+        value = MEASURES["Kendall"](-values, accuracy)
         name, text = f"kendall-normalised-{network.lower()}", f"{network}: Kendall of this ratio"
         rows.append((name, text, NAN, value, "correlation", "five sources, without Places365"))
     return rows

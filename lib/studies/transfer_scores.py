@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.artefacts import artefact
 from lib.data.words import ClassVectors, class_vectors, load_vectors
 from lib.methods.transfer_scores import SCORES, all_scores
-from lib.methods.transferability import uniform_emd, word_distances
+from lib.methods.transferability import class_sums, uniform_emd, word_distances
 from lib.studies.transfer_sources import (
     EVALUATION_BATCH,
     Source,
@@ -140,9 +140,8 @@ def _half(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _shuffled(arrays: dict[str, np.ndarray], distances: np.ndarray, seed: int) -> dict[str, float]:
     """The normalised EMD with permuted names: mean and the middle 95 % of permutations."""
     rng, labels = np.random.default_rng(seed), arrays["labels"]
-    probabilities = arrays["probabilities"].astype(np.float64)
     # summed by class first: a permutation then costs next to nothing
-    sums = np.stack([probabilities[labels == each].sum(0) for each in range(distances.shape[1])])
+    sums = class_sums(arrays["probabilities"], labels, distances.shape[1])
     uniform = uniform_emd(labels, distances)
     found = [
         float((sums.T * distances[rng.permutation(len(distances))]).sum() / uniform)
