@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
@@ -53,7 +54,8 @@ def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: s
     _check(flows, ["source", "probability", "distance"])
     if (flows["probability"] < 0).any() or abs(flows["probability"].sum() - 1) > 1e-3:
         raise ValueError("the probabilities of the source classes must add up to 1")
-    figure = Figure(figsize=FLOWS, layout="none")
+    # "none" would be the style's constrained layout again after the first saving
+    figure = Figure(figsize=FLOWS, layout=PlaceHolderLayoutEngine(True, True))
     ax = figure.add_axes((0, 0, 1, 1))
     prepare(ax, FLOWS)
     draw_stack(ax, 0.75, 2.3, image[None], side=1.2)
