@@ -10,6 +10,7 @@ import re
 
 import click
 import dip
+import faces
 import image_weights
 import pandas as pd
 import piggyback
@@ -36,6 +37,7 @@ def main(iterations: int, steps: int | None) -> None:
         piggyback.file(device),
         transferability.emd(),
         transferability.scores(),
+        faces.epoch(device),
     ]
     table = pd.DataFrame(rows)
     device_name = rows[0]["device"]

@@ -475,6 +475,79 @@ TRANSFER_STUDY = {
 }
 
 
+@dataclass(frozen=True)
+class MultiTaskStudy:
+    """Notebook 04.
+
+    tests: test parts of the faces, the main one first. train, test: faces of each part, 0 for all.
+    widths, hidden: channels of each layer, units of a head's hidden layer.
+    epochs: of each of the two stages. landmark_weight: of the control in which the landmarks'
+    loss counts more. probed: faces behind a similarity or a probe.
+    """
+
+    faces: str
+    size: int
+    train: int
+    test: int
+    tests: tuple[str, ...]
+    widths: tuple[int, ...]
+    hidden: int
+    epochs: int
+    lr: float
+    batch: int
+    seeds: int
+    probed: int
+    landmark_weight: float = 10.0
+
+
+MULTI_TASK_STUDY = {
+    "quick": MultiTaskStudy(
+        faces="drawn_faces",
+        size=48,
+        train=1200,
+        test=400,
+        tests=("test",),
+        widths=(8, 16, 32, 32),
+        hidden=64,
+        epochs=5,
+        lr=0.03,
+        batch=32,
+        seeds=1,
+        probed=400,
+    ),
+    # one CPU: 64 px, narrow layers, few epochs with a high learning rate
+    "medium": MultiTaskStudy(
+        faces="mtfl",
+        size=64,
+        train=0,
+        test=0,
+        tests=("test", "aflw"),
+        widths=(8, 16, 32, 64),
+        hidden=64,
+        epochs=12,
+        lr=0.02,
+        batch=32,
+        seeds=3,
+        probed=450,
+    ),
+    # the paper gives neither depth nor widths, and does not say whether 100 epochs are of one stage
+    "paper": MultiTaskStudy(
+        faces="celeba",
+        size=128,
+        train=0,
+        test=0,
+        tests=("test",),
+        widths=(32, 64, 128, 256, 256),
+        hidden=512,
+        epochs=100,
+        lr=1e-3,
+        batch=32,
+        seeds=3,
+        probed=2000,
+    ),
+}
+
+
 def choose(study: dict[str, object], profile: str) -> object:
     """The numbers of a study's profile; ValueError for a name that is none."""
     if profile not in study:

@@ -47,6 +47,24 @@ def bootstrap(
     return Estimate(float(statistic(rows)), float(low), float(high), count)
 
 
+def crossed_bootstrap(
+    values: np.ndarray, *, draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> Estimate:
+    """Mean of (runs, items) values, resampling runs and items, each as a whole.
+
+    For runs that are all tried on the same items, such as seeds on test images. n is the number
+    of runs; with a single one the interval is that of the items alone.
+    """
+    values, rng = np.asarray(values, dtype=float), np.random.default_rng(seed)
+    runs, items = values.shape
+    means = np.empty(draws)
+    for draw in range(draws):
+        weights = np.bincount(rng.integers(items, size=items), minlength=items) / items
+        means[draw] = (values[rng.integers(runs, size=runs)] @ weights).mean()
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(values.mean()), float(low), float(high), runs)
+
+
 def mean_interval(values: np.ndarray, level: float = 0.95) -> Estimate:
     """Mean with Student's t interval; infinitely wide for a single value."""
     values = np.asarray(values, dtype=float)

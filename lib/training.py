@@ -68,11 +68,11 @@ def train(
         done = step + 1
         if done % CHECK_EVERY == 0 or done == steps:
             _refuse_divergence(losses, done)
-        if checkpoint and done % checkpoint_every == 0 and done < steps:
-            _save(checkpoint, model, optim, losses, done)
         if observe:
             observe(done)
             model.train()
+        if checkpoint and done % checkpoint_every == 0 and done < steps:
+            _save(checkpoint, model, optim, losses, done)
     return losses.tolist()
 
 

@@ -70,8 +70,10 @@ class Epochs:
             self._epoch, self._draws = epoch, self._draw(epoch)
         here = slice(position * self.batch, (position + 1) * self.batch)
         index, *augmentation = (values[here] for values in self._draws)
-        moved = flip_and_crop(self.images[index], *augmentation, pad=self.pad)
-        return index, moved.float() / 255
+        images = self.images[index]
+        if self.pad or self.flip:
+            images = flip_and_crop(images, *augmentation, pad=self.pad)
+        return index, images.float() / 255
 
     def _draw(self, epoch: int) -> tuple[Tensor, ...]:
         """Order, flips, rows and columns of an epoch, (N,) each, on the images' device."""

@@ -78,6 +78,14 @@ _ALL = (
         embedded="lib",
     ),
     Dataset(
+        "drawn_faces",
+        "drawn faces with landmarks and attributes, any number (the program that draws them)",
+        "MIT",
+        "data",
+        files=("drawn_faces.py",),
+        embedded="lib",
+    ),
+    Dataset(
         "set12",
         "12 classic grey test photographs",
         "unknown; research use",
@@ -152,6 +160,23 @@ _ALL = (
         "CC BY 4.0 (Caltech)",
         "caltech256/256_ObjectCategories",
         by_hand="unpack 256_ObjectCategories of data.caltech.edu/records/nyy15-4j048 there",
+    ),
+    Dataset(
+        "mtfl",
+        "MTFL: 6,000 photographs of faces (LFW, web, AFLW) with five landmarks and four labels",
+        "research use (MTFL; photographs under the terms of LFW and AFLW)",
+        "mtfl",
+        by_hand="unpack MTFL.zip of mmlab.ie.cuhk.edu.hk/projects/TCDCN.html there: training.txt, "
+        "testing.txt and the folders lfw_5590, net_7876 and AFLW",
+    ),
+    Dataset(
+        "celeba",
+        "CelebA: 202,599 aligned photographs of celebrities, five landmarks and 40 attributes",
+        "non-commercial research (CelebA)",
+        "celeba",
+        by_hand="put img_align_celeba/ (unpacked), list_eval_partition.txt, list_attr_celeba.txt "
+        "and list_landmarks_align_celeba.txt of mmlab.ie.cuhk.edu.hk/projects/CelebA.html there; "
+        "torchvision.datasets.CelebA(DATA_ROOT, download=True) does, where Google Drive lets it",
     ),
     Dataset(
         "places365",

@@ -1,0 +1,320 @@
+"""How a drawn head is painted: what lies on its skin, and what is put on, from back to front.
+
+Coordinates on the skin are fixed to the head: x points to the right of the picture and y down, in
+half heights of the head, seen from the front. A face is symmetric, so most of it is painted by |x|
+alone. Colours are 0..1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+EYE_WIDTH, IRIS = 0.15, 0.078  # half width of an eye, radius of its iris
+LENS = 0.23  # half width of a spectacle lens
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Measures of one face, in half heights of its head, and its colours (3,) float32.
+
+    width and depth are the head's other half axes, taper is how much narrower the chin is. The
+    mouth's corners are at (+-mouth_width, mouth); its middle is lower than they are by ``bend``.
+    """
+
+    width: float
+    depth: float
+    taper: float
+    eye_distance: float
+    eye: float
+    eye_opening: float
+    brow: float
+    nose: float
+    nose_width: float
+    nose_height: float
+    mouth: float
+    mouth_width: float
+    mouth_opening: float
+    bend: float
+    lip: float
+    skin: np.ndarray
+    hair: np.ndarray
+    lips: np.ndarray
+    iris: np.ndarray
+
+    def on_skin(self, x: float, y: float) -> tuple[float, float, float]:
+        """The point of the head that is seen there from the front."""
+        return x, y, self.depth * sqrt(1 - (x / self.width) ** 2 - y**2)
+
+    def nose_tip(self) -> tuple[float, float, float]:
+        x, y, z = self.on_skin(0, self.nose)
+        return x, y, z + self.nose_height
+
+    def landmarks(self) -> np.ndarray:
+        """``lib.data.face_records.LANDMARKS`` as points (5, 3) fixed to the head."""
+        eyes = [self.on_skin(side * self.eye_distance, self.eye) for side in (-1, 1)]
+        corners = [self.on_skin(side * self.mouth_width, self.mouth) for side in (-1, 1)]
+        return np.array([*eyes, self.nose_tip(), *corners])
+
+
+@dataclass(frozen=True)
+class Easel:
+    """A picture (3, S, S) and where its pixels lie.
+
+    turn: (3, 3), from the head's coordinates to the viewer's: x right, y down, z to the viewer.
+    light: (3,), to the lamp, in the head's coordinates. x, y: (S, S), pixels from the head's
+    centre, tilted with the head; level_x, level_y: the same, as the picture is held. pixel: a
+    pixel's side. All float32, lengths in half heights of the head.
+    """
+
+    picture: np.ndarray
+    turn: np.ndarray
+    light: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    level_x: np.ndarray
+    level_y: np.ndarray
+    pixel: float
+
+    def place(self, x: float, y: float, z: float) -> tuple[float, float]:
+        """Where a point of the head is seen, in the terms of ``Easel.x`` and ``Easel.y``."""
+        return tuple((self.turn[:2] @ np.float32((x, y, z))).tolist())
+
+    def lay(self, colour: np.ndarray, distance: np.ndarray) -> None:
+        """Paint all that is inside an outline; distance: from it, negative inside."""
+        paint(self.picture, colour, cover(distance, self.pixel))
+
+
+@dataclass(frozen=True)
+class Surface:
+    """An ellipsoid seen: where it is hit, in the head's coordinates, and its light; all (S, S)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    light: np.ndarray
+    outline: np.ndarray  # signed distance, negative inside
+
+
+def cover(distance: np.ndarray, softness: float) -> np.ndarray:
+    """Share of each pixel inside an outline, 0..1; distance: from it, negative inside."""
+    return np.clip(0.5 - distance / softness, 0, 1)
+
+
+def paint(layer: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
+    """Lay a colour, (3,) or (3, S, S), over a layer (3, S, S), in place."""
+    colour = np.asarray(colour, np.float32)
+    layer += alpha * ((colour[:, None, None] if colour.ndim == 1 else colour) - layer)
+
+
+def ellipse(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Signed distance, nearly, from an ellipse of these half axes around the origin."""
+    return (np.sqrt((x / width) ** 2 + (y / height) ** 2) - 1) * min(width, height)
+
+
+def blob(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    """A soft spot around the origin: 1 in the middle, 0 outside the ellipse."""
+    return np.maximum(1 - (x / width) ** 2 - (y / height) ** 2, 0)
+
+
+def texture(
+    face: Anatomy, has: dict[str, bool], x: np.ndarray, y: np.ndarray, pixel: float
+) -> np.ndarray:
+    """Everything on the skin, unshaded: (3, S, S) float32.
+
+    has: the attributes. x, y: (S, S), where on the head each pixel is. pixel: its side.
+    """
+    layer = np.repeat(face.skin[:, None, None], x.size, 1).reshape(3, *x.shape)
+    side = np.abs(x)
+    if has["Rosy_Cheeks"]:
+        cheek = blob(side - 0.42, y - face.nose + 0.1, 0.3, 0.26)
+        paint(layer, face.skin * (1.0, 0.42, 0.45) + (0.1, 0, 0), 0.85 * cheek)
+    if not has["Young"]:
+        _wrinkles(layer, face, side, y, pixel)
+    if has["Goatee"]:
+        _goatee(layer, face, side, y, pixel)
+    _mouth(layer, face, x, y, pixel)
+    if has["Mustache"]:
+        arc = y - (face.nose + face.mouth) / 2 - 0.04 - 0.9 * side**2
+        paint(layer, 0.8 * face.hair, cover(np.maximum(np.abs(arc) - 0.065, side - 0.3), pixel))
+    _eyes(layer, face, side, y, pixel)
+    if has["Eyeglasses"]:
+        _glasses(layer, face, side, y, pixel)
+    return layer
+
+
+def _wrinkles(
+    layer: np.ndarray, face: Anatomy, side: np.ndarray, y: np.ndarray, pixel: float
+) -> None:
+    """Lines on the forehead, bags under the eyes, folds from the nose past the mouth."""
+    dark = face.skin * (0.5, 0.42, 0.4)
+    for height in (0.32, 0.42, 0.52):
+        line = np.abs(y - face.eye + height + 0.1 * side**2) - 0.012
+        paint(layer, dark, 0.75 * cover(np.maximum(line, side - 0.42), pixel))
+    from_eye = (side - face.eye_distance) / EYE_WIDTH
+    bag = np.abs(y - face.eye - 0.17 + 0.06 * from_eye**2) - 0.018
+    paint(layer, dark, 0.75 * cover(np.maximum(bag, np.abs(from_eye) * 0.15 - 0.17), pixel))
+    down = y - face.nose + 0.04
+    fold = np.abs(side - 0.17 - 0.75 * down + 0.4 * down**2) - 0.02
+    paint(layer, dark, 0.8 * cover(np.maximum(fold, np.abs(down - 0.16) - 0.16), pixel))
+
+
+def _goatee(
+    layer: np.ndarray, face: Anatomy, side: np.ndarray, y: np.ndarray, pixel: float
+) -> None:
+    """A beard on the chin and in a ring around the mouth."""
+    chin = ellipse(side, y - face.mouth - 0.28, 0.36, 0.24)
+    ring = np.abs(ellipse(side, y - face.mouth, face.mouth_width + 0.08, 0.24)) - 0.03
+    below = np.maximum(ring, face.mouth - 0.08 - y)
+    paint(layer, 0.8 * face.hair, cover(np.minimum(chin, below), 1.5 * pixel))
+
+
+def _mouth(layer: np.ndarray, face: Anatomy, x: np.ndarray, y: np.ndarray, pixel: float) -> None:
+    """Two lips that meet in the corners; between them teeth, and the dark below the teeth."""
+    arch = 1 - (x / face.mouth_width) ** 2  # 0 in the corners, 1 in the middle
+    from_middle = y - face.mouth - face.bend * arch
+    opening = face.mouth_opening * arch
+    # the lips end in a point, but are full nearly to there
+    full = np.where(arch > 0, np.sqrt(np.maximum(arch, 0)), arch)
+    paint(layer, face.lips, cover(np.abs(from_middle) - opening - face.lip * full, pixel))
+    paint(layer, face.lips * 0.35, cover(np.abs(from_middle) - opening - 0.016 * full, pixel))
+    if face.mouth_opening:
+        paint(layer, (0.2, 0.05, 0.06), cover(np.abs(from_middle) - opening, pixel))
+        teeth = np.maximum(np.abs(from_middle + 0.35 * opening) - 0.6 * opening, -0.1 * arch)
+        paint(layer, (0.95, 0.93, 0.88), cover(teeth, pixel))
+
+
+def _eyes(layer: np.ndarray, face: Anatomy, side: np.ndarray, y: np.ndarray, pixel: float) -> None:
+    """Eye sockets, eyes as two arcs with an iris in the middle, lashes and brows."""
+    across, down = side - face.eye_distance, y - face.eye
+    paint(layer, face.skin * 0.72, 0.6 * blob(across, down + 0.03, 0.26, 0.2))
+    lid = face.eye_opening * (1 - (across / EYE_WIDTH) ** 2)
+    inside = np.abs(down) - lid
+    paint(layer, face.skin * 0.3, cover(np.maximum(inside - 0.022, down - 0.4 * lid), pixel))
+    seen = cover(inside, pixel)
+    paint(layer, (0.95, 0.94, 0.92), seen)
+    away = np.sqrt(across**2 + down**2)
+    paint(layer, face.iris, seen * cover(away - IRIS, pixel))
+    paint(layer, (0.03, 0.03, 0.03), seen * cover(away - 0.6 * IRIS, pixel))
+    arc = np.abs(down + 0.23 + face.brow / 2 - 1.3 * (across - 0.02) ** 2) - face.brow
+    paint(layer, 0.7 * face.hair, cover(np.maximum(arc, np.abs(across) - 0.19), pixel))
+
+
+def _glasses(
+    layer: np.ndarray, face: Anatomy, side: np.ndarray, y: np.ndarray, pixel: float
+) -> None:
+    """Rims around the eyes, pale lenses, a bridge and the bows to the ears."""
+    across, down = side - face.eye_distance, y - face.eye - 0.02
+    # between a circle and a square
+    rim = (np.sqrt(np.sqrt((across / LENS) ** 4 + (down / 0.19) ** 4)) - 1) * 0.2
+    paint(layer, (0.8, 0.9, 1.0), 0.15 * cover(rim, pixel))
+    bar = np.abs(down + 0.05) - 0.022
+    bars = np.maximum(bar, LENS - np.abs(across))
+    frame = np.minimum(np.abs(rim) - 0.026, bars)
+    paint(layer, (0.06, 0.05, 0.07), cover(frame, pixel))
+
+
+def surface(
+    easel: Easel, axes: tuple[float, float, float], centre: tuple[float, float, float] = (0, 0, 0)
+) -> Surface:
+    """An ellipsoid of these half axes around a point of the head."""
+    turn, axes, centre = easel.turn, np.float32(axes), np.float32(centre)
+    # the line of sight through a pixel, where the ellipsoid is the unit sphere: start + z * along
+    along = turn[2] / axes
+    start = [(turn[0, i] * easel.x + turn[1, i] * easel.y - centre[i]) / axes[i] for i in range(3)]
+    square = (along**2).sum()
+    nearest = sum(along[i] * start[i] for i in range(3)) / square
+    from_axis = sum(s * s for s in start) - square * nearest**2  # 1 on the outline
+    z = np.sqrt(np.maximum(1 - from_axis, 0) / square) - nearest
+    sphere = [start[i] + along[i] * z for i in range(3)]
+    normal = [sphere[i] / axes[i] for i in range(3)]
+    lit = sum(normal[i] * easel.light[i] for i in range(3)) / np.sqrt(sum(n * n for n in normal))
+    x, y, z = (sphere[i] * axes[i] + centre[i] for i in range(3))
+    outline = (np.sqrt(np.maximum(from_axis, 0)) - 1) * axes.min()
+    return Surface(x, y, z, 0.6 + 0.5 * np.maximum(lit, 0), outline)
+
+
+def draw_head(
+    easel: Easel, face: Anatomy, has: dict[str, bool], *, long_hair: bool, rng: np.random.Generator
+) -> None:
+    """Paint a head from back to front, with random clothes. has: the attributes."""
+    bare = has["Bald"] or has["Wearing_Hat"]
+    clothes, hat, band = rng.uniform(0.05, 0.95, (3, 3)).astype(np.float32)
+    phase, brimmed = rng.uniform(0, 6), rng.random() < 0.5
+    near = 1 if easel.turn[2, 0] > 0 else -1  # the side turned to the viewer
+    if long_hair and not bare:
+        _long_hair(easel, face)
+    _body(easel, face, clothes)
+    _ear(easel, face, -near)
+    head = surface(easel, (face.width, 1, face.depth))
+    easel.lay(texture(face, has, head.x, head.y, easel.pixel) * head.light, head.outline)
+    _nose(easel, face)
+    _ear(easel, face, near)
+    if not bare:
+        _hair(easel, face, has["Bangs"], long_hair, phase)
+    if has["Wearing_Hat"]:
+        _hat(easel, face, hat, band, brimmed)
+
+
+def _long_hair(easel: Easel, face: Anatomy) -> None:
+    """What hangs behind the neck."""
+    behind, _ = easel.place(0, 0, -0.3)
+    easel.lay(face.hair * 0.75, ellipse(easel.x - behind, easel.y - 0.45, face.width + 0.25, 1.15))
+
+
+def _body(easel: Easel, face: Anatomy, clothes: np.ndarray) -> None:
+    """Neck and shoulders, upright however the head is held."""
+    x, y = easel.level_x, easel.level_y
+    easel.lay(face.skin * 0.62, np.maximum(np.abs(x) - 0.42, 0.3 - y))
+    easel.lay(clothes, ellipse(x, y - 2.2, 1.5, 1.0))
+
+
+def _ear(easel: Easel, face: Anatomy, side: int) -> None:
+    x, y = easel.place(side * face.width, face.eye + 0.14, -0.1)
+    seen_width = 0.08 + 0.08 * abs(float(easel.turn[2, 0]))
+    outline = ellipse(easel.x - x, easel.y - y, seen_width, 0.19)
+    easel.lay(face.skin * 0.78, outline)
+    easel.lay(face.skin * 0.6, outline + 0.07)
+
+
+def _nose(easel: Easel, face: Anatomy) -> None:
+    """A rounded cone from between the eyes to the tip, and two nostrils below the tip."""
+    tip = face.nose_tip()
+    (x0, y0), (x1, y1) = easel.place(*face.on_skin(0, face.eye - 0.02)), easel.place(*tip)
+    x, y, dx, dy = easel.x - x0, easel.y - y0, x1 - x0, y1 - y0
+    along = np.clip((x * dx + y * dy) / (dx * dx + dy * dy), 0, 1)
+    across, down = x - along * dx, y - along * dy
+    radius = 0.045 + (face.nose_width - 0.045) * along**2
+    lamp = easel.turn @ easel.light
+    lit = 0.95 + 0.16 * (across * lamp[0] + down * lamp[1]) / radius  # one flank is brighter
+    rim = np.sqrt(across**2 + down**2) - radius
+    paint(easel.picture, face.skin * 0.55, 0.45 * cover(rim - 0.02, 2 * easel.pixel))
+    easel.lay(face.skin[:, None, None] * lit, rim)
+    for side in (-0.45, 0.45):
+        x, y = easel.place(*np.add(tip, (side * face.nose_width, 0.6 * face.nose_width, -0.02)))
+        easel.lay(face.skin * 0.3, ellipse(easel.x - x, easel.y - y, 0.035, 0.025))
+
+
+def _hair(easel: Easel, face: Anatomy, bangs: bool, long: bool, phase: float) -> None:
+    """A shell around the head above the hairline, which falls from the forehead to the nape."""
+    shell = surface(easel, (face.width + 0.1, 1.06, face.depth + 0.1), (0, -0.07, -0.06))
+    strands = np.sin(shell.x * 34 + 3 * np.sin(shell.y * 5 + phase))
+    front = -0.33 + 0.03 * strands if bangs else -0.64 + 0.12 * np.abs(shell.x + phase / 12 - 0.25)
+    fall = (2.6 if long else 1.5) * np.clip(0.42 - shell.z, 0, 0.7)
+    colour = face.hair[:, None, None] * (shell.light * (1 + 0.09 * strands))
+    easel.lay(colour, np.maximum(shell.outline, shell.y - front - fall))
+
+
+def _hat(easel: Easel, face: Anatomy, colour: np.ndarray, band: np.ndarray, brimmed: bool) -> None:
+    """A cap, or a higher hat with a brim, with a band in another colour."""
+    edge, height = -0.46, 1.25 if brimmed else 1.1
+    dome = surface(easel, (face.width + 0.14, height, face.depth + 0.14), (0, -0.12, 0))
+    above = np.maximum(dome.outline, dome.y - edge)
+    easel.lay(colour[:, None, None] * dome.light, above)
+    easel.lay(band[:, None, None] * dome.light, np.maximum(above, edge - 0.2 - dome.y))
+    if brimmed:
+        x, y = easel.place(0, edge, 0)
+        flat = 0.09 + 0.5 * abs(float(easel.turn[2, 1]))  # a disc, seen nearly from the side
+        easel.lay(colour * 0.8, ellipse(easel.x - x, easel.y - y, 1.3, flat))

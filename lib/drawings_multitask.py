@@ -1,0 +1,382 @@
+"""Figures of the multi-task study: landmarks, attributes, feature maps and what streams hold.
+
+Errors, accuracies and their intervals are shares in the tables and percent in the figures. Empty
+tables and tables without a column that is needed raise ValueError, as do pictures and points whose
+numbers differ. A missing interval has no bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
+
+from lib.drawings import GREY, LABEL, SMALL, TINY
+from lib.drawings_transfer import DISTINCT, MARKERS, WIDTH
+from lib.style import INK, PALETTE
+
+BASELINES = ("mean shape", "majority class")  # grey and dashed: they look at no image
+KINDS = {"paper": PALETTE[0], "control": PALETTE[1], "literature": PALETTE[2], "trivial": GREY}
+MEASURES = {"nme": "NME (%), ← better", "accuracy": "mean accuracy (%), better →"}
+PROBED = {"landmarks": "variance explained, R² (%)", "attributes": "balanced accuracy (%)"}
+TRUTH = {"marker": "o", "markerfacecolor": "none", "color": PALETTE[8], "markersize": 8}
+PREDICTION = {"marker": "X", "markeredgecolor": "white", "color": PALETTE[0], "markersize": 7}
+REACHED = 0.95  # share of the faces that an error curve follows
+SIDE = 3  # channels along each side of a mosaic
+
+
+def draw_landmark_errors(
+    bars: pd.DataFrame, curves: pd.DataFrame, baseline: float | None = None
+) -> Figure:
+    """The paper's fig. 3: the NME of each landmark, and their mean over the epochs.
+
+    bars: variant, landmark, nme, low, high. curves: variant, epoch, nme, low, high.
+    baseline: NME of the mean shape, a line in the right panel, or a remark where it lies far
+        above. The first epochs leave that panel where they would flatten the last ones.
+    """
+    _check(bars, ["variant", "landmark", "nme", "low", "high"])
+    _check(curves, ["variant", "epoch", "nme", "low", "high"])
+    looks = _looks([*bars["variant"], *curves["variant"]])
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
+    _grouped_bars(left, bars, looks)
+    left.set(ylabel="NME (%)", title="each landmark, after training")
+    _bands(right, curves, ("epoch", "nme", "variant"), looks)
+    final = 100 * curves.sort_values("epoch").groupby("variant")["nme"].last()
+    bottom = 0.95 * 100 * curves["low"].fillna(curves["nme"]).min()
+    top = min(1.02 * 100 * curves[["nme", "high"]].max().max(), 2 * final.max())
+    if baseline is not None:
+        top = _draw_baseline(right, 100 * baseline, top)
+    right.set(xlabel="epoch", title="mean of all landmarks", ylim=(bottom, top))
+    handles = [Line2D([], [], label=name, **look) for name, look in looks.items()]
+    _legend(figure, handles)
+    return figure
+
+
+def draw_faces(
+    images: ArrayLike,
+    truth: ArrayLike,
+    predictions: Mapping[str, ArrayLike],
+    titles: Sequence[str],
+    row_names: Sequence[str] | None = None,
+    errors: Mapping[str, ArrayLike] | None = None,
+) -> Figure:
+    """The paper's fig. 4: true and predicted landmarks, a row a network, a column a face.
+
+    images: (N, 3, S, S) uint8. truth and each of predictions: (N, 5, 2) shares of the sides.
+    row_names: instead of the keys of predictions. errors: (N,) NME, written below the pictures.
+    """
+    images, truth = np.asarray(images), np.asarray(truth)
+    names = list(predictions) if row_names is None else list(row_names)
+    shapes = {np.shape(points) for points in predictions.values()}
+    if not len(images) == len(truth) == len(titles) > 0 or shapes != {truth.shape}:
+        raise ValueError("as many titles and sets of points as images are needed, at least one")
+    side = min(1.7, (WIDTH - 0.3) / len(images))
+    size = (side * len(images) + 0.3, (side + 0.2) * len(predictions) + 0.7)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(predictions), len(images), squeeze=False)
+    for line, name, (key, points) in zip(panels, names, predictions.items(), strict=True):
+        line[0].set_ylabel(_wrapped(name, 18), fontsize=SMALL)
+        for index, ax in enumerate(line):
+            _draw_face(ax, images[index], truth[index], np.asarray(points)[index])
+            if errors is not None:
+                ax.set_xlabel(f"NME {100 * float(errors[key][index]):.1f} %", fontsize=TINY)
+    for ax, title in zip(panels[0], titles, strict=True):
+        ax.set_title(title, fontsize=LABEL)
+    handles = [Line2D([], [], linestyle="", label="truth", **TRUTH | {"color": "#a89f00"})]
+    handles += [Line2D([], [], linestyle="", label="prediction", **PREDICTION)]
+    _legend(figure, handles)
+    return figure
+
+
+def draw_feature_maps(
+    image: ArrayLike, maps: Mapping[str, Sequence[ArrayLike]], layers: Sequence[int]
+) -> Figure:
+    """The paper's fig. 5: a row a stream, for each layer the channels that vary most.
+
+    image: (3, S, S) uint8. maps: for each stream (C, H, W) of every layer. layers: those shown,
+    counted from 1. Each channel has its own grey scale, from its least to its largest value.
+    """
+    depth = min(map(len, maps.values()), default=0)
+    if not layers or not 1 <= min(layers) <= max(layers) <= depth:
+        raise ValueError("layers are counted from 1, and every stream must have them")
+    cell = min(1.9, (WIDTH - 1.4) / len(layers))
+    size = (cell * len(layers) + 1.6, max(1.8, cell * len(maps) + 0.4))
+    figure = Figure(figsize=size, layout="constrained")
+    widths = [1.3, *[cell] * len(layers)]
+    grid = figure.add_gridspec(len(maps), len(widths), width_ratios=widths)
+    ax = figure.add_subplot(grid[:, 0], title="input")
+    _show(ax, np.moveaxis(np.asarray(image), 0, -1))
+    for row, (name, stream) in enumerate(maps.items()):
+        for column, layer in enumerate(layers, 1):
+            ax = figure.add_subplot(grid[row, column])
+            _show(ax, _mosaic(np.asarray(stream[layer - 1])))
+            ax.set_title("" if row else f"layer {layer}")
+            ax.set_ylabel("" if column > 1 else _wrapped(name, 18), fontsize=SMALL)
+    return figure
+
+
+def draw_error_curves(rows: pd.DataFrame) -> Figure:
+    """The share of the faces with at most some error: variant, error (of a face), share.
+
+    The axis ends where all have reached ``REACHED`` of the faces, ``BASELINES`` left aside.
+    """
+    _check(rows, ["variant", "error", "share"])
+    looks = _looks(rows["variant"])
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    ax = figure.subplots()
+    for name, part in rows.groupby("variant", sort=False):
+        part = part.sort_values("error")
+        ax.plot(100 * part["error"], 100 * part["share"], label=name, **looks[name])
+    learnt = rows[~rows["variant"].isin(BASELINES)]
+    late = learnt[learnt["share"] >= REACHED].groupby("variant")["error"].min()
+    end = late.max() if len(late) else rows["error"].max()
+    ax.set(xlabel="NME of a face (%)", ylabel="faces with at most this error (%)")
+    ax.set(xlim=(0, 100 * end), ylim=(0, 101))
+    _legend(figure, ax.lines)
+    return figure
+
+
+def draw_variants(rows: pd.DataFrame, baseline: str = "stage 1 (baseline)") -> Figure:
+    """All variants, a line each, grouped by kind: landmark errors and attribute accuracies.
+
+    rows: variant, kind (of ``KINDS``), nme, nme_low, nme_high, accuracy, accuracy_low,
+    accuracy_high; a missing value is left out. baseline: the variant with the dashed lines.
+    Trivial predictions do not stretch the axes: beyond them they are arrows at the edge.
+    """
+    ends = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
+    _check(rows, ["variant", "kind", *ends])
+    if unknown := set(rows["kind"]) - set(KINDS):
+        raise ValueError(f"a kind is one of {list(KINDS)}, not {sorted(unknown)}")
+    rows = rows.sort_values("kind", key=lambda kinds: kinds.map(list(KINDS).index), kind="stable")
+    groups = pd.factorize(rows["kind"])[0]
+    y = -(np.arange(len(rows)) + 0.4 * groups)
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(rows)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, (measure, label) in zip(panels, MEASURES.items(), strict=True):
+        _forest(ax, rows, measure, y)
+        for value in 100 * rows.loc[rows["variant"] == baseline, measure]:
+            ax.axvline(value, color=INK, linewidth=1, linestyle="--", zorder=1, gid="baseline")
+        for last in np.flatnonzero(np.diff(groups)):
+            ax.axhline((y[last] + y[last + 1]) / 2, color=GREY, linewidth=0.6, gid="separator")
+        ax.set_xlabel(label)
+        ax.grid(axis="y", visible=False)
+    names = [_wrapped(name, 28) for name in rows["variant"]]
+    panels[0].set_yticks(y, names, fontsize=SMALL, linespacing=0.95)
+    panels[0].set_ylim(y[-1] - 0.6, 0.6)
+    shown = {kind: KINDS[kind] for kind in rows["kind"].unique()}
+    handles = [Line2D([], [], marker="o", color=c, label=kind) for kind, c in shown.items()]
+    _legend(figure, handles)
+    return figure
+
+
+def draw_similarity(rows: pd.DataFrame) -> Figure:
+    """Linear CKA of two streams by layer, a panel a setting.
+
+    rows: pair, layer, cka, low, high, setting.
+    """
+    _check(rows, ["pair", "layer", "cka", "low", "high", "setting"])
+    figure, panels = _panels_by_layer(rows, ("setting", "cka", "pair"), scale=1)
+    for ax in panels:
+        ax.set(ylim=(0, 1.02), ylabel="linear CKA" if ax is panels[0] else "")
+    return figure
+
+
+def draw_probes(rows: pd.DataFrame) -> Figure:
+    """What a linear probe reads from each stream by layer, a panel a task.
+
+    rows: stream, layer, task, value (R² or balanced accuracy), low, high.
+    """
+    _check(rows, ["stream", "layer", "task", "value", "low", "high"])
+    figure, panels = _panels_by_layer(rows, ("task", "value", "stream"), scale=100)
+    for ax, task in zip(panels, rows["task"].unique(), strict=True):
+        ax.set_ylabel(PROBED.get(task, "%"))
+    return figure
+
+
+def draw_attributes(rows: pd.DataFrame) -> Figure:
+    """Accuracy of each attribute, those on top that nearly all faces have or lack.
+
+    rows: attribute, variant, accuracy, majority (the accuracy of always saying what is commoner).
+    """
+    _check(rows, ["attribute", "variant", "accuracy", "majority"])
+    majority = rows.groupby("attribute")["majority"].first().sort_values(kind="stable")
+    heights = {attribute: y for y, attribute in enumerate(majority.index)}
+    looks = _looks(rows["variant"])
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.22 * len(heights)), layout="constrained")
+    ax = figure.subplots()
+    tick = {"marker": "|", "markersize": 12, "markeredgewidth": 3, "color": GREY}
+    ax.plot(100 * majority, range(len(majority)), linestyle="", label="majority class", **tick)
+    for index, (name, part) in enumerate(rows.groupby("variant", sort=False)):
+        style = {"marker": MARKERS[index % len(MARKERS)], "linestyle": "", "alpha": 0.85}
+        place = part["attribute"].map(heights)
+        ax.plot(100 * part["accuracy"], place, label=name, color=looks[name]["color"], **style)
+    ax.set_yticks(range(len(majority)), majority.index, fontsize=SMALL)
+    ax.set(xlabel="accuracy (%)", ylim=(-0.6, len(majority) - 0.4))
+    _legend(figure, ax.lines)
+    return figure
+
+
+def _check(rows: pd.DataFrame, columns: list[str]) -> None:
+    missing = [column for column in columns if column not in rows]
+    if missing or rows.empty:
+        raise ValueError(f"nothing to draw: no {', '.join(missing) or 'rows'}")
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Below the panels, in as many columns as the longest name leaves room for."""
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = max(1, int(WIDTH / (0.068 * longest + 0.55)))  # inches of a letter and of a line
+    place = {"loc": "outside lower center", "ncols": columns, "fontsize": SMALL}
+    figure.legend(handles=handles, **place)
+
+
+def _wrapped(name: str, width: int) -> str:
+    return fill(name, width, break_on_hyphens=False)
+
+
+def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Colour and line of each name; where colours repeat, the lines differ."""
+    learnt = [name for name in dict.fromkeys(names) if name not in BASELINES]
+    looks = {
+        name: {
+            "color": DISTINCT[index % len(DISTINCT)],
+            "linestyle": ("-", "-.", ":")[index // len(DISTINCT) % 3],
+        }
+        for index, name in enumerate(learnt)
+    }
+    flat = {"color": GREY, "linestyle": "--"}
+    return {name: looks.get(name, flat) for name in dict.fromkeys(names)}
+
+
+def _reach(rows: pd.DataFrame) -> np.ndarray:
+    """Lengths of error bars, (2, rows), of columns value, low and high: 0 without an interval."""
+    value, low, high = rows.to_numpy(float).T
+    return np.nan_to_num(np.array([value - low, high - value])).clip(0)
+
+
+def _grouped_bars(ax: Axes, bars: pd.DataFrame, looks: dict[str, dict]) -> None:
+    landmarks = list(bars["landmark"].unique())
+    variants = list(bars["variant"].unique())
+    width = 0.8 / len(variants)
+    for index, name in enumerate(variants):
+        part = bars[bars["variant"] == name]
+        x = part["landmark"].map(landmarks.index) + width * (index - (len(variants) - 1) / 2)
+        reach = 100 * _reach(part[["nme", "low", "high"]])
+        style = {"color": looks[name]["color"], "ecolor": INK, "error_kw": {"linewidth": 1}}
+        if looks[name]["linestyle"] != "-":  # another has this colour
+            style |= {"hatch": "////", "edgecolor": "white", "linewidth": 0}
+        ax.bar(x, 100 * part["nme"], width, yerr=reach, label=name, **style)
+    names = [landmark.replace(" ", "\n") for landmark in landmarks]
+    ax.set_xticks(range(len(landmarks)), names, fontsize=SMALL)
+    ax.grid(axis="x", visible=False)
+
+
+def _draw_baseline(ax: Axes, value: float, top: float) -> float:
+    """The mean shape, as a line if that is near; what is then the axis' end."""
+    if value > 1.3 * top:
+        text = f"mean shape: {value:.1f} % ↑"
+        place = {"transform": ax.transAxes, "ha": "right", "va": "top"}
+        ax.text(0.98, 0.98, text, fontsize=SMALL, color=GREY, **place)
+        return top
+    ax.axhline(value, color=GREY, linestyle="--")
+    up = {"xytext": (-2, 3), "textcoords": "offset points", "ha": "right", "va": "bottom"}
+    at = (1, value)
+    ax.annotate("mean shape", at, xycoords=("axes fraction", "data"), color=GREY, **up)
+    return max(top, 1.08 * value)
+
+
+def _bands(
+    ax: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], looks: dict, scale: float = 100
+) -> None:
+    """Lines with bands from low to high. columns: x, value, and whose line it is."""
+    x, value, line = columns
+    for name, part in rows.groupby(line, sort=False):
+        part = part.sort_values(x)
+        ax.plot(part[x], scale * part[value], label=name, **looks[name])
+        band = (scale * part["low"], scale * part["high"])
+        ax.fill_between(part[x], *band, color=looks[name]["color"], alpha=0.2, linewidth=0)
+
+
+def _panels_by_layer(
+    rows: pd.DataFrame, columns: tuple[str, str, str], scale: float
+) -> tuple[Figure, list[Axes]]:
+    """columns: what has a panel of its own, value, what has a line."""
+    panel, value, line = columns
+    names, looks = rows[panel].unique(), _looks(rows[line])
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure = Figure(figsize=(WIDTH, 2.5 * down + 0.9), layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False).flat)
+    for ax, name in zip(panels, names, strict=False):
+        part = rows[rows[panel] == name]
+        marked = {key: look | {"marker": "o"} for key, look in looks.items()}
+        _bands(ax, part, ("layer", value, line), marked, scale)
+        ax.set_title(_wrapped(name, 24), fontsize=LABEL)
+        ax.set_xlabel("layer")
+        ax.set_xticks(sorted(part["layer"].unique()))
+    for ax in panels[len(names) :]:
+        ax.remove()
+    handles = [Line2D([], [], marker="o", label=key, **look) for key, look in looks.items()]
+    _legend(figure, handles)
+    return figure, panels[: len(names)]
+
+
+def _forest(ax: Axes, rows: pd.DataFrame, measure: str, y: np.ndarray) -> None:
+    """Values with intervals at the heights y, and in figures to the right."""
+    values = 100 * rows[[measure, f"{measure}_low", f"{measure}_high"]].astype(float)
+    trivial = rows["kind"] == "trivial"
+    aimed = values if trivial.all() else values[~trivial]
+    low, high = aimed.min().min(), aimed.max().max()
+    margin = 0.08 * (high - low) or 1
+    ax.set_xlim(low - margin, high + margin)
+    for index, (kind, at) in enumerate(zip(rows["kind"], y, strict=True)):
+        value = values.iloc[index, 0]
+        if np.isnan(value):
+            continue
+        shown = np.clip(value, low - margin, high + margin)
+        if shown == value:
+            reach = _reach(values.iloc[[index]])
+            ax.errorbar(value, at, xerr=reach, fmt="o", color=KINDS[kind], zorder=3)
+        else:
+            arrow = ">" if value > shown else "<"
+            ax.plot(shown, at, arrow, color=KINDS[kind], markersize=8, clip_on=False)
+        right = {"transform": ax.get_yaxis_transform(), "va": "center", "color": GREY}
+        ax.text(1.05, at, f"{value:.2f}", fontsize=TINY, **right)
+
+
+def _show(ax: Axes, picture: np.ndarray) -> None:
+    """A picture without ticks and frame; it may have a title and labels."""
+    ax.imshow(picture, cmap="gray")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.grid(False)
+
+
+def _draw_face(ax: Axes, image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> None:
+    _show(ax, np.moveaxis(image, 0, -1))
+    side = image.shape[-1]
+    ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
+    for points, style in ((truth, TRUTH), (predicted, PREDICTION)):
+        ax.plot(*(side * points.T - 0.5), linestyle="", markeredgewidth=1, **style)
+
+
+def _mosaic(maps: np.ndarray) -> np.ndarray:
+    """The channels of (C, H, W) that vary most, each from 0 to 1, side by side with a gap."""
+    most = np.argsort(-maps.var((1, 2)), kind="stable")[: SIDE**2]
+    height, width = maps.shape[1:]
+    gap = max(1, width // 16)
+    shape = (SIDE * (height + gap) - gap, SIDE * (width + gap) - gap)
+    mosaic = np.full(shape, np.nan)
+    for place, channel in enumerate(maps[most]):
+        top, left = (height + gap) * (place // SIDE), (width + gap) * (place % SIDE)
+        spread = np.ptp(channel) or 1  # a channel that is the same everywhere is black
+        scaled = (channel - channel.min()) / spread
+        mosaic[top : top + height, left : left + width] = scaled
+    return mosaic

@@ -1,0 +1,285 @@
+"""Networks with several tasks on one image: hard sharing, separate streams, and streams that talk.
+
+A stream is a chain of layers; feature maps are found by the stream's name. All networks take
+images (N, 3, S, S) in [0, 1] and return a tensor (N, outputs) for each task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lib.models.seeding import seeded
+
+SHARED = "shared"
+FUSIONS = ("concat", "conv1x1")
+Maps = dict[str, list[Tensor]]
+
+
+class MultiTask(nn.Module):
+    """What the networks have in common: streams of the same widths, and a head for each task.
+
+    tasks: name -> outputs. widths: channels of each layer; each halves the image. size: of the
+    image, a multiple of 2 ** layers. hidden: units of a head's hidden layer.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, int],
+        *,
+        widths: tuple[int, ...],
+        size: int,
+        hidden: int,
+        streams: tuple[str, ...],
+        grown: int = 1,
+    ) -> None:
+        """streams: by name. grown: how many times a task's inputs are as many as its outputs."""
+        super().__init__()
+        if size % 2 ** len(widths):
+            raise ValueError(f"{len(widths)} layers halve an image of {size} px to no whole number")
+        if SHARED in tasks:
+            raise ValueError(f"no task can have the name {SHARED!r}")
+        self.tasks, self.widths = tuple(tasks), widths
+        self.streams = nn.ModuleDict(
+            {name: _stream(widths, 1 if name == SHARED else grown) for name in streams}
+        )
+        inputs = grown * widths[-1] * (size // 2 ** len(widths)) ** 2
+        self.heads = nn.ModuleDict({t: _head(inputs, hidden, out) for t, out in tasks.items()})
+
+    def features(self, images: Tensor) -> Maps:
+        """The feature maps of each stream, one (N, C, H, W) a layer."""
+        raise NotImplementedError
+
+    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
+        """What comes to each task's next layer, or head, after a layer."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Outputs (N, outputs) by task."""
+        last = self.mix(len(self.widths) - 1, self.features(images))
+        return {task: self.heads[task](last[task]) for task in self.tasks}
+
+    def set_biases(self, biases: Mapping[str, Tensor]) -> None:
+        """Let each task's output begin at a constant (outputs,), such as the mean of its truth."""
+        for task, bias in biases.items():
+            self.heads[task][-1].bias.data.copy_(bias)
+
+
+class HardSharing(MultiTask):
+    """One shared stream under all heads: Caruana's multi-task network, stage 1 of the paper."""
+
+    def __init__(self, tasks: Mapping[str, int], **sizes: object) -> None:
+        super().__init__(tasks, streams=(SHARED,), **sizes)
+
+    def features(self, images: Tensor) -> Maps:
+        return {SHARED: _run(self.streams[SHARED], images)}
+
+    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
+        return dict.fromkeys(self.tasks, maps[SHARED][layer])
+
+
+class Independent(MultiTask):
+    """A stream for each task, and nothing between them: as many single-task networks."""
+
+    def __init__(self, tasks: Mapping[str, int], more: tuple[str, ...] = (), **sizes: object):
+        super().__init__(tasks, streams=(*more, *tasks), **sizes)
+
+    def features(self, images: Tensor) -> Maps:
+        maps = self.shared_features(images) | {task: [] for task in self.tasks}
+        inputs = dict.fromkeys(self.tasks, images)
+        for layer in range(len(self.widths)):
+            for task in self.tasks:
+                maps[task].append(self.streams[task][layer](inputs[task]))
+            if layer + 1 < len(self.widths):
+                inputs = self.mix(layer, maps)
+        return maps
+
+    def shared_features(self, images: Tensor) -> Maps:
+        """The maps of streams that hang on the image alone."""
+        return {}
+
+    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
+        return {task: maps[task][layer] for task in self.tasks}
+
+    def copy_tasks(self, stage1: HardSharing) -> None:
+        """Begin each task's stream and head as those of a hard-sharing network."""
+        for task in self.tasks:
+            self.streams[task].load_state_dict(stage1.streams[SHARED].state_dict())
+            self.heads[task].load_state_dict(stage1.heads[task].state_dict())
+
+
+class Separation(Independent):
+    """Separation Multi-task Network: every layer of a task sees its own and the shared features.
+
+    The paper's section 3. fusion: ``concat`` feeds [own, shared] to the next layer, ``conv1x1``
+    brings them back to the width of one by a 1 x 1 convolution, so that weights of stage 1 fit.
+    frozen: the shared stream stays as it is, statistics of its batch norms included.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, int], *, fusion: str, frozen: bool = True, **sizes: object
+    ) -> None:
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {FUSIONS}, not {fusion!r}")
+        grown = 2 if fusion == "concat" else 1
+        super().__init__(tasks, more=(SHARED,), grown=grown, **sizes)
+        self.fusions = nn.ModuleDict()
+        if fusion == "conv1x1":
+            self.fusions = nn.ModuleDict(
+                {
+                    task: nn.ModuleList(nn.Conv2d(2 * w, w, 1, bias=False) for w in self.widths)
+                    for task in tasks
+                }
+            )
+        self.frozen = frozen
+        self.streams[SHARED].requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> Separation:
+        super().train(mode)
+        if self.frozen:
+            self.streams[SHARED].eval()
+        return self
+
+    def shared_features(self, images: Tensor) -> Maps:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return {SHARED: _run(self.streams[SHARED], images)}
+
+    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
+        both = {task: torch.cat([maps[task][layer], maps[SHARED][layer]], 1) for task in self.tasks}
+        if not self.fusions:
+            return both
+        return {task: self.fusions[task][layer](both[task]) for task in self.tasks}
+
+    def copy_shared(self, stage1: HardSharing) -> None:
+        """Take over the shared stream of stage 1."""
+        self.streams[SHARED].load_state_dict(stage1.streams[SHARED].state_dict())
+
+    @torch.no_grad()
+    def pass_own(self) -> None:
+        """Let every 1 x 1 convolution begin by passing on its task's own features unchanged."""
+        for layers in self.fusions.values():
+            for fuse in layers:
+                nn.init.dirac_(fuse.weight)
+
+
+class CrossStitch(Independent):
+    """Streams whose maps are mixed, channel by channel, by learned weights after each layer.
+
+    Misra, Shrivastava, Gupta and Hebert, "Cross-stitch networks for multi-task learning", CVPR
+    2016; weights begin at .9 (own) and .1, shared among the others.
+    """
+
+    def __init__(self, tasks: Mapping[str, int], **sizes: object) -> None:
+        super().__init__(tasks, **sizes)
+        count = len(self.tasks)
+        start = torch.full((count, count), 0.1 / max(1, count - 1)).fill_diagonal_(0.9)
+        self.stitches = nn.ParameterList(
+            nn.Parameter(start[:, :, None].repeat(1, 1, width)) for width in self.widths
+        )
+
+    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
+        stacked = torch.stack([maps[task][layer] for task in self.tasks], 1)
+        mixed = torch.einsum("ijc,njchw->nichw", self.stitches[layer], stacked)
+        return {task: mixed[:, i] for i, task in enumerate(self.tasks)}
+
+
+class MTAN(MultiTask):
+    """A shared stream, and for each task masks that pick from it (a task's maps are the picked).
+
+    Liu, Johns and Davison, "End-to-end multi-task learning with attention", CVPR 2019. A layer has
+    one convolution here, so the mask looks at what it also multiplies.
+    """
+
+    def __init__(self, tasks: Mapping[str, int], **sizes: object) -> None:
+        super().__init__(tasks, streams=(SHARED,), **sizes)
+        pairs = list(zip(self.widths[:-1], self.widths[1:], strict=True))
+        self.masks, self.steps = nn.ModuleDict(), nn.ModuleDict()
+        for task in tasks:
+            inputs = (self.widths[0], *(2 * width for width in self.widths[1:]))
+            self.masks[task] = nn.ModuleList(map(_mask, inputs, self.widths))
+            self.steps[task] = nn.ModuleList(_layer(*pair) for pair in pairs)
+
+    def features(self, images: Tensor) -> Maps:
+        maps = {SHARED: _run(self.streams[SHARED], images)}
+        for task in self.tasks:
+            maps[task] = []
+            for layer, shared in enumerate(maps[SHARED]):
+                seen = shared
+                if layer:
+                    seen = torch.cat([shared, self.steps[task][layer - 1](maps[task][-1])], 1)
+                maps[task].append(self.masks[task][layer](seen) * shared)
+        return maps
+
+    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
+        return {task: maps[task][layer] for task in self.tasks}
+
+
+NETWORKS = {
+    "hard sharing": HardSharing,
+    "independent": Independent,
+    "separation": Separation,
+    "cross-stitch": CrossStitch,
+    "mtan": MTAN,
+}
+
+
+def multitask_network(
+    name: str, tasks: Mapping[str, int], *, seed: int, **options: object
+) -> MultiTask:
+    """A network of ``NETWORKS`` with random weights of a seed; ValueError for another name."""
+    if name not in NETWORKS:
+        raise ValueError(f"network must be one of {tuple(NETWORKS)}, not {name!r}")
+    with seeded(seed):
+        return NETWORKS[name](tasks, **options)
+
+
+def count_parameters(network: nn.Module, *, trained_only: bool = False) -> int:
+    """Weights of a network, all or those that training changes."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trained_only)
+
+
+def matched_widths(
+    tasks: Mapping[str, int], target: int, *, widths: tuple[int, ...], size: int, hidden: int
+) -> tuple[int, ...]:
+    """The widths, all times one factor, that bring hard sharing nearest to ``target`` weights."""
+
+    def wider(step: int) -> tuple[int, ...]:
+        return tuple(max(1, round(width * step / 100)) for width in widths)
+
+    def distance(step: int) -> int:
+        network = HardSharing(tasks, widths=wider(step), size=size, hidden=hidden)
+        return abs(count_parameters(network) - target)
+
+    with torch.device("meta"):
+        return wider(min(range(50, 500, 2), key=distance))
+
+
+def _layer(inputs: int, outputs: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
+
+
+def _stream(widths: tuple[int, ...], grown: int) -> nn.ModuleList:
+    inputs = (3, *(grown * width for width in widths[:-1]))
+    return nn.ModuleList(map(_layer, inputs, widths))
+
+
+def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    layers = nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+def _mask(inputs: int, width: int) -> nn.Sequential:
+    first = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+    return nn.Sequential(
+        *first, nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.Sigmoid()
+    )
+
+
+def _run(stream: nn.ModuleList, images: Tensor) -> list[Tensor]:
+    maps: list[Tensor] = []
+    for layer in stream:
+        maps.append(layer(maps[-1] if maps else images))
+    return maps

@@ -1,0 +1,231 @@
+"""Notebook 04: from predictions to tables: errors, accuracies, paired differences, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lib.data.face_records import LANDMARKS, UNKNOWN, Faces
+from lib.methods.face_metrics import (
+    attribute_scores,
+    cumulative_errors,
+    landmark_errors,
+    majority,
+    mean_shape,
+    median_errors,
+)
+from lib.profiles import MultiTaskStudy
+from lib.stats import Estimate, crossed_bootstrap
+from lib.studies.multitask import faces_of, trained
+from lib.studies.multitask_plan import (
+    BASELINE,
+    KINDS,
+    TRIVIAL,
+    VARIANTS,
+    Variant,
+    all_variants,
+    face_task,
+)
+from lib.sweep import Context
+
+MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
+ASIDE = 0.35
+THRESHOLDS = np.linspace(0, 0.5, 101)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What all networks of a run say of one test part.
+
+    truth: the faces. errors: variant -> (seeds, N, 5) NME in the network's frame. logits: variant
+    -> (seeds, N, A). landmarks: variant -> (seeds, N, 5, 2). shape (5, 2) and majority (A,): what
+    is predicted without looking.
+    """
+
+    truth: Faces
+    errors: dict[str, np.ndarray]
+    logits: dict[str, np.ndarray]
+    landmarks: dict[str, np.ndarray]
+    shape: np.ndarray
+    majority: np.ndarray
+
+    def right(self, variant: str) -> np.ndarray:
+        """(seeds, N): share of a face's known attributes that are right."""
+        yes = self.majority[None, None] if variant == TRIVIAL else self.logits[variant] > 0
+        labels = self.truth.attributes.numpy()
+        known = labels != UNKNOWN
+        return ((yes == (labels == 1)) & known).sum(2) / known.sum(1)
+
+    def nme(self, variant: str) -> np.ndarray:
+        """(seeds, N): mean error of a face's five landmarks."""
+        if variant == TRIVIAL:
+            return self.shape_errors()[None].mean(2)
+        return self.errors[variant].mean(2)
+
+    def shape_errors(self) -> np.ndarray:
+        """(N, 5): errors of the mean shape."""
+        return _errors(np.broadcast_to(self.shape, self.truth.landmarks.shape), self.truth)
+
+
+def predictions(sizes: MultiTaskStudy, attributes: int, part: str, context: Context) -> Predictions:
+    """Collect what the trained networks of a profile say of a test part."""
+    task = face_task(sizes)
+    train, truth = faces_of(task, "train", context), faces_of(task, part, context)
+    found: dict[str, list] = {name: [] for name in VARIANTS}
+    logits: dict[str, list] = {name: [] for name in VARIANTS}
+    for each in all_variants(sizes, attributes):
+        kept = trained(each.trial, context)
+        found[each.name].append(kept[f"{part}.landmarks"].numpy())
+        logits[each.name].append(kept[f"{part}.attributes"].numpy())
+    landmarks = {name: np.stack(values) for name, values in found.items()}
+    errors = {name: np.stack([_errors(each, truth) for each in values])
+              for name, values in landmarks.items()}  # fmt: skip
+    return Predictions(
+        truth,
+        errors,
+        {name: np.stack(values) for name, values in logits.items()},
+        landmarks,
+        mean_shape(train.landmarks.numpy()),
+        majority(train.attributes.numpy()),
+    )
+
+
+def _errors(landmarks: np.ndarray, truth: Faces) -> np.ndarray:
+    size = truth.images.shape[-1]
+    return landmark_errors(landmarks, truth.landmarks.numpy(), (size, size))
+
+
+def turned(landmarks: np.ndarray) -> np.ndarray:
+    """(N,) whether a face (N, 5, 2) looks aside: its nose is off the middle between the eyes.
+
+    By more than ``ASIDE`` of the distance of the eyes, along the line through them.
+    """
+    left, right, nose = (
+        landmarks[:, LANDMARKS.index(n)] for n in ("left eye", "right eye", "nose")
+    )
+    line, middle = right - left, (left + right) / 2
+    along = ((nose - middle) * line).sum(1) / np.maximum((line**2).sum(1), 1e-9)
+    return np.abs(along) > ASIDE
+
+
+def variant_table(found: Predictions) -> pd.DataFrame:
+    """variant, kind, nme and accuracy with intervals over faces and seeds, trivial ones last."""
+    kinds = {name: kind for kind, names in KINDS.items() for name in names}
+    rows = []
+    for name, kind in (*kinds.items(), (TRIVIAL, TRIVIAL)):
+        nme, right = crossed_bootstrap(found.nme(name)), crossed_bootstrap(found.right(name))
+        shown = f"{MEAN_SHAPE}, {MAJORITY}" if name == TRIVIAL else name
+        rows.append((shown, kind, *_three(nme), *_three(right), len(found.nme(name))))
+    columns = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["variant", "kind", *columns, "seeds"])
+
+
+def difference(found: Predictions, first: str, second: str, what: str) -> Estimate:
+    """Mean NME (``nme``) or accuracy (``right``) less another's, paired by face and seed.
+
+    n is the number of seeds: trainings, not faces, are what the claim is about.
+    """
+    values = getattr(found, what)(first) - getattr(found, what)(second)
+    return crossed_bootstrap(values)
+
+
+def differences(found: Predictions) -> pd.DataFrame:
+    """Every variant against the baseline, in points of NME and of accuracy."""
+    rows = []
+    for name in VARIANTS[1:]:
+        nme, right = (difference(found, name, BASELINE, what) for what in ("nme", "right"))
+        rows.append((name, *(100 * value for value in (*_three(nme), *_three(right)))))
+    columns = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["variant", *columns])
+
+
+def landmark_bars(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
+    """variant, landmark, nme, low, high: the bars of the paper's figure 3."""
+    rows = [
+        (name, landmark, *_three(crossed_bootstrap(found.errors[name][:, :, place])))
+        for name in names
+        for place, landmark in enumerate(LANDMARKS)
+    ]
+    return pd.DataFrame(rows, columns=["variant", "landmark", "nme", "low", "high"])
+
+
+def epoch_curves(variants: list[Variant], names: Iterable[str], context: Context) -> pd.DataFrame:
+    """variant, epoch, nme and accuracy on the main test part: mean, and range of the seeds.
+
+    A second stage goes on where stage 1 ended.
+    """
+    rows = []
+    for name in names:
+        trials = [each.trial for each in variants if each.name == name]
+        curves = np.stack([trained(trial, context)["curve"][:, 0].numpy() for trial in trials])
+        nme, accuracy = curves[:, :, : len(LANDMARKS)].mean(2), curves[:, :, -1]
+        before = trials[0].stage1.epochs if trials[0].stage1 else 0
+        for epoch in range(curves.shape[1]):
+            now, right = nme[:, epoch], accuracy[:, epoch]
+            row = (before + epoch + 1, now.mean(), now.min(), now.max())
+            rows.append((name, *row, right.mean(), right.min(), right.max()))
+    columns = ["nme", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
+    return pd.DataFrame(rows, columns=["variant", "epoch", *columns])
+
+
+def error_curves(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
+    """variant, error, share: the cumulative error distribution, all seeds together."""
+    lines = {name: found.errors[name].reshape(-1, len(LANDMARKS)) for name in names}
+    lines[MEAN_SHAPE] = found.shape_errors()
+    parts = [
+        pd.DataFrame({"variant": name, "error": THRESHOLDS,
+                      "share": cumulative_errors(values, THRESHOLDS)})
+        for name, values in lines.items()
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def frames(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
+    """NME (shares) of the same predictions in three frames: the network's, the original's, median.
+
+    In the first two an error is divided by the face's own distance of the eyes, as in equation 2,
+    in the last by the median one.
+    """
+    truth, extent = found.truth.landmarks.numpy(), found.truth.extent.numpy()
+    predicted = {name: found.landmarks[name] for name in names}
+    predicted[MEAN_SHAPE] = np.broadcast_to(found.shape, (1, *truth.shape))
+    rows = []
+    for name, values in predicted.items():
+        row = [
+            np.mean([function(each, truth, frame) for each in values])
+            for function, frame in (
+                (landmark_errors, (found.truth.images.shape[-1],) * 2),
+                (landmark_errors, extent),
+                (median_errors, extent),
+            )
+        ]
+        rows.append((name, *row))
+    return pd.DataFrame(rows, columns=["variant", "network", "original", "median"])
+
+
+def attribute_table(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
+    """attribute, variant, accuracy, balanced accuracy, F1, rate, n, and the majority's accuracy.
+
+    Means over the seeds; the majority is the training part's.
+    """
+    labels = found.truth.attributes.numpy()
+    trivial = attribute_scores(np.broadcast_to(found.majority, labels.shape), labels)
+    parts = []
+    for name in names:
+        scores = [attribute_scores(each, labels) for each in found.logits[name]]
+        mean = sum(score.select_dtypes("number") for score in scores) / len(scores)
+        parts.append(
+            mean.assign(
+                attribute=list(found.truth.names), variant=name, majority=trivial["accuracy"]
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    front = ["attribute", "variant"]
+    return table[[*front, *(each for each in table.columns if each not in front)]]
+
+
+def _three(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high

@@ -1,0 +1,215 @@
+"""Notebook 04: every claim of the paper with its rule, entered into the ledger.
+
+Differences are paired by face and seed, their intervals over both; n is the number of seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lib.claims import Ledger, Rule, above, below, between
+from lib.data.face_records import LANDMARKS
+from lib.stats import Estimate, crossed_bootstrap, mean_interval
+from lib.studies.multitask_analysis import Predictions, difference, turned
+from lib.studies.multitask_plan import (
+    ATTENTION,
+    BASELINE,
+    CONV,
+    COPIES,
+    JOINT,
+    LONG,
+    LOOSE,
+    RANDOM,
+    SINGLE,
+    SMTN,
+    STITCH,
+    TRIVIAL,
+    TUNED,
+    WEIGHTED,
+    WIDE,
+)
+from lib.studies.multitask_separation import by_seed
+
+LEAST = 3  # seeds
+_NEW = "not in the paper"
+_NME, _RIGHT = "nme", "right"
+_UNIT = {_NME: "points of NME, < 0", _RIGHT: "points of accuracy, > 0"}
+_EQUAL = "equal: 0"
+_APART = below(0.5, LEAST)
+_LESS, _MORE = below(0, LEAST), above(0, LEAST)
+_BETTER = {_NME: _LESS, _RIGHT: _MORE}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run has found: predictions on the main test part, the trainings, the looks inside."""
+
+    found: Predictions
+    trainings: pd.DataFrame
+    looks: pd.DataFrame
+
+    def gain(self, first: str, second: str, what: str) -> Estimate:
+        """A variant less another, in points."""
+        return _points(difference(self.found, first, second, what))
+
+
+class _Entry:
+    """Enters claims with the same evidence."""
+
+    def __init__(self, book: Ledger, evidence: str) -> None:
+        self.book, self.evidence = book, evidence
+
+    def add(
+        self,
+        id: str,
+        text: str,
+        estimate: Estimate,
+        rule: Rule,
+        paper: str = _NEW,
+        baseline: str = _EQUAL,
+    ) -> None:
+        shown = {"paper_value": paper, "baseline": baseline, "evidence": self.evidence}
+        self.book.add(id, text, estimate=estimate, rule=rule, **shown)
+
+
+def enter(book: Ledger, results: Results) -> None:
+    """Enter all claims."""
+    _trivial(_Entry(book, "figures/variants.png"), results)
+    _landmarks(_Entry(book, "figures/landmark_errors.png"), results)
+    _attributes(_Entry(book, "figures/variants.png"), results)
+    _controls(_Entry(book, "figures/variants.png"), results)
+    _starts(_Entry(book, "tables/trainings.csv"), results)
+    _separation(_Entry(book, "figures/similarity.png"), results)
+    _probes(_Entry(book, "figures/probes.png"), results)
+
+
+def _trivial(entry: _Entry, results: Results) -> None:
+    """A network that learned nothing would pass for one on these numbers."""
+    for what, name in ((_NME, "mean shape"), (_RIGHT, "majority class")):
+        found = results.gain(BASELINE, TRIVIAL, what)
+        text = f"The baseline is better than the {name} ({_UNIT[what]})"
+        entry.add(f"trivial-{what}", text, found, _BETTER[what], "none printed")
+
+
+def _landmarks(entry: _Entry, results: Results) -> None:
+    """The paper's section 4.1."""
+    text = "Task-specific low-level features help landmarks: SMTN against the baseline"
+    found = results.gain(SMTN, BASELINE, _NME)
+    entry.add("landmarks", f"{text} ({_UNIT[_NME]})", found, _LESS, "better, by figure 3")
+    errors = results.found.errors
+    gains = errors[BASELINE] - errors[SMTN]
+    for place, name in enumerate(LANDMARKS):
+        found = _points(crossed_bootstrap(-gains[:, :, place]))
+        text = f"SMTN is better than the baseline: {name} ({_UNIT[_NME]})"
+        entry.add(f"landmarks-{name.replace(' ', '-')}", text, found, _LESS, "better, by figure 3")
+    nose = LANDMARKS.index("nose")
+    others = [place for place in range(len(LANDMARKS)) if place != nose]
+    found = _points(crossed_bootstrap(gains[:, :, nose] - gains[:, :, others].mean(2)))
+    text = "The nose gains more than the mean of the others (points of NME, > 0)"
+    entry.add("nose", text, found, _MORE, "by far, by figure 3")
+    away = turned(results.found.truth.landmarks.numpy())
+    more = gains.mean(2)[:, away].mean(1) - gains.mean(2)[:, ~away].mean(1)
+    text = "Turned faces gain more than frontal ones (points of NME, > 0)"
+    entry.add("turned", text, _points(mean_interval(more)), _MORE, "by figure 4")
+
+
+def _attributes(entry: _Entry, results: Results) -> None:
+    """The paper's Table 1."""
+    paper = {SMTN: ("smtn", "-0.3"), CONV: ("conv", "-0.5"), TUNED: ("tuned", "+0.1")}
+    for name, (id, printed) in paper.items():
+        found = results.gain(name, BASELINE, _RIGHT)
+        text = f"{name} beats the baseline on attributes ({_UNIT[_RIGHT]})"
+        entry.add(f"attributes-{id}", text, found, _MORE, printed)
+    text = "Fine-tuning is what helps: with it against without, conv1x1"
+    found = results.gain(TUNED, CONV, _RIGHT)
+    entry.add("tuning", f"{text} ({_UNIT[_RIGHT]})", found, _MORE, "+0.6")
+    found = results.gain(CONV, SMTN, _RIGHT)
+    text = "Without it the 1x1 convolution costs accuracy (points of accuracy, < 0)"
+    entry.add("conv", text, found, _LESS, "-0.2")
+
+
+def _controls(entry: _Entry, results: Results) -> None:
+    """Separation, or only more training, more weights, more balance?"""
+    best = {
+        "longer": (TUNED, LONG, "stage 1 trained as long as both stages"),
+        "copies": (TUNED, COPIES, "a tuned copy of stage 1 for each task, without shared stream"),
+        "wide": (SMTN, WIDE, "hard sharing with as many weights, trained as long"),
+        "random": (SMTN, RANDOM, "a shared stream of random weights"),
+        "joint": (JOINT, SMTN, "the two stages (end to end is first)"),
+        "single": (SMTN, SINGLE, "two single-task networks"),
+        "stitch": (SMTN, STITCH, "cross-stitch"),
+        "mtan": (SMTN, ATTENTION, "MTAN"),
+        "loose": (TUNED, LOOSE, "the same with 1x1 convolutions that begin at random"),
+        "weighted": (SMTN, WEIGHTED, "stage 1 trained on with the landmarks' loss weighted"),
+    }
+    for id, (first, second, name) in best.items():
+        told = "expected, not run" if id == "joint" else _NEW
+        for what in (_NME, _RIGHT):
+            found = results.gain(first, second, what)
+            text = f"Control: {first} is better than {name} ({_UNIT[what]})"
+            entry.add(f"control-{id}-{what}", text, found, _BETTER[what], told)
+
+
+def _starts(entry: _Entry, results: Results) -> None:
+    """What must hold by construction."""
+    rows = results.trainings
+    moved = rows.loc[rows["frozen"], "moved"]
+    exact = Estimate(float(moved.max()), 0.0, float(moved.max()), len(moved))
+    text = "The frozen shared stream does not change in stage 2 (largest change, < 1e-12)"
+    entry.add("frozen", text, exact, between(-1, 1e-12, 1), "0 by definition", "trained: not 0")
+    gap = rows.loc[rows["pass_own"], "gap"]
+    exact = Estimate(float(gap.max()), 0.0, float(gap.max()), len(gap))
+    text = "conv1x1 + fine-tuning begins at stage 1's predictions (largest difference, < 1e-4)"
+    entry.add("start", text, exact, between(-1, 1e-4, 1), "not said", "random 1x1: not 0")
+
+
+def _separation(entry: _Entry, results: Results) -> None:
+    """The paper's section 4.3: the two kinds of features are apart."""
+    cka = _means(by_seed(results.looks, "cka", ["first", "second", "layer", "value"]))
+    for task in ("landmarks", "attributes"):
+        smtn = cka.loc[(SMTN, "shared", task)]
+        text = f"SMTN's {task} stream is apart from the shared one (mean CKA < 0.5)"
+        entry.add(f"apart-{task}", text, mean_interval(smtn), _APART, "by figure 5", "same: 1")
+        tuned = cka.loc[(TUNED, "shared", task)]
+        text = f"and with conv1x1 + fine-tuning: {task} (mean CKA < 0.5)"
+        entry.add(
+            f"apart-tuned-{task}", text, mean_interval(tuned), _APART, "by figure 5", "same: 1"
+        )
+        free = cka.loc[(RANDOM, "shared", task)]
+        found = mean_interval((smtn - free).dropna())
+        text = f"A trained shared stream is no more alike to {task} than a random one (CKA, < 0)"
+        entry.add(f"pushed-{task}", text, found, _LESS)
+    found = mean_interval(
+        cka.loc[(SMTN, "landmarks", "attributes")] - cka.loc[(SINGLE, "landmarks", "attributes")]
+    )
+    text = "SMTN's two task streams are more apart than two single-task networks (CKA, < 0)"
+    entry.add("apart-tasks", text, found, _LESS)
+
+
+def _probes(entry: _Entry, results: Results) -> None:
+    """ "Only task-specific features": what a stream knows of the other task, last layer."""
+    rows = by_seed(results.looks, "probes", ["stream", "layer", "task", "value"])
+    last = rows[rows["layer"] == rows["layer"].max()].set_index(
+        ["variant", "stream", "task", "seed"]
+    )
+    value = last["value"]
+    for stream, task in (("landmarks", "attributes"), ("attributes", "landmarks")):
+        mine = value.loc[(SMTN, stream, task)]
+        chance = 0.5 if task == "attributes" else 0.0
+        text = f"SMTN's {stream} stream holds nothing of the {task} (probe within .05 of chance)"
+        found = mean_interval(mine - chance)
+        entry.add(f"only-{stream}", text, found, below(0.05, LEAST), "asserted", "chance: 0")
+        found = mean_interval(mine - value.loc[(SINGLE, stream, task)])
+        text = f"It holds less of them than a single-task network's ({task}, probe, < 0)"
+        entry.add(f"less-{stream}", text, found, _LESS)
+
+
+def _means(rows: pd.DataFrame) -> pd.Series:
+    """Mean over layers by variant, first and second stream, seed."""
+    return rows.groupby(["variant", "first", "second", "seed"])["value"].mean()
+
+
+def _points(estimate: Estimate) -> Estimate:
+    return Estimate(100 * estimate.value, 100 * estimate.low, 100 * estimate.high, estimate.n)
