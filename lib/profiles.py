@@ -514,6 +514,7 @@ MULTI_TASK_STUDY = {
         batch=32,
         seeds=1,
         probed=400,
+        landmark_weight=3.0,
     ),
     # one CPU: 64 px, narrow layers, few epochs with a high learning rate
     "medium": MultiTaskStudy(
@@ -524,11 +525,12 @@ MULTI_TASK_STUDY = {
         tests=("test", "aflw"),
         widths=(8, 16, 32, 64),
         hidden=64,
-        epochs=12,
+        epochs=8,
         lr=0.02,
         batch=32,
         seeds=3,
-        probed=450,
+        probed=2000,
+        landmark_weight=3.0,
     ),
     # the paper gives neither depth nor widths, and does not say whether 100 epochs are of one stage
     "paper": MultiTaskStudy(

@@ -157,6 +157,23 @@ class Separation(Independent):
         self.streams[SHARED].load_state_dict(stage1.streams[SHARED].state_dict())
 
     @torch.no_grad()
+    def settle(self, images: Tensor) -> None:
+        """Give the batch norms of an untrained shared stream the statistics of some images.
+
+        Without them its maps would shrink from layer to layer, and be as good as absent.
+        """
+        norms = [
+            each for each in self.streams[SHARED].modules() if isinstance(each, nn.BatchNorm2d)
+        ]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 1.0
+        _run(self.streams[SHARED].train(), images)
+        self.train(self.training)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+    @torch.no_grad()
     def pass_own(self) -> None:
         """Let every 1 x 1 convolution begin by passing on its task's own features unchanged."""
         for layers in self.fusions.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +29,7 @@ from lib.sweep import Context
 from lib.training import train
 
 EVALUATION_BATCH = 250
+SETTLED = 500  # training faces whose statistics an untrained frozen stream takes
 TASKS = ("landmarks", "attributes")
 
 
@@ -138,6 +140,8 @@ def build(trial: MultiTaskTrial, context: Context) -> MultiTask:
             "attributes": _log_odds(faces.attributes),
         }
     )
+    if trial.frozen and not trial.shared:
+        network.settle(faces.images[:SETTLED].float() / 255)
     if trial.stage1:
         _start(network, trial, context)
     return network
@@ -206,16 +210,16 @@ def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
     for part, shown in zip(trial.faces.tests, images, strict=True):
         for task, output in predict(network, shown).items():
             kept[f"{part}.{task}"] = output
-    moved = [
-        (now - then).abs().max() for now, then in zip(_frozen_state(network), before, strict=True)
-    ]
-    seconds = time.perf_counter() - start
-    single = {"moved": max(moved, default=0.0), "gap": gap, "seconds": seconds}
+    pairs = zip(_frozen_state(network), before, strict=True)
+    moved = max((float((now - then).abs().max()) for now, then in pairs), default=0.0)
+    single = {"moved": moved, "gap": gap, "seconds": time.perf_counter() - start}
     single = {name: torch.tensor(value) for name, value in single.items()}
     return kept | {"curve": watched.curve} | single
 
 
-def _loss(faces: Faces, weight: float, device: torch.device):
+def _loss(
+    faces: Faces, weight: float, device: torch.device
+) -> Callable[[_Watched, tuple[Tensor, Tensor]], Tensor]:
     """E = weight E_landmarks + E_attributes, equation 1.
 
     The squared distance of a landmark in coordinates from -1 to 1, mean over landmarks; binary
