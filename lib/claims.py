@@ -113,6 +113,14 @@ class Ledger:
         exact = Estimate(value, value, value, 1)
         self._enter(id, statement, exact, paper_value, "exact", evidence, AUDIT)
 
+    def audits(self, findings: pd.DataFrame, evidence: str = "tables/audit.csv") -> None:
+        """Enter a table of such facts: index id, columns statement, ours, unit and paper."""
+        for id, row in findings.iterrows():
+            paper = "none given" if pd.isna(row["paper"]) else f"{row['paper']:g} {row['unit']}"
+            text = f"{row['statement']} ({row['unit']})"
+            options = {"value": float(row["ours"]), "paper_value": paper}
+            self.audit(f"audit-{id}", text, evidence=evidence, **options)
+
     def _enter(
         self,
         id: str,
@@ -149,3 +157,23 @@ class Ledger:
         """One row a claim, in the ledger's columns."""
         columns = [field.name for field in fields(_Row)]
         return pd.DataFrame([asdict(row) for row in self._rows], columns=columns)
+
+
+class Evidence:
+    """Enters claims that the same file shows."""
+
+    def __init__(self, book: Ledger, file: str) -> None:
+        self.book, self.file = book, file
+
+    def add(
+        self,
+        id: str,
+        text: str,
+        estimate: Estimate,
+        rule: Rule,
+        paper: str = "not in the paper",
+        baseline: str = "equal: 0",
+    ) -> None:
+        """As ``Ledger.add``; without a paper's value it is a claim of ours."""
+        shown = {"paper_value": paper, "baseline": baseline, "evidence": self.file}
+        self.book.add(id, text, estimate=estimate, rule=rule, **shown)

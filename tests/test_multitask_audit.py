@@ -10,7 +10,6 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from lib.claims import AUDIT, Ledger
 from lib.studies.multitask_audit import audit, p_of_lead, standard_error, table_1
-from lib.studies.transfer_claims import enter_audits
 
 IMAGES, DECISIONS = 19_962, 798_480
 
@@ -138,5 +137,5 @@ def test_every_finding_has_a_name_of_its_own_a_reason_and_enters_the_ledger(tabl
     assert (table["explanation"] != "").all() and np.isfinite(table["ours"]).all()
     assert table["agrees"].isna().equals(table["paper"].isna())
     book = Ledger("04", profile="quick", dataset="none", device="none")
-    enter_audits(book, table)
+    book.audits(table)
     assert len(book.table()) == len(table) and set(book.table()["verdict"]) == {AUDIT}

@@ -245,10 +245,13 @@ NETWORKS = {
 def multitask_network(
     name: str, tasks: Mapping[str, int], *, seed: int, **options: object
 ) -> MultiTask:
-    """A network of ``NETWORKS`` with random weights of a seed; ValueError for another name."""
+    """A network of ``NETWORKS`` with random weights of a seed; ValueError for another name.
+
+    Kinds begin differently: a stream must not resemble another network's for its first weights.
+    """
     if name not in NETWORKS:
         raise ValueError(f"network must be one of {tuple(NETWORKS)}, not {name!r}")
-    with seeded(seed):
+    with seeded(seed + 1_000_003 * list(NETWORKS).index(name)):
         return NETWORKS[name](tasks, **options)
 
 

@@ -23,6 +23,7 @@ from lib.studies.multitask import faces_of, trained
 from lib.studies.multitask_plan import (
     BASELINE,
     KINDS,
+    PAPER,
     TRIVIAL,
     VARIANTS,
     Variant,
@@ -32,7 +33,9 @@ from lib.studies.multitask_plan import (
 from lib.sweep import Context
 
 MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
-ASIDE = 0.35
+ASIDE = 0.35  # of the eyes' distance
+QUANTILES = {0.5: "median", 0.9: "90 %", 1.0: "worst"}
+NONE = (np.nan,) * 4
 THRESHOLDS = np.linspace(0, 0.5, 101)
 
 
@@ -121,6 +124,22 @@ def variant_table(found: Predictions) -> pd.DataFrame:
         rows.append((shown, kind, *_three(nme), *_three(right), len(found.nme(name))))
     columns = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["variant", "kind", *columns, "seeds"])
+
+
+def table_1(printed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The paper's Table 1 beside ours: method, paper, ours, low, high, nme, in per cent."""
+    ours = table.set_index("variant")
+    names = dict(zip(printed["method"].tail(len(KINDS[PAPER])), KINDS[PAPER], strict=True))
+    rows = []
+    for row in printed.itertuples():
+        name = names.get(row.method)
+        mine = (
+            ours.loc[name, ["accuracy", "accuracy_low", "accuracy_high", "nme"]] if name else NONE
+        )
+        rows.append((row.method, row.accuracy, *(100 * value for value in mine)))
+    trivial = ours.loc[f"{MEAN_SHAPE}, {MAJORITY}"]
+    rows.append((MAJORITY, np.nan, 100 * trivial["accuracy"], *NONE[:2], 100 * trivial["nme"]))
+    return pd.DataFrame(rows, columns=["method", "paper", "ours", "low", "high", "nme"])
 
 
 def difference(found: Predictions, first: str, second: str, what: str) -> Estimate:
@@ -225,6 +244,39 @@ def attribute_table(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
     table = pd.concat(parts, ignore_index=True)
     front = ["attribute", "variant"]
     return table[[*front, *(each for each in table.columns if each not in front)]]
+
+
+def wide_attributes(table: pd.DataFrame) -> pd.DataFrame:
+    """One row an attribute: its rate, the majority's accuracy, and three scores a variant."""
+    scores = ["accuracy", "balanced_accuracy", "f1"]
+    wide = table.pivot_table(index="attribute", columns="variant", values=scores, sort=False)
+    wide.columns = [f"{score.replace('_', ' ')}, {name}" for score, name in wide.columns]
+    front = table.groupby("attribute")[["rate", "majority"]].first()
+    return front.join(wide).reset_index()
+
+
+def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
+    """What no look at the images gives: NME of the mean shape, accuracy of the majority."""
+    shape = np.broadcast_to(mean_shape(train.landmarks.numpy()), truth.landmarks.shape)
+    labels = truth.attributes.numpy()
+    said = np.broadcast_to(majority(train.attributes.numpy()), labels.shape)
+    accuracy = attribute_scores(said, labels)["accuracy"].mean()
+    return {"faces": len(truth), "nme": float(_errors(shape, truth).mean()), "accuracy": accuracy}
+
+
+def examples(found: Predictions, variant: str) -> tuple[list[int], list[str]]:
+    """Faces at quantiles of a variant's error, seed 0: of all, then of those that look aside."""
+    errors = found.nme(variant)[0]
+    aside = turned(found.truth.landmarks.numpy())
+    places, titles = [], []
+    for name, group in (("", np.arange(len(errors))), ("aside, ", np.flatnonzero(aside))):
+        order = group[np.argsort(errors[group])]
+        for quantile, title in QUANTILES.items():
+            place = int(order[round(quantile * (len(order) - 1))])
+            if place not in places:
+                places.append(place)
+                titles.append(f"{name}{title}")
+    return places, titles
 
 
 def _three(estimate: Estimate) -> tuple[float, float, float]:

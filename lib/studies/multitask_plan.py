@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from lib.data.face_records import LANDMARKS
 from lib.models.multitask import count_parameters, matched_widths, multitask_network
@@ -25,8 +26,7 @@ KINDS = {
 VARIANTS = tuple(name for names in KINDS.values() for name in names)
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """A training with its name."""
 
     name: str
@@ -95,3 +95,8 @@ def wide(sizes: MultiTaskStudy, attributes: int) -> tuple[int, ...]:
     shape = {"widths": sizes.widths, "size": sizes.size, "hidden": sizes.hidden}
     network = multitask_network("separation", tasks, seed=0, fusion="concat", **shape)
     return matched_widths(tasks, count_parameters(network), **shape)
+
+
+def untrained(trial: MultiTaskTrial) -> MultiTaskTrial:
+    """The same network without the weights of stage 1, which must have been trained for those."""
+    return replace(trial, stage1=None, copied=False, pass_own=False)

@@ -24,6 +24,7 @@ from lib.studies.multitask_plan import (
     SMTN,
     TUNED,
     all_variants,
+    stage1,
 )
 from lib.sweep import Context
 
@@ -33,20 +34,26 @@ CELLS = 4  # maps are averaged in so many squares each way
 
 @dataclass(frozen=True, kw_only=True)
 class SeparationTrial:
-    """A look into a trained network. probed: faces to fit a probe, and to try it, at most."""
+    """A look into a trained network.
+
+    probed: faces to fit a probe, and to try it, at most. beside: another network whose streams are
+    looked at with it, one that had nothing to do with it.
+    """
 
     of: MultiTaskTrial
     probed: int
+    beside: MultiTaskTrial | None = None
     version: int = 1
 
 
 def separation_trials(sizes: MultiTaskStudy, attributes: int) -> dict[SeparationTrial, str]:
-    """The looks of all seeds, with the variant's name."""
-    return {
-        SeparationTrial(of=each.trial, probed=sizes.probed): each.name
-        for each in all_variants(sizes, attributes)
-        if each.name in LOOKED_AT
-    }
+    """The looks of all seeds, with the variant's name; single-task networks beside stage 1."""
+    found = {}
+    for name, trial in all_variants(sizes, attributes):
+        if name in LOOKED_AT:
+            beside = stage1(sizes, trial.seed) if name == SINGLE else None
+            found[SeparationTrial(of=trial, probed=sizes.probed, beside=beside)] = name
+    return found
 
 
 def run_separation(trial: SeparationTrial, context: Context) -> dict:
@@ -56,11 +63,14 @@ def run_separation(trial: SeparationTrial, context: Context) -> dict:
     value]: R^2 for landmarks, mean balanced accuracy for attributes; fitted on training faces,
     tried on test faces. Layer 1 is the first.
     """
-    network = load_network(trial.of, context)
+    networks = [load_network(each, context) for each in (trial.beside, trial.of) if each]
     main = trial.of.faces.tests[0]
     faces = [faces_of(trial.of.faces, part, context) for part in ("train", main)]
     train, test = (_first(each, trial.probed) for each in faces)
-    seen, tried = (stream_features(network, each) for each in (train, test))
+    seen, tried = {}, {}
+    for network in networks:
+        seen |= stream_features(network, train)
+        tried |= stream_features(network, test)
     cka = [
         (first, second, layer + 1, linear_cka(tried[first][layer], tried[second][layer]))
         for first, second in combinations(tried, 2)

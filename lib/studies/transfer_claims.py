@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lib.claims import Ledger, Rule, above, below, between
+from lib.claims import Evidence, Ledger, above, below, between
 from lib.methods.rank_agreement import agreement_difference, agreement_interval, regret_interval
 from lib.profiles import TransferStudy
 from lib.stats import Estimate, mean_interval
@@ -80,29 +80,16 @@ class Results:
         return mine.set_index("seed")["best"].sort_index()
 
 
-class _Entry:
-    """Enters claims with the same evidence."""
-
-    def __init__(self, book: Ledger, evidence: str) -> None:
-        self.book, self.evidence = book, evidence
-
-    def add(
-        self, id: str, text: str, estimate: Estimate, rule: Rule, paper: str, baseline: str
-    ) -> None:
-        shown = {"paper_value": paper, "baseline": baseline, "evidence": self.evidence}
-        self.book.add(id, text, estimate=estimate, rule=rule, **shown)
-
-
 def enter(book: Ledger, results: Results) -> None:
     """Enter all claims."""
-    _ranks(_Entry(book, "figures/agreement.png"), results)
-    _others(_Entry(book, "figures/agreement.png"), results)
-    _choices(_Entry(book, "figures/regret.png"), results)
-    _vocabulary(_Entry(book, "tables/table_1.csv"), results)
-    _accuracy(_Entry(book, "figures/curves.png"), results)
+    _ranks(Evidence(book, "figures/agreement.png"), results)
+    _others(Evidence(book, "figures/agreement.png"), results)
+    _choices(Evidence(book, "figures/regret.png"), results)
+    _vocabulary(Evidence(book, "tables/table_1.csv"), results)
+    _accuracy(Evidence(book, "figures/curves.png"), results)
 
 
-def _ranks(entry: _Entry, results: Results) -> None:
+def _ranks(entry: Evidence, results: Results) -> None:
     """Better score, higher accuracy, fewer epochs."""
     paper = {"softmax": ".733 / .733", "emd": ".600 / .467"}
     every = [each.architecture for each in results.sizes.families]
@@ -135,7 +122,7 @@ def _ranks(entry: _Entry, results: Results) -> None:
         entry.add(f"early-{score}", text, found, above(0, LEAST), "by eye", "constant score: 0")
 
 
-def _others(entry: _Entry, results: Results) -> None:
+def _others(entry: Evidence, results: Results) -> None:
     """Scores that the paper does not have."""
     rows = results.models
     for score in analysis.rankers(rows):
@@ -149,7 +136,7 @@ def _others(entry: _Entry, results: Results) -> None:
         )  # fmt: skip
 
 
-def _choices(entry: _Entry, results: Results) -> None:
+def _choices(entry: Evidence, results: Results) -> None:
     rows = results.models
     lost = rows["accuracy"].max() - rows["accuracy"].mean()
     for score in (*PAPER_SCORES, "normalised_emd", "log_me"):
@@ -159,7 +146,7 @@ def _choices(entry: _Entry, results: Results) -> None:
         entry.add(f"regret-{score}", text, found, below(1, LEAST), paper, f"random: {lost:.1f}")
 
 
-def _vocabulary(entry: _Entry, results: Results) -> None:
+def _vocabulary(entry: Evidence, results: Results) -> None:
     """What class names alone do to the scores."""
     stage, general, other = results.sizes.stage, results.sizes.general, results.other
     ratio = results.outputs(_UNTRAINED) / results.outputs(stage)
@@ -185,7 +172,7 @@ def _vocabulary(entry: _Entry, results: Results) -> None:
     entry.add("inversion", text, found, above(0), "+6,285 / +2,551", "equal: 0")
 
 
-def _accuracy(entry: _Entry, results: Results) -> None:
+def _accuracy(entry: Evidence, results: Results) -> None:
     """What the scores are to foretell."""
     stage, general, other = results.sizes.stage, results.sizes.general, results.other
     found = results.gain(general, results.staged(other))
@@ -219,12 +206,3 @@ def _ratio(first: Estimate, second: Estimate) -> Estimate:
 
 def _half(estimate: Estimate) -> float:
     return (estimate.high - estimate.low) / 2
-
-
-def enter_audits(book: Ledger, findings: pd.DataFrame) -> None:
-    """Enter what follows from the paper's own table."""
-    for id, row in findings.iterrows():
-        paper = "none given" if pd.isna(row["paper"]) else f"{row['paper']:g} {row['unit']}"
-        text = f"{row['statement']} ({row['unit']})"
-        options = {"value": float(row["ours"]), "paper_value": paper}
-        book.audit(f"audit-{id}", text, evidence="tables/audit.csv", **options)
