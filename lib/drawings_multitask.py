@@ -24,6 +24,10 @@ from lib.style import INK, PALETTE
 BASELINES = ("mean shape", "majority class")  # grey and dashed: they look at no image
 KINDS = {"paper": PALETTE[0], "control": PALETTE[1], "literature": PALETTE[2], "trivial": GREY}
 MEASURES = {"nme": "NME (%), ← better", "accuracy": "mean accuracy (%), better →"}
+COMPARED = {
+    "nme": "NME against the baseline (points), ← better",
+    "accuracy": "accuracy against the baseline (points), better →",
+}
 PROBED = {"landmarks": "variance explained, R² (%)", "attributes": "balanced accuracy (%)"}
 TRUTH = {"marker": "o", "markerfacecolor": "none", "color": PALETTE[8], "markersize": 8}
 PREDICTION = {"marker": "X", "markeredgecolor": "white", "color": PALETTE[0], "markersize": 7}
@@ -143,14 +147,18 @@ def draw_error_curves(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_variants(rows: pd.DataFrame, baseline: str = "stage 1 (baseline)") -> Figure:
+def draw_variants(
+    rows: pd.DataFrame, baseline: str = "stage 1 (baseline)", *, compared: bool = False
+) -> Figure:
     """All variants, a line each, grouped by kind: landmark errors and attribute accuracies.
 
     rows: variant, kind (of ``KINDS``), nme, nme_low, nme_high, accuracy, accuracy_low,
     accuracy_high; a missing value is left out. baseline: the variant with the dashed lines.
     Trivial predictions do not stretch the axes: beyond them they are arrows at the edge.
+    compared: the values are differences from the baseline's.
     """
-    ends = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
+    labels = COMPARED if compared else MEASURES
+    ends = [f"{measure}{end}" for measure in labels for end in ("", "_low", "_high")]
     _check(rows, ["variant", "kind", *ends])
     if unknown := set(rows["kind"]) - set(KINDS):
         raise ValueError(f"a kind is one of {list(KINDS)}, not {sorted(unknown)}")
@@ -159,7 +167,7 @@ def draw_variants(rows: pd.DataFrame, baseline: str = "stage 1 (baseline)") -> F
     y = -(np.arange(len(rows)) + 0.4 * groups)
     figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(rows)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for ax, (measure, label) in zip(panels, MEASURES.items(), strict=True):
+    for ax, (measure, label) in zip(panels, labels.items(), strict=True):
         _forest(ax, rows, measure, y)
         for value in 100 * rows.loc[rows["variant"] == baseline, measure]:
             ax.axvline(value, color=INK, linewidth=1, linestyle="--", zorder=1, gid="baseline")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.claims import AUDIT
+from lib.claims import AUDIT, VERDICTS
 from lib.files import REPOSITORY, committed_reports, write_atomically
 from lib.profiles import PROFILES
 
@@ -14,18 +14,34 @@ START, END = "<!-- results: written by papermill_runs.py --refresh -->", "<!-- e
 
 
 def results_table(claims: pd.DataFrame) -> str:
-    """Markdown: each claim as the largest profile that was run has it; audits only counted."""
+    """Markdown: verdicts by paper, then, folded, each claim as its largest profile has it."""
     size = claims["profile"].map(PROFILES.index)
     best = claims[size == size.groupby([claims["paper"], claims["id"]]).transform("max")]
     audits = best["verdict"] == AUDIT
+    tested = best[~audits]
     lines = [
+        *_counts(best),
+        "",
+        f"<details><summary>All {len(tested)} claims, with intervals and baselines</summary>",
+        "",
         "| claim | ours [95 % interval] (n) | paper | trivial | verdict | run |",
         "|---|---|---|---|---|---|",
-        *(_line(row) for row in best[~audits].itertuples()),
+        *(_line(row) for row in tested.itertuples()),
     ]
     if audits.any():
         lines += ["", f"And {audits.sum()} audits: what follows from a paper's own numbers."]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "</details>"])
+
+
+def _counts(best: pd.DataFrame) -> list[str]:
+    """A table of how many claims of each paper have which verdict."""
+    lines = [f"| notebook | {' | '.join(VERDICTS)} |", "|---|" + "---:|" * len(VERDICTS)]
+    for paper, part in best.groupby("paper"):
+        counts = part["verdict"].value_counts()
+        cells = " | ".join(str(counts.get(verdict, 0)) for verdict in VERDICTS)
+        name = _folder(paper)
+        lines.append(f"| [{name}](notebooks/{name}.ipynb) | {cells} |")
+    return lines
 
 
 def _line(row: object) -> str:

@@ -32,6 +32,20 @@ def test_every_number_of_the_table_is_in_the_ledger():
             assert f"{claim.our_value:.2f} [{claim.ci_low:.2f}, {claim.ci_high:.2f}]" in row
 
 
+def test_the_verdicts_are_counted():
+    """The first table adds up to the second, by paper and by verdict."""
+    counts = re.findall(r"^\| \[(\d\d)_\w+\]\(notebooks/.*?\) \| ([\d |]+) \|$", README, flags=re.M)
+    names = re.search(r"^\| notebook \| (.*) \|$", README, flags=re.M)[1].split(" | ")
+    rows = re.findall(r"^\| (\d\d) · .*\*\*(.*?)\*\* \|", README, flags=re.M)
+    assert len(counts) >= 4
+    for paper, cells in counts:
+        shown = dict(zip(names, map(int, cells.split(" | ")), strict=True))
+        mine = [verdict for other, verdict in rows if other == paper]
+        assert {name: mine.count(name) for name in names if name != "audit"} == {
+            name: count for name, count in shown.items() if name != "audit"
+        }
+
+
 def test_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert len(links) > 8

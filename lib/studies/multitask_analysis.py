@@ -36,6 +36,7 @@ MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
 ASIDE = 0.35  # of the eyes' distance
 QUANTILES = {0.5: "median", 0.9: "90 %", 1.0: "worst"}
 NONE = (np.nan,) * 4
+INTERVALS = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
 THRESHOLDS = np.linspace(0, 0.5, 101)
 
 
@@ -122,8 +123,7 @@ def variant_table(found: Predictions) -> pd.DataFrame:
         nme, right = crossed_bootstrap(found.nme(name)), crossed_bootstrap(found.right(name))
         shown = f"{MEAN_SHAPE}, {MAJORITY}" if name == TRIVIAL else name
         rows.append((shown, kind, *_three(nme), *_three(right), len(found.nme(name))))
-    columns = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["variant", "kind", *columns, "seeds"])
+    return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS, "seeds"])
 
 
 def table_1(printed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -152,13 +152,14 @@ def difference(found: Predictions, first: str, second: str, what: str) -> Estima
 
 
 def differences(found: Predictions) -> pd.DataFrame:
-    """Every variant against the baseline, in points of NME and of accuracy."""
-    rows = []
-    for name in VARIANTS[1:]:
-        nme, right = (difference(found, name, BASELINE, what) for what in ("nme", "right"))
-        rows.append((name, *(100 * value for value in (*_three(nme), *_three(right)))))
-    columns = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["variant", *columns])
+    """Every variant less the baseline, as ``variant_table``, without the trivial one."""
+    rows = [
+        (name, kind, *(value for what in ("nme", "right")
+                       for value in _three(difference(found, name, BASELINE, what))))
+        for kind, names in KINDS.items()
+        for name in names
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS])
 
 
 def landmark_bars(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
