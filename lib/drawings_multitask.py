@@ -7,7 +7,7 @@ numbers differ. A missing interval has no bar.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import fill
 
 import numpy as np
@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike
 
 from lib.drawings import GREY, LABEL, SMALL, TINY
 from lib.drawings_transfer import DISTINCT, MARKERS, WIDTH
@@ -29,10 +28,7 @@ COMPARED = {
     "accuracy": "accuracy against the baseline (points), better →",
 }
 PROBED = {"landmarks": "variance explained, R² (%)", "attributes": "balanced accuracy (%)"}
-TRUTH = {"marker": "o", "markerfacecolor": "none", "color": PALETTE[8], "markersize": 8}
-PREDICTION = {"marker": "X", "markeredgecolor": "white", "color": PALETTE[0], "markersize": 7}
 REACHED = 0.95  # share of the faces that an error curve follows
-SIDE = 3  # channels along each side of a mosaic
 
 
 def draw_landmark_errors(
@@ -59,70 +55,7 @@ def draw_landmark_errors(
         top = _draw_baseline(right, 100 * baseline, top)
     right.set(xlabel="epoch", title="mean of all landmarks", ylim=(bottom, top))
     handles = [Line2D([], [], label=name, **look) for name, look in looks.items()]
-    _legend(figure, handles)
-    return figure
-
-
-def draw_faces(
-    images: ArrayLike,
-    truth: ArrayLike,
-    predictions: Mapping[str, ArrayLike],
-    titles: Sequence[str],
-    row_names: Sequence[str] | None = None,
-    errors: Mapping[str, ArrayLike] | None = None,
-) -> Figure:
-    """The paper's fig. 4: true and predicted landmarks, a row a network, a column a face.
-
-    images: (N, 3, S, S) uint8. truth and each of predictions: (N, 5, 2) shares of the sides.
-    row_names: instead of the keys of predictions. errors: (N,) NME, written below the pictures.
-    """
-    images, truth = np.asarray(images), np.asarray(truth)
-    names = list(predictions) if row_names is None else list(row_names)
-    shapes = {np.shape(points) for points in predictions.values()}
-    if not len(images) == len(truth) == len(titles) > 0 or shapes != {truth.shape}:
-        raise ValueError("as many titles and sets of points as images are needed, at least one")
-    side = min(1.7, (WIDTH - 0.3) / len(images))
-    size = (side * len(images) + 0.3, (side + 0.2) * len(predictions) + 0.7)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(predictions), len(images), squeeze=False)
-    for line, name, (key, points) in zip(panels, names, predictions.items(), strict=True):
-        line[0].set_ylabel(_wrapped(name, 18), fontsize=SMALL)
-        for index, ax in enumerate(line):
-            _draw_face(ax, images[index], truth[index], np.asarray(points)[index])
-            if errors is not None:
-                ax.set_xlabel(f"NME {100 * float(errors[key][index]):.1f} %", fontsize=TINY)
-    for ax, title in zip(panels[0], titles, strict=True):
-        ax.set_title(title, fontsize=LABEL)
-    handles = [Line2D([], [], linestyle="", label="truth", **TRUTH | {"color": "#a89f00"})]
-    handles += [Line2D([], [], linestyle="", label="prediction", **PREDICTION)]
-    _legend(figure, handles)
-    return figure
-
-
-def draw_feature_maps(
-    image: ArrayLike, maps: Mapping[str, Sequence[ArrayLike]], layers: Sequence[int]
-) -> Figure:
-    """The paper's fig. 5: a row a stream, for each layer the channels that vary most.
-
-    image: (3, S, S) uint8. maps: for each stream (C, H, W) of every layer. layers: those shown,
-    counted from 1. Each channel has its own grey scale, from its least to its largest value.
-    """
-    depth = min(map(len, maps.values()), default=0)
-    if not layers or not 1 <= min(layers) <= max(layers) <= depth:
-        raise ValueError("layers are counted from 1, and every stream must have them")
-    cell = min(1.9, (WIDTH - 1.4) / len(layers))
-    size = (cell * len(layers) + 1.6, max(1.8, cell * len(maps) + 0.4))
-    figure = Figure(figsize=size, layout="constrained")
-    widths = [1.3, *[cell] * len(layers)]
-    grid = figure.add_gridspec(len(maps), len(widths), width_ratios=widths)
-    ax = figure.add_subplot(grid[:, 0], title="input")
-    _show(ax, np.moveaxis(np.asarray(image), 0, -1))
-    for row, (name, stream) in enumerate(maps.items()):
-        for column, layer in enumerate(layers, 1):
-            ax = figure.add_subplot(grid[row, column])
-            _show(ax, _mosaic(np.asarray(stream[layer - 1])))
-            ax.set_title("" if row else f"layer {layer}")
-            ax.set_ylabel("" if column > 1 else _wrapped(name, 18), fontsize=SMALL)
+    legend(figure, handles)
     return figure
 
 
@@ -143,7 +76,7 @@ def draw_error_curves(rows: pd.DataFrame) -> Figure:
     end = late.max() if len(late) else rows["error"].max()
     ax.set(xlabel="NME of a face (%)", ylabel="faces with at most this error (%)")
     ax.set(xlim=(0, 100 * end), ylim=(0, 101))
-    _legend(figure, ax.lines)
+    legend(figure, ax.lines)
     return figure
 
 
@@ -175,12 +108,12 @@ def draw_variants(
             ax.axhline((y[last] + y[last + 1]) / 2, color=GREY, linewidth=0.6, gid="separator")
         ax.set_xlabel(label)
         ax.grid(axis="y", visible=False)
-    names = [_wrapped(name, 28) for name in rows["variant"]]
+    names = [wrapped(name, 28) for name in rows["variant"]]
     panels[0].set_yticks(y, names, fontsize=SMALL, linespacing=0.95)
     panels[0].set_ylim(y[-1] - 0.6, 0.6)
     shown = {kind: KINDS[kind] for kind in rows["kind"].unique()}
     handles = [Line2D([], [], marker="o", color=c, label=kind) for kind, c in shown.items()]
-    _legend(figure, handles)
+    legend(figure, handles)
     return figure
 
 
@@ -227,7 +160,7 @@ def draw_attributes(rows: pd.DataFrame) -> Figure:
         ax.plot(100 * part["accuracy"], place, label=name, color=looks[name]["color"], **style)
     ax.set_yticks(range(len(majority)), majority.index, fontsize=SMALL)
     ax.set(xlabel="accuracy (%)", ylim=(-0.6, len(majority) - 0.4))
-    _legend(figure, ax.lines)
+    legend(figure, ax.lines)
     return figure
 
 
@@ -237,7 +170,7 @@ def _check(rows: pd.DataFrame, columns: list[str]) -> None:
         raise ValueError(f"nothing to draw: no {', '.join(missing) or 'rows'}")
 
 
-def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Below the panels, in as many columns as the longest name leaves room for."""
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, int(WIDTH / (0.068 * longest + 0.55)))  # inches of a letter and of a line
@@ -245,7 +178,8 @@ def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     figure.legend(handles=handles, **place)
 
 
-def _wrapped(name: str, width: int) -> str:
+def wrapped(name: str, width: int) -> str:
+    """A name in lines of at most so many letters, cut between words."""
     return fill(name, width, break_on_hyphens=False)
 
 
@@ -326,13 +260,13 @@ def _panels_by_layer(
         part = rows[rows[panel] == name]
         marked = {key: look | {"marker": "o"} for key, look in looks.items()}
         _bands(ax, part, ("layer", value, line), marked, scale)
-        ax.set_title(_wrapped(name, 24), fontsize=LABEL)
+        ax.set_title(wrapped(name, 24), fontsize=LABEL)
         ax.set_xlabel("layer")
         ax.set_xticks(sorted(part["layer"].unique()))
     for ax in panels[len(names) :]:
         ax.remove()
     handles = [Line2D([], [], marker="o", label=key, **look) for key, look in looks.items()]
-    _legend(figure, handles)
+    legend(figure, handles)
     return figure, panels[: len(names)]
 
 
@@ -357,34 +291,3 @@ def _forest(ax: Axes, rows: pd.DataFrame, measure: str, y: np.ndarray) -> None:
             ax.plot(shown, at, arrow, color=KINDS[kind], markersize=8, clip_on=False)
         right = {"transform": ax.get_yaxis_transform(), "va": "center", "color": GREY}
         ax.text(1.05, at, f"{value:.2f}", fontsize=TINY, **right)
-
-
-def _show(ax: Axes, picture: np.ndarray) -> None:
-    """A picture without ticks and frame; it may have a title and labels."""
-    ax.imshow(picture, cmap="gray")
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
-    ax.grid(False)
-
-
-def _draw_face(ax: Axes, image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> None:
-    _show(ax, np.moveaxis(image, 0, -1))
-    side = image.shape[-1]
-    ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
-    for points, style in ((truth, TRUTH), (predicted, PREDICTION)):
-        ax.plot(*(side * points.T - 0.5), linestyle="", markeredgewidth=1, **style)
-
-
-def _mosaic(maps: np.ndarray) -> np.ndarray:
-    """The channels of (C, H, W) that vary most, each from 0 to 1, side by side with a gap."""
-    most = np.argsort(-maps.var((1, 2)), kind="stable")[: SIDE**2]
-    height, width = maps.shape[1:]
-    gap = max(1, width // 16)
-    shape = (SIDE * (height + gap) - gap, SIDE * (width + gap) - gap)
-    mosaic = np.full(shape, np.nan)
-    for place, channel in enumerate(maps[most]):
-        top, left = (height + gap) * (place // SIDE), (width + gap) * (place % SIDE)
-        spread = np.ptp(channel) or 1  # a channel that is the same everywhere is black
-        scaled = (channel - channel.min()) / spread
-        mosaic[top : top + height, left : left + width] = scaled
-    return mosaic

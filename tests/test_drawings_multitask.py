@@ -15,18 +15,15 @@ from lib.data.face_records import LANDMARKS
 from lib.drawings import BOTTLENECK, GREY
 from lib.drawings_multitask import (
     KINDS,
-    PREDICTION,
-    TRUTH,
     draw_attributes,
     draw_error_curves,
-    draw_faces,
-    draw_feature_maps,
     draw_landmark_errors,
     draw_probes,
     draw_similarity,
     draw_variants,
 )
 from lib.drawings_multitask_networks import MOST_LAYERS, TASK_COLOURS, draw_networks
+from lib.drawings_multitask_pictures import PREDICTION, TRUTH, draw_faces, draw_feature_maps
 from lib.style import use_style
 
 VARIANTS = ("stage 1 (baseline)", "SMTN", "SMTN + conv1x1", "SMTN + conv1x1 + fine-tuning")

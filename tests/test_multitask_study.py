@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,13 +17,17 @@ from torch import Tensor
 from lib.data.drawn_faces import ATTRIBUTES
 from lib.data.face_records import UNKNOWN, Faces
 from lib.methods.face_metrics import attribute_scores, landmark_errors, mean_shape
-from lib.models.multitask import SHARED, Separation, count_parameters
+from lib.methods.face_training import face_loss, predict
+from lib.methods.separation import linear_cka, linear_probe
+from lib.models.multitask import SHARED, Separation
+from lib.models.multitask_networks import count_parameters
 from lib.profiles import MULTI_TASK_STUDY, PROFILES
 from lib.studies import multitask as study
 from lib.studies import multitask_analysis as analysis
 from lib.studies import multitask_plan as plan
+from lib.studies import multitask_predictions as predicted
 from lib.studies import multitask_separation as looks
-from lib.studies.multitask import load_network, predict, run_multitask, trained
+from lib.studies.multitask import load_network, run_multitask, trained
 from lib.sweep import Context, Store, execute, trial_key
 
 SIZES = replace(
@@ -129,6 +132,15 @@ def test_the_papers_four_variants():
     assert [each.copied for each in (smtn, conv, tuned)] == [False, False, True]
 
 
+def test_untrained_networks_need_no_stage_1(tmp_path, labels):
+    """To count weights and multiplications."""
+    context = Context(torch.device("cpu"), artefacts=tmp_path)
+    for name, trial in TRIALS.items():
+        network = study.build(plan.untrained(trial), context)
+        assert count_parameters(network) > 0, name
+    assert labels == [] and not list(tmp_path.iterdir())
+
+
 def differing(first: str, second: str) -> set[str]:
     one, other = (vars(TRIALS[name]) for name in (first, second))
     return {name for name, value in one.items() if value != other[name]}
@@ -195,9 +207,8 @@ def made_up(attributes: list[list[int]]) -> Faces:
 
 
 def loss_of(faces: Faces, outputs: dict[str, Tensor], index: list[int], weight=1.0) -> Tensor:
-    loss = study._loss(faces, weight, torch.device("cpu"))
-    watched = SimpleNamespace(network=lambda images: outputs)
-    return loss(watched, (torch.tensor(index), torch.zeros(len(index), 3, 8, 8)))
+    loss = face_loss(faces, weight, torch.device("cpu"))
+    return loss(lambda images: outputs, (torch.tensor(index), torch.zeros(len(index), 3, 8, 8)))
 
 
 def test_the_loss_by_hand():
@@ -411,7 +422,7 @@ def test_a_killed_training_ends_as_one_that_was_not(name, context, tmp_path, mon
     if trial.stage1:
         key = f"{trial_key(trial.stage1)}.safetensors"
         (tmp_path / key).write_bytes((context.artefacts / key).read_bytes())
-    seen, inner = [], study._seen
+    seen, inner = [], study.evaluate
 
     def watched(*given):
         if len(seen) == stop:
@@ -419,7 +430,7 @@ def test_a_killed_training_ends_as_one_that_was_not(name, context, tmp_path, mon
         seen.append(inner(*given))
         return seen[-1]
 
-    monkeypatch.setattr(study, "_seen", watched)
+    monkeypatch.setattr(study, "evaluate", watched)
     elsewhere = replace(context, artefacts=tmp_path, checkpoint=tmp_path / "checkpoint")
     stop = 6
     with pytest.raises(Killed):
@@ -468,6 +479,33 @@ def test_looks_have_every_stream_and_layer(name, streams, context):
         assert value <= 1 and (task == "landmarks" or value >= 0)
 
 
+def test_streams_that_never_met_are_looked_at_together(context):
+    """Single-task networks beside the shared stream of stage 1 of their seed."""
+    sizes = replace(SIZES, seeds=2)
+    for trial, name in looks.separation_trials(sizes, COUNT).items():
+        expected = trials(seed=trial.of.seed)[plan.BASELINE] if name == plan.SINGLE else None
+        assert trial.beside == expected
+    single, first = TRIALS[plan.SINGLE], TRIALS[plan.BASELINE]
+    trial = looks.SeparationTrial(of=single, probed=40, beside=first)
+    found = looks.run_separation(trial, context)
+    pairs = [tuple(each[:3]) for each in found["cka"]]
+    assert [pair for pair in pairs if pair[2] == 1] == [
+        ("shared", "landmarks", 1), ("shared", "attributes", 1), ("landmarks", "attributes", 1),
+    ]  # fmt: skip
+    faces = looks._first(study.faces_of(single.faces, "test", context), 40)
+    one, other = (looks.stream_features(load_network(t, context), faces) for t in (first, single))
+    expected = linear_cka(one["shared"][2], other["landmarks"][2])
+    assert found["cka"][2] == pytest.approx(("shared", "landmarks", 3, expected))
+    fitted = study.faces_of(single.faces, "train", context)
+    fitted = looks._first(fitted, 40)  # a probe is fitted on training faces
+    seen = looks.stream_features(load_network(single, context), fitted)["attributes"][3]
+    pair = fitted.landmarks.numpy(), other["attributes"][3], faces.landmarks.numpy()
+    expected = ("attributes", 4, "landmarks", linear_probe(seen, *pair))
+    assert found["probes"][-2] == pytest.approx(expected)
+    alone = look(plan.SINGLE, context)
+    assert found["cka"][8:] == alone["cka"] and found["probes"][8:] == alone["probes"]
+
+
 def test_features_are_the_maps_in_squares(context):
     network = load_network(TRIALS[plan.SMTN], context)
     faces = looks._first(study.faces_of(TRIALS[plan.SMTN].faces, "test", context), 9)
@@ -510,7 +548,7 @@ def test_tables_of_looks_by_hand():
 
 
 def test_predictions_are_those_of_the_trainings(context):
-    found = analysis.predictions(SIZES, COUNT, "test", context)
+    found = predicted.predictions(SIZES, COUNT, "test", context)
     faces = study.faces_of(TRIALS[plan.SMTN].faces, "train", context)
     assert found.shape == pytest.approx(mean_shape(faces.landmarks.numpy()))
     assert found.majority.tolist() == (faces.attributes.float().mean(0) > 0.5).tolist()

@@ -11,6 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lib.stats import (
     bootstrap,
+    crossed_interval,
     eta_null,
     eta_squared,
     mean_interval,
@@ -143,3 +144,36 @@ def test_runs_needed_are_as_many_as_statsmodels_asks_for(std):
 def test_no_number_of_runs(difference, std):
     with pytest.raises(ValueError, match="no number of runs"):
         runs_needed(difference, std)
+
+
+def test_crossed_interval_of_one_run_is_the_items():
+    values = np.random.default_rng(0).exponential(size=(1, 80))
+    found = crossed_interval(values)
+    expected = scipy_stats.t.interval(0.95, 79, values.mean(), scipy_stats.sem(values[0]))
+    assert (found.value, found.n) == (values.mean(), 1)
+    assert [found.low, found.high] == pytest.approx(expected)
+    # runs that all say the same are one
+    same = crossed_interval(np.repeat(values, 4, 0))
+    assert [same.low, same.high, same.n] == pytest.approx([*expected, 4])
+
+
+def test_crossed_interval_without_differences_of_items_is_the_runs():
+    runs = np.random.default_rng(0).normal(size=(5, 1))
+    found = crossed_interval(runs + np.zeros((5, 300)), level=0.9)
+    expected = scipy_stats.t.interval(0.9, 4, runs.mean(), scipy_stats.sem(runs[:, 0]))
+    assert [found.low, found.high] == pytest.approx(expected)
+    constant = crossed_interval(np.full((3, 7), 0.5))
+    assert (constant.low, constant.value, constant.high) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("runs", "of_runs", "of_rest"), [(3, 0.0, 0.5), (3, 1.0, 1.0), (5, 1.0, 0.2), (12, 0.5, 0.5)]
+)
+def test_crossed_interval_covers_the_mean(runs, of_runs, of_rest):
+    """95 % intervals of simulated runs on the same items; a bootstrap of three covers 80 %."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        values = rng.normal(size=(1, 60)) + of_rest * rng.normal(size=(runs, 60))
+        found = crossed_interval(values + of_runs * rng.normal(size=(runs, 1)))
+        covered += found.low <= 0 <= found.high
+    assert 0.9 <= covered / 400 < 0.995

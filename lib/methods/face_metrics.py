@@ -76,6 +76,12 @@ def attribute_scores(predicted: ArrayLike, truth: ArrayLike) -> pd.DataFrame:
     return pd.DataFrame(scores)
 
 
+def pooled_accuracy(scores: pd.DataFrame) -> float:
+    """Share of all known attributes that are right, from ``attribute_scores``."""
+    known = scores[scores["n"] > 0]
+    return float((known["accuracy"] * known["n"]).sum() / known["n"].sum())
+
+
 def mean_shape(landmarks: ArrayLike) -> np.ndarray:
     """The landmarks of the mean face, (N, 5, 2) -> (5, 2): what no look at the image gives."""
     return _points(landmarks).mean(0)

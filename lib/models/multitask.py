@@ -1,4 +1,4 @@
-"""Networks with several tasks on one image: hard sharing, separate streams, and streams that talk.
+"""The paper's multi-task networks: hard sharing, independent streams, and separation.
 
 A stream is a chain of layers; feature maps are found by the stream's name. All networks take
 images (N, 3, S, S) in [0, 1] and return a tensor (N, outputs) for each task.
@@ -10,8 +10,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-
-from lib.models.seeding import seeded
 
 SHARED = "shared"
 FUSIONS = ("concat", "conv1x1")
@@ -74,7 +72,7 @@ class HardSharing(MultiTask):
         super().__init__(tasks, streams=(SHARED,), **sizes)
 
     def features(self, images: Tensor) -> Maps:
-        return {SHARED: _run(self.streams[SHARED], images)}
+        return {SHARED: run(self.streams[SHARED], images)}
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
         return dict.fromkeys(self.tasks, maps[SHARED][layer])
@@ -135,6 +133,7 @@ class Separation(Independent):
             )
         self.frozen = frozen
         self.streams[SHARED].requires_grad_(not frozen)
+        self.train()
 
     def train(self, mode: bool = True) -> Separation:
         super().train(mode)
@@ -144,7 +143,7 @@ class Separation(Independent):
 
     def shared_features(self, images: Tensor) -> Maps:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return {SHARED: _run(self.streams[SHARED], images)}
+            return {SHARED: run(self.streams[SHARED], images)}
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
         both = {task: torch.cat([maps[task][layer], maps[SHARED][layer]], 1) for task in self.tasks}
@@ -168,7 +167,7 @@ class Separation(Independent):
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.momentum = 1.0
-        _run(self.streams[SHARED].train(), images)
+        run(self.streams[SHARED].train(), images)
         self.train(self.training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -181,109 +180,15 @@ class Separation(Independent):
                 nn.init.dirac_(fuse.weight)
 
 
-class CrossStitch(Independent):
-    """Streams whose maps are mixed, channel by channel, by learned weights after each layer.
-
-    Misra, Shrivastava, Gupta and Hebert, "Cross-stitch networks for multi-task learning", CVPR
-    2016; weights begin at .9 (own) and .1, shared among the others.
-    """
-
-    def __init__(self, tasks: Mapping[str, int], **sizes: object) -> None:
-        super().__init__(tasks, **sizes)
-        count = len(self.tasks)
-        start = torch.full((count, count), 0.1 / max(1, count - 1)).fill_diagonal_(0.9)
-        self.stitches = nn.ParameterList(
-            nn.Parameter(start[:, :, None].repeat(1, 1, width)) for width in self.widths
-        )
-
-    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
-        stacked = torch.stack([maps[task][layer] for task in self.tasks], 1)
-        mixed = torch.einsum("ijc,njchw->nichw", self.stitches[layer], stacked)
-        return {task: mixed[:, i] for i, task in enumerate(self.tasks)}
-
-
-class MTAN(MultiTask):
-    """A shared stream, and for each task masks that pick from it (a task's maps are the picked).
-
-    Liu, Johns and Davison, "End-to-end multi-task learning with attention", CVPR 2019. A layer has
-    one convolution here, so the mask looks at what it also multiplies.
-    """
-
-    def __init__(self, tasks: Mapping[str, int], **sizes: object) -> None:
-        super().__init__(tasks, streams=(SHARED,), **sizes)
-        pairs = list(zip(self.widths[:-1], self.widths[1:], strict=True))
-        self.masks, self.steps = nn.ModuleDict(), nn.ModuleDict()
-        for task in tasks:
-            inputs = (self.widths[0], *(2 * width for width in self.widths[1:]))
-            self.masks[task] = nn.ModuleList(map(_mask, inputs, self.widths))
-            self.steps[task] = nn.ModuleList(_layer(*pair) for pair in pairs)
-
-    def features(self, images: Tensor) -> Maps:
-        maps = {SHARED: _run(self.streams[SHARED], images)}
-        for task in self.tasks:
-            maps[task] = []
-            for layer, shared in enumerate(maps[SHARED]):
-                seen = shared
-                if layer:
-                    seen = torch.cat([shared, self.steps[task][layer - 1](maps[task][-1])], 1)
-                maps[task].append(self.masks[task][layer](seen) * shared)
-        return maps
-
-    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
-        return {task: maps[task][layer] for task in self.tasks}
-
-
-NETWORKS = {
-    "hard sharing": HardSharing,
-    "independent": Independent,
-    "separation": Separation,
-    "cross-stitch": CrossStitch,
-    "mtan": MTAN,
-}
-
-
-def multitask_network(
-    name: str, tasks: Mapping[str, int], *, seed: int, **options: object
-) -> MultiTask:
-    """A network of ``NETWORKS`` with random weights of a seed; ValueError for another name.
-
-    Kinds begin differently: a stream must not resemble another network's for its first weights.
-    """
-    if name not in NETWORKS:
-        raise ValueError(f"network must be one of {tuple(NETWORKS)}, not {name!r}")
-    with seeded(seed + 1_000_003 * list(NETWORKS).index(name)):
-        return NETWORKS[name](tasks, **options)
-
-
-def count_parameters(network: nn.Module, *, trained_only: bool = False) -> int:
-    """Weights of a network, all or those that training changes."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trained_only)
-
-
-def matched_widths(
-    tasks: Mapping[str, int], target: int, *, widths: tuple[int, ...], size: int, hidden: int
-) -> tuple[int, ...]:
-    """The widths, all times one factor, that bring hard sharing nearest to ``target`` weights."""
-
-    def wider(step: int) -> tuple[int, ...]:
-        return tuple(max(1, round(width * step / 100)) for width in widths)
-
-    def distance(step: int) -> int:
-        network = HardSharing(tasks, widths=wider(step), size=size, hidden=hidden)
-        return abs(count_parameters(network) - target)
-
-    with torch.device("meta"):
-        return wider(min(range(50, 500, 2), key=distance))
-
-
-def _layer(inputs: int, outputs: int) -> nn.Sequential:
+def layer(inputs: int, outputs: int) -> nn.Sequential:
+    """Convolution, batch norm, ReLU and maximum of 2 x 2, which halves a map."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
 
 
 def _stream(widths: tuple[int, ...], grown: int) -> nn.ModuleList:
     inputs = (3, *(grown * width for width in widths[:-1]))
-    return nn.ModuleList(map(_layer, inputs, widths))
+    return nn.ModuleList(map(layer, inputs, widths))
 
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -291,14 +196,8 @@ def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), *layers)
 
 
-def _mask(inputs: int, width: int) -> nn.Sequential:
-    first = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-    return nn.Sequential(
-        *first, nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.Sigmoid()
-    )
-
-
-def _run(stream: nn.ModuleList, images: Tensor) -> list[Tensor]:
+def run(stream: nn.ModuleList, images: Tensor) -> list[Tensor]:
+    """What is after each layer of a stream that hangs on nothing else."""
     maps: list[Tensor] = []
     for layer in stream:
         maps.append(layer(maps[-1] if maps else images))

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.artefacts import artefact
 from lib.data.batches import Epochs
-from lib.data.face_records import LANDMARKS, UNKNOWN, Faces
+from lib.data.face_records import LANDMARKS, Faces
 from lib.data.faces import load_faces
-from lib.methods.face_metrics import attribute_scores, landmark_errors
+from lib.methods.face_training import (
+    EVALUATION_BATCH,
+    TASKS,
+    evaluate,
+    face_loss,
+    predict,
+)
 from lib.models.multitask import (
     SHARED,
     HardSharing,
     Independent,
     MultiTask,
     Separation,
-    count_parameters,
-    multitask_network,
 )
+from lib.models.multitask_networks import count_parameters, multitask_network
 from lib.sweep import Context
 from lib.training import train
 
-EVALUATION_BATCH = 250
 SETTLED = 500  # training faces whose statistics an untrained frozen stream takes
-TASKS = ("landmarks", "attributes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ def trained(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
 
     model.*: its weights. PART.landmarks (N, 5, 2) as shares of the image and PART.attributes
     (N, A) logits, for each test part. curve (epochs, parts, 6): the five landmarks' NME and the
-    mean attribute accuracy after each epoch. moved, gap, seconds: see ``run_multitask``.
+    attribute accuracy after each epoch. moved, gap, seconds: see ``run_multitask``.
     """
     return artefact(trial, context, lambda: _train(trial, context))
 
@@ -186,16 +187,17 @@ def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
     before = _frozen_state(network)
     gap = _gap(network, trial, images[0], context)
     batches = Epochs(faces.images.to(device), batch=trial.batch, seed=trial.seed, pad=0, flip=False)
+    loss = face_loss(faces, trial.landmark_weight, device)
     watched = _Watched(network, trial.epochs, len(parts)).to(device)
 
     def observe(done: int) -> None:
         if done % len(batches) == 0:
-            seen = [_seen(network, *each) for each in zip(images, parts, strict=True)]
+            seen = [evaluate(network, *each) for each in zip(images, parts, strict=True)]
             watched.curve[done // len(batches) - 1] = torch.stack(seen).to(device)
 
     train(
         watched,
-        _loss(faces, trial.landmark_weight, device),
+        lambda whole, batch: loss(whole.network, batch),
         batches,
         steps=trial.epochs * len(batches),
         lr=trial.lr,
@@ -215,56 +217,6 @@ def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
     single = {"moved": moved, "gap": gap, "seconds": time.perf_counter() - start}
     single = {name: torch.tensor(value) for name, value in single.items()}
     return kept | {"curve": watched.curve} | single
-
-
-def _loss(
-    faces: Faces, weight: float, device: torch.device
-) -> Callable[[_Watched, tuple[Tensor, Tensor]], Tensor]:
-    """E = weight E_landmarks + E_attributes, equation 1.
-
-    The squared distance of a landmark in coordinates from -1 to 1, mean over landmarks; binary
-    cross entropy, mean over the attributes that are known.
-    """
-    positions = (2 * faces.landmarks - 1).flatten(1).to(device)
-    labels = faces.attributes.to(device)
-
-    def loss(watched: _Watched, batch: tuple[Tensor, Tensor]) -> Tensor:
-        index, images = batch
-        found = watched.network(images.contiguous(memory_format=torch.channels_last))
-        # x and y of a landmark count together, so twice the mean over coordinates
-        near = 2 * F.mse_loss(found["landmarks"].float(), positions[index])
-        truth = labels[index]
-        known = (truth != UNKNOWN).float()
-        each = F.binary_cross_entropy_with_logits(
-            found["attributes"].float(), truth.clamp_min(0).float(), weight=known, reduction="sum"
-        )
-        return weight * near + each / known.sum().clamp_min(1)
-
-    return loss
-
-
-@torch.no_grad()
-def predict(network: MultiTask, images: Tensor) -> dict[str, Tensor]:
-    """landmarks (N, 5, 2) as shares of the image and attributes (N, A) as logits, on the CPU.
-
-    images: (N, 3, S, S) uint8, on the network's device.
-    """
-    network.eval()
-    parts = []
-    for batch in images.split(EVALUATION_BATCH):
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        parts.append(network(batch.float() / 255))
-    joined = {task: torch.cat([part[task] for part in parts]).float().cpu() for task in TASKS}
-    joined["landmarks"] = (joined["landmarks"].unflatten(1, (len(LANDMARKS), 2)) + 1) / 2
-    return joined
-
-
-def _seen(network: MultiTask, images: Tensor, truth: Faces) -> Tensor:
-    """(6,): NME of each landmark in the network's frame, and mean attribute accuracy."""
-    found, size = predict(network, images), images.shape[-1]
-    errors = landmark_errors(found["landmarks"].numpy(), truth.landmarks.numpy(), (size, size))
-    scores = attribute_scores(found["attributes"].numpy(), truth.attributes.numpy())
-    return torch.tensor([*errors.mean(0), scores["accuracy"].mean()], dtype=torch.float32)
 
 
 def _gap(network: MultiTask, trial: MultiTaskTrial, images: Tensor, context: Context) -> float:

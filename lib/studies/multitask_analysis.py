@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lib.data.face_records import LANDMARKS, UNKNOWN, Faces
+from lib.data.face_records import LANDMARKS
 from lib.methods.face_metrics import (
     attribute_scores,
     cumulative_errors,
     landmark_errors,
-    majority,
-    mean_shape,
     median_errors,
 )
-from lib.profiles import MultiTaskStudy
-from lib.stats import Estimate, crossed_bootstrap
-from lib.studies.multitask import faces_of, trained
+from lib.stats import Estimate, crossed_interval
+from lib.studies.multitask import trained
 from lib.studies.multitask_plan import (
     BASELINE,
     KINDS,
     PAPER,
     TRIVIAL,
-    VARIANTS,
     Variant,
-    all_variants,
-    face_task,
 )
+from lib.studies.multitask_predictions import Predictions, difference
 from lib.sweep import Context
 
 MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
@@ -40,87 +34,12 @@ INTERVALS = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_lo
 THRESHOLDS = np.linspace(0, 0.5, 101)
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What all networks of a run say of one test part.
-
-    truth: the faces. errors: variant -> (seeds, N, 5) NME in the network's frame. logits: variant
-    -> (seeds, N, A). landmarks: variant -> (seeds, N, 5, 2). shape (5, 2) and majority (A,): what
-    is predicted without looking.
-    """
-
-    truth: Faces
-    errors: dict[str, np.ndarray]
-    logits: dict[str, np.ndarray]
-    landmarks: dict[str, np.ndarray]
-    shape: np.ndarray
-    majority: np.ndarray
-
-    def right(self, variant: str) -> np.ndarray:
-        """(seeds, N): share of a face's known attributes that are right."""
-        yes = self.majority[None, None] if variant == TRIVIAL else self.logits[variant] > 0
-        labels = self.truth.attributes.numpy()
-        known = labels != UNKNOWN
-        return ((yes == (labels == 1)) & known).sum(2) / known.sum(1)
-
-    def nme(self, variant: str) -> np.ndarray:
-        """(seeds, N): mean error of a face's five landmarks."""
-        if variant == TRIVIAL:
-            return self.shape_errors()[None].mean(2)
-        return self.errors[variant].mean(2)
-
-    def shape_errors(self) -> np.ndarray:
-        """(N, 5): errors of the mean shape."""
-        return _errors(np.broadcast_to(self.shape, self.truth.landmarks.shape), self.truth)
-
-
-def predictions(sizes: MultiTaskStudy, attributes: int, part: str, context: Context) -> Predictions:
-    """Collect what the trained networks of a profile say of a test part."""
-    task = face_task(sizes)
-    train, truth = faces_of(task, "train", context), faces_of(task, part, context)
-    found: dict[str, list] = {name: [] for name in VARIANTS}
-    logits: dict[str, list] = {name: [] for name in VARIANTS}
-    for each in all_variants(sizes, attributes):
-        kept = trained(each.trial, context)
-        found[each.name].append(kept[f"{part}.landmarks"].numpy())
-        logits[each.name].append(kept[f"{part}.attributes"].numpy())
-    landmarks = {name: np.stack(values) for name, values in found.items()}
-    errors = {name: np.stack([_errors(each, truth) for each in values])
-              for name, values in landmarks.items()}  # fmt: skip
-    return Predictions(
-        truth,
-        errors,
-        {name: np.stack(values) for name, values in logits.items()},
-        landmarks,
-        mean_shape(train.landmarks.numpy()),
-        majority(train.attributes.numpy()),
-    )
-
-
-def _errors(landmarks: np.ndarray, truth: Faces) -> np.ndarray:
-    size = truth.images.shape[-1]
-    return landmark_errors(landmarks, truth.landmarks.numpy(), (size, size))
-
-
-def turned(landmarks: np.ndarray) -> np.ndarray:
-    """(N,) whether a face (N, 5, 2) looks aside: its nose is off the middle between the eyes.
-
-    By more than ``ASIDE`` of the distance of the eyes, along the line through them.
-    """
-    left, right, nose = (
-        landmarks[:, LANDMARKS.index(n)] for n in ("left eye", "right eye", "nose")
-    )
-    line, middle = right - left, (left + right) / 2
-    along = ((nose - middle) * line).sum(1) / np.maximum((line**2).sum(1), 1e-9)
-    return np.abs(along) > ASIDE
-
-
 def variant_table(found: Predictions) -> pd.DataFrame:
     """variant, kind, nme and accuracy with intervals over faces and seeds, trivial ones last."""
     kinds = {name: kind for kind, names in KINDS.items() for name in names}
     rows = []
     for name, kind in (*kinds.items(), (TRIVIAL, TRIVIAL)):
-        nme, right = crossed_bootstrap(found.nme(name)), crossed_bootstrap(found.right(name))
+        nme, right = crossed_interval(found.nme(name)), crossed_interval(found.right(name))
         shown = f"{MEAN_SHAPE}, {MAJORITY}" if name == TRIVIAL else name
         rows.append((shown, kind, *_three(nme), *_three(right), len(found.nme(name))))
     return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS, "seeds"])
@@ -142,15 +61,6 @@ def table_1(printed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "paper", "ours", "low", "high", "nme"])
 
 
-def difference(found: Predictions, first: str, second: str, what: str) -> Estimate:
-    """Mean NME (``nme``) or accuracy (``right``) less another's, paired by face and seed.
-
-    n is the number of seeds: trainings, not faces, are what the claim is about.
-    """
-    values = getattr(found, what)(first) - getattr(found, what)(second)
-    return crossed_bootstrap(values)
-
-
 def differences(found: Predictions) -> pd.DataFrame:
     """Every variant less the baseline, as ``variant_table``, without the trivial one."""
     rows = [
@@ -165,7 +75,7 @@ def differences(found: Predictions) -> pd.DataFrame:
 def landmark_bars(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """variant, landmark, nme, low, high: the bars of the paper's figure 3."""
     rows = [
-        (name, landmark, *_three(crossed_bootstrap(found.errors[name][:, :, place])))
+        (name, landmark, *_three(crossed_interval(found.errors[name][:, :, place])))
         for name in names
         for place, landmark in enumerate(LANDMARKS)
     ]
@@ -194,7 +104,7 @@ def epoch_curves(variants: list[Variant], names: Iterable[str], context: Context
 def error_curves(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """variant, error, share: the cumulative error distribution, all seeds together."""
     lines = {name: found.errors[name].reshape(-1, len(LANDMARKS)) for name in names}
-    lines[MEAN_SHAPE] = found.shape_errors()
+    lines[MEAN_SHAPE] = found.shapeframe_errors()
     parts = [
         pd.DataFrame({"variant": name, "error": THRESHOLDS,
                       "share": cumulative_errors(values, THRESHOLDS)})
@@ -254,30 +164,6 @@ def wide_attributes(table: pd.DataFrame) -> pd.DataFrame:
     wide.columns = [f"{score.replace('_', ' ')}, {name}" for score, name in wide.columns]
     front = table.groupby("attribute")[["rate", "majority"]].first()
     return front.join(wide).reset_index()
-
-
-def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
-    """What no look at the images gives: NME of the mean shape, accuracy of the majority."""
-    shape = np.broadcast_to(mean_shape(train.landmarks.numpy()), truth.landmarks.shape)
-    labels = truth.attributes.numpy()
-    said = np.broadcast_to(majority(train.attributes.numpy()), labels.shape)
-    accuracy = attribute_scores(said, labels)["accuracy"].mean()
-    return {"faces": len(truth), "nme": float(_errors(shape, truth).mean()), "accuracy": accuracy}
-
-
-def examples(found: Predictions, variant: str) -> tuple[list[int], list[str]]:
-    """Faces at quantiles of a variant's error, seed 0: of all, then of those that look aside."""
-    errors = found.nme(variant)[0]
-    aside = turned(found.truth.landmarks.numpy())
-    places, titles = [], []
-    for name, group in (("", np.arange(len(errors))), ("aside, ", np.flatnonzero(aside))):
-        order = group[np.argsort(errors[group])]
-        for quantile, title in QUANTILES.items():
-            place = int(order[round(quantile * (len(order) - 1))])
-            if place not in places:
-                places.append(place)
-                titles.append(f"{name}{title}")
-    return places, titles
 
 
 def _three(estimate: Estimate) -> tuple[float, float, float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 from lib.data.face_records import LANDMARKS
-from lib.models.multitask import count_parameters, matched_widths, multitask_network
+from lib.models.multitask_networks import count_parameters, matched_widths, multitask_network
 from lib.profiles import MultiTaskStudy
 from lib.studies.multitask import FaceTask, MultiTaskTrial
 
@@ -55,7 +56,7 @@ def stage1(sizes: MultiTaskStudy, seed: int) -> MultiTaskTrial:
 
 
 def variants(sizes: MultiTaskStudy, seed: int, attributes: int) -> list[Variant]:
-    """Every training of a seed; what has no stage 1 is trained for the epochs of both stages.
+    """Every training of a seed; what replaces both stages is trained for the epochs of both.
 
     attributes: how many the faces have, from which the width-matched network follows.
     """
@@ -89,6 +90,7 @@ def all_variants(sizes: MultiTaskStudy, attributes: int) -> list[Variant]:
     return [each for seed in range(sizes.seeds) for each in variants(sizes, seed, attributes)]
 
 
+@cache  # it builds many networks
 def wide(sizes: MultiTaskStudy, attributes: int) -> tuple[int, ...]:
     """Widths of hard sharing with as many weights as the paper's network."""
     tasks = {"landmarks": 2 * len(LANDMARKS), "attributes": attributes}

@@ -10,11 +10,12 @@ import pandas as pd
 import torch
 
 from lib.data.face_records import Faces
+from lib.methods.face_training import EVALUATION_BATCH
 from lib.methods.separation import attribute_probe, linear_cka, linear_probe, pooled
 from lib.models.multitask import MultiTask
 from lib.profiles import MultiTaskStudy
 from lib.stats import mean_interval
-from lib.studies.multitask import EVALUATION_BATCH, MultiTaskTrial, faces_of, load_network
+from lib.studies.multitask import MultiTaskTrial, faces_of, load_network
 from lib.studies.multitask_plan import (
     ATTENTION,
     BASELINE,
