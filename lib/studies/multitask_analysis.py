@@ -104,7 +104,7 @@ def epoch_curves(variants: list[Variant], names: Iterable[str], context: Context
 def error_curves(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """variant, error, share: the cumulative error distribution, all seeds together."""
     lines = {name: found.errors[name].reshape(-1, len(LANDMARKS)) for name in names}
-    lines[MEAN_SHAPE] = found.shapeframe_errors()
+    lines[MEAN_SHAPE] = found.shape_errors()
     parts = [
         pd.DataFrame({"variant": name, "error": THRESHOLDS,
                       "share": cumulative_errors(values, THRESHOLDS)})

@@ -53,10 +53,10 @@ class Predictions:
     def nme(self, variant: str) -> np.ndarray:
         """(seeds, N): mean error of a face's five landmarks."""
         if variant == TRIVIAL:
-            return self.shapeframe_errors()[None].mean(2)
+            return self.shape_errors()[None].mean(2)
         return self.errors[variant].mean(2)
 
-    def shapeframe_errors(self) -> np.ndarray:
+    def shape_errors(self) -> np.ndarray:
         """(N, 5): errors of the mean shape."""
         return frame_errors(np.broadcast_to(self.shape, self.truth.landmarks.shape), self.truth)
 
