@@ -24,8 +24,8 @@ BASELINES = ("mean shape", "majority class")  # grey and dashed: they look at no
 KINDS = {"paper": PALETTE[0], "control": PALETTE[1], "literature": PALETTE[2], "trivial": GREY}
 MEASURES = {"nme": "NME (%), ← better", "accuracy": "mean accuracy (%), better →"}
 COMPARED = {
-    "nme": "NME against the baseline (points), ← better",
-    "accuracy": "accuracy against the baseline (points), better →",
+    "nme": "NME less the baseline's (points)\n← better",
+    "accuracy": "accuracy less the baseline's (points)\nbetter →",
 }
 PROBED = {"landmarks": "variance explained, R² (%)", "attributes": "balanced accuracy (%)"}
 REACHED = 0.95  # share of the faces that an error curve follows
