@@ -271,10 +271,12 @@ def test_wide_attributes_by_hand():
 
 LEVELS = {name: -1 - place / 2 for place, name in enumerate(plan.VARIANTS[4:])} | {
     plan.BASELINE: 0, plan.SMTN: 3, plan.TUNED: 3.5, plan.CONV: 1, plan.JOINT: 5,
+    plan.COPIES: -0.5,
 }  # fmt: skip
 CONTROLS = {
     "longer": (plan.TUNED, plan.LONG),
     "copies": (plan.TUNED, plan.COPIES),
+    "split": (plan.COPIES, plan.LONG),
     "wide": (plan.SMTN, plan.WIDE),
     "random": (plan.SMTN, plan.RANDOM),
     "joint": (plan.JOINT, plan.SMTN),
@@ -362,7 +364,7 @@ EXACT = ["frozen", "start"]  # hold by construction, whatever the number of seed
 
 def test_every_claim_can_be_reproduced():
     table = table_of(1, 3)
-    assert table.index.is_unique and len(table) == 48
+    assert table.index.is_unique and len(table) == 51
     assert table.loc[table["verdict"] != REPRODUCED].index.tolist() == []
     assert set(table["n"]) == {3, 15}
 
@@ -447,7 +449,7 @@ def test_papers_numbers_stand_beside_ours():
     ]  # fmt: skip
     assert (table["tuning"], table["conv"]) == ("+0.6", "-0.2")
     controls = table[table.index.str.startswith("control") & ~table.index.str.contains("joint")]
-    assert set(controls) == {"not in the paper"} and len(controls) == 18
+    assert set(controls) == {"not in the paper"} and len(controls) == 20
 
 
 @pytest.mark.parametrize("aside", [0, 40])
