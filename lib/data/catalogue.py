@@ -163,7 +163,7 @@ _ALL = (
     ),
     Dataset(
         "mtfl",
-        "MTFL: 6,000 photographs of faces (LFW, web, AFLW) with five landmarks and four labels",
+        "MTFL: 12,995 photographs of faces (LFW, web, AFLW) with five landmarks and four labels",
         "research use (MTFL; photographs under the terms of LFW and AFLW)",
         "mtfl",
         by_hand="unpack MTFL.zip of mmlab.ie.cuhk.edu.hk/projects/TCDCN.html there: training.txt, "

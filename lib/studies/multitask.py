@@ -49,7 +49,7 @@ class FaceTask:
 class MultiTaskTrial:
     """One training.
 
-    network: of ``lib.models.multitask.NETWORKS``, with its widths and hidden units of a head.
+    network: of ``lib.models.multitask_networks``, with its widths and hidden units of a head.
     fusion: of a separation network. frozen: its shared stream stays as it is.
     shared: where the shared stream begins, ``stage 1`` or, empty, random weights.
     copied: the streams and heads of the tasks (of hard sharing: everything) begin as stage 1's.
@@ -128,7 +128,7 @@ def faces_of(task: FaceTask, part: str, context: Context) -> Faces:
 
 
 def build(trial: MultiTaskTrial, context: Context) -> MultiTask:
-    """The network before training, on the CPU: outputs begin at the trivial predictions."""
+    """The network before training, on the CPU: outputs begin around the trivial predictions."""
     faces = faces_of(trial.faces, "train", context)
     options = {"widths": trial.widths, "size": trial.faces.size, "hidden": trial.hidden}
     if trial.network == "separation":
