@@ -177,3 +177,15 @@ class Evidence:
         """As ``Ledger.add``; without a paper's value it is a claim of ours."""
         shown = {"paper_value": paper, "baseline": baseline, "evidence": self.file}
         self.book.add(id, text, estimate=estimate, rule=rule, **shown)
+
+
+def judged(findings: pd.DataFrame) -> pd.DataFrame:
+    """A table of an audit, with ``agrees``: whether ours is the paper's number, where it has one.
+
+    findings: statement, paper (NaN: not given), ours, unit, explanation, and perhaps slack: how far
+    apart the two may be for the paper's rounding.
+    """
+    apart = (findings["paper"] - findings["ours"]).abs()
+    agrees = (apart <= findings.get("slack", 0.0) + 1e-9).astype("boolean")
+    table = findings.assign(agrees=agrees.where(findings["paper"].notna()))
+    return table[["statement", "paper", "ours", "unit", "agrees", "explanation"]]

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyArrowPatch, Rectangle
+from numpy.typing import ArrayLike
 
 from lib.data.images import load_images
 from lib.models.encoder_decoder import Architecture
@@ -266,3 +268,16 @@ def draw_stack(ax: Axes, x: float, y: float, images: np.ndarray, side: float = 1
         frame = Rectangle((left, bottom), side, side, fill=False, edgecolor=INK)
         frame.set_zorder(order + 0.05)
         ax.add_patch(frame)
+
+
+def check_rows(rows: pd.DataFrame, columns: list[str]) -> None:
+    """ValueError for a table without rows, or without one of these columns."""
+    missing = [column for column in columns if column not in rows]
+    if missing or rows.empty:
+        raise ValueError(f"nothing to draw: no {', '.join(missing) or 'rows'}")
+
+
+def reach(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    """Lengths of error bars, (2, rows): 0 where there is no interval."""
+    ends = np.array([np.subtract(value, low), np.subtract(high, value)], float).reshape(2, -1)
+    return np.nan_to_num(ends).clip(0)

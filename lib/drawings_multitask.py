@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib.drawings import GREY, LABEL, SMALL, TINY
+from lib.drawings import GREY, LABEL, SMALL, TINY, check_rows, reach
 from lib.drawings_transfer import DISTINCT, MARKERS, WIDTH
 from lib.style import INK, PALETTE
 
@@ -40,8 +40,8 @@ def draw_landmark_errors(
     baseline: NME of the mean shape, a line in the right panel, or a remark where it lies far
         above. The first epochs leave that panel where they would flatten the last ones.
     """
-    _check(bars, ["variant", "landmark", "nme", "low", "high"])
-    _check(curves, ["variant", "epoch", "nme", "low", "high"])
+    check_rows(bars, ["variant", "landmark", "nme", "low", "high"])
+    check_rows(curves, ["variant", "epoch", "nme", "low", "high"])
     looks = _looks([*bars["variant"], *curves["variant"]])
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
@@ -64,7 +64,7 @@ def draw_error_curves(rows: pd.DataFrame) -> Figure:
 
     The axis ends where all have reached ``REACHED`` of the faces, ``BASELINES`` left aside.
     """
-    _check(rows, ["variant", "error", "share"])
+    check_rows(rows, ["variant", "error", "share"])
     looks = _looks(rows["variant"])
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     ax = figure.subplots()
@@ -92,7 +92,7 @@ def draw_variants(
     """
     labels = COMPARED if compared else MEASURES
     ends = [f"{measure}{end}" for measure in labels for end in ("", "_low", "_high")]
-    _check(rows, ["variant", "kind", *ends])
+    check_rows(rows, ["variant", "kind", *ends])
     if unknown := set(rows["kind"]) - set(KINDS):
         raise ValueError(f"a kind is one of {list(KINDS)}, not {sorted(unknown)}")
     rows = rows.sort_values("kind", key=lambda kinds: kinds.map(list(KINDS).index), kind="stable")
@@ -122,7 +122,7 @@ def draw_similarity(rows: pd.DataFrame) -> Figure:
 
     rows: pair, layer, cka, low, high, setting.
     """
-    _check(rows, ["pair", "layer", "cka", "low", "high", "setting"])
+    check_rows(rows, ["pair", "layer", "cka", "low", "high", "setting"])
     figure, panels = _panels_by_layer(rows, ("setting", "cka", "pair"), scale=1)
     for ax in panels:
         ax.set(ylim=(0, 1.02), ylabel="linear CKA" if ax is panels[0] else "")
@@ -134,7 +134,7 @@ def draw_probes(rows: pd.DataFrame) -> Figure:
 
     rows: stream, layer, task, value (R² or balanced accuracy), low, high.
     """
-    _check(rows, ["stream", "layer", "task", "value", "low", "high"])
+    check_rows(rows, ["stream", "layer", "task", "value", "low", "high"])
     figure, panels = _panels_by_layer(rows, ("task", "value", "stream"), scale=100)
     for ax, task in zip(panels, rows["task"].unique(), strict=True):
         ax.set_ylabel(PROBED.get(task, "%"))
@@ -146,7 +146,7 @@ def draw_attributes(rows: pd.DataFrame) -> Figure:
 
     rows: attribute, variant, accuracy, majority (the accuracy of always saying what is commoner).
     """
-    _check(rows, ["attribute", "variant", "accuracy", "majority"])
+    check_rows(rows, ["attribute", "variant", "accuracy", "majority"])
     majority = rows.groupby("attribute")["majority"].first().sort_values(kind="stable")
     heights = {attribute: y for y, attribute in enumerate(majority.index)}
     looks = _looks(rows["variant"])
@@ -162,12 +162,6 @@ def draw_attributes(rows: pd.DataFrame) -> Figure:
     ax.set(xlabel="accuracy (%)", ylim=(-0.6, len(majority) - 0.4))
     legend(figure, ax.lines)
     return figure
-
-
-def _check(rows: pd.DataFrame, columns: list[str]) -> None:
-    missing = [column for column in columns if column not in rows]
-    if missing or rows.empty:
-        raise ValueError(f"nothing to draw: no {', '.join(missing) or 'rows'}")
 
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
@@ -197,12 +191,6 @@ def _looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: looks.get(name, flat) for name in dict.fromkeys(names)}
 
 
-def _reach(rows: pd.DataFrame) -> np.ndarray:
-    """Lengths of error bars, (2, rows), of columns value, low and high: 0 without an interval."""
-    value, low, high = rows.to_numpy(float).T
-    return np.nan_to_num(np.array([value - low, high - value])).clip(0)
-
-
 def _grouped_bars(ax: Axes, bars: pd.DataFrame, looks: dict[str, dict]) -> None:
     landmarks = list(bars["landmark"].unique())
     variants = list(bars["variant"].unique())
@@ -210,11 +198,11 @@ def _grouped_bars(ax: Axes, bars: pd.DataFrame, looks: dict[str, dict]) -> None:
     for index, name in enumerate(variants):
         part = bars[bars["variant"] == name]
         x = part["landmark"].map(landmarks.index) + width * (index - (len(variants) - 1) / 2)
-        reach = 100 * _reach(part[["nme", "low", "high"]])
+        lengths = 100 * reach(part["nme"], part["low"], part["high"])
         style = {"color": looks[name]["color"], "ecolor": INK, "error_kw": {"linewidth": 1}}
         if looks[name]["linestyle"] != "-":  # another has this colour
             style |= {"hatch": "////", "edgecolor": "white", "linewidth": 0}
-        ax.bar(x, 100 * part["nme"], width, yerr=reach, label=name, **style)
+        ax.bar(x, 100 * part["nme"], width, yerr=lengths, label=name, **style)
     names = [landmark.replace(" ", "\n") for landmark in landmarks]
     ax.set_xticks(range(len(landmarks)), names, fontsize=SMALL)
     ax.grid(axis="x", visible=False)
@@ -284,8 +272,9 @@ def _forest(ax: Axes, rows: pd.DataFrame, measure: str, y: np.ndarray) -> None:
             continue
         shown = np.clip(value, low - margin, high + margin)
         if shown == value:
-            reach = _reach(values.iloc[[index]])
-            ax.errorbar(value, at, xerr=reach, fmt="o", color=KINDS[kind], zorder=3)
+            ax.errorbar(
+                value, at, xerr=reach(*values.iloc[index]), fmt="o", color=KINDS[kind], zorder=3
+            )
         else:
             arrow = ">" if value > shown else "<"
             ax.plot(shown, at, arrow, color=KINDS[kind], markersize=8, clip_on=False)

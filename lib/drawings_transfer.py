@@ -27,10 +27,12 @@ from lib.drawings import (
     LABEL,
     SMALL,
     TINY,
+    check_rows,
     draw_arrow,
     draw_name,
     draw_stack,
     prepare,
+    reach,
 )
 from lib.style import INK, LIGHTEST, PALETTE
 
@@ -51,7 +53,7 @@ def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: s
     most probable have a ribbon of their own, the others one at their mean distance. The EMD is
     the sum of probability times distance.
     """
-    _check(flows, ["source", "probability", "distance"])
+    check_rows(flows, ["source", "probability", "distance"])
     if (flows["probability"] < 0).any() or abs(flows["probability"].sum() - 1) > 1e-3:
         raise ValueError("the probabilities of the source classes must add up to 1")
     # "none" would be the style's constrained layout again after the first saving
@@ -86,7 +88,7 @@ def draw_curves(rows: pd.DataFrame) -> Figure:
     rows: network, source, epoch, accuracy (mean), low, high. The frame in the upper panel is what
     the lower one shows: the sources that end within ``NEAR_BEST`` of the best.
     """
-    _check(rows, ["network", "source", "epoch", "accuracy", "low", "high"])
+    check_rows(rows, ["network", "source", "epoch", "accuracy", "low", "high"])
     networks, colours = rows["network"].unique(), _colours(rows["source"])
     figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
     panels = figure.subplots(2, len(networks), squeeze=False, sharex="col")
@@ -118,7 +120,7 @@ def draw_scores_against_accuracy(rows: pd.DataFrame) -> Figure:
     value is left out, a missing interval has no bar.
     """
     ends = ["value", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
-    _check(rows, ["network", "source", "score", *ends])
+    check_rows(rows, ["network", "source", "score", *ends])
     scores, colours = rows["score"].unique(), _colours(rows["network"])
     markers = dict(zip(rows["source"].unique(), MARKERS, strict=False))
     columns = min(4, len(scores))
@@ -131,8 +133,8 @@ def draw_scores_against_accuracy(rows: pd.DataFrame) -> Figure:
         ax.locator_params(axis="x", nbins=4)
         for row in rows[(rows["score"] == score) & rows["value"].notna()].itertuples():
             style = {"color": colours[row.network], "marker": markers[row.source]}
-            across = _reach(row.value, row.low, row.high)
-            up = _reach(100 * row.accuracy, 100 * row.accuracy_low, 100 * row.accuracy_high)
+            across = reach(row.value, row.low, row.high)
+            up = reach(100 * row.accuracy, 100 * row.accuracy_low, 100 * row.accuracy_high)
             at = (row.value, 100 * row.accuracy)
             ax.errorbar(*at, xerr=across, yerr=up, linewidth=1, alpha=0.85, **style)
     for ax in panels.flat[len(scores) :]:
@@ -150,7 +152,7 @@ def draw_agreement(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> Fig
 
     rows: score, measure, value, low, high. paper: score, measure, value, as open diamonds.
     """
-    _check(rows, ["score", "measure", "value", "low", "high"])
+    check_rows(rows, ["score", "measure", "value", "low", "high"])
     measures = rows["measure"].unique()
     first = rows[rows["measure"] == measures[0]].set_index("score")["value"]
     order = first.reindex(rows["score"].unique()).sort_values(na_position="first").index
@@ -160,9 +162,9 @@ def draw_agreement(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> Fig
     for ax, measure in zip(panels, measures, strict=True):
         part = rows[rows["measure"] == measure]
         y = part["score"].map(height)
-        reach = np.hstack([_reach(*r) for r in part[["value", "low", "high"]].to_numpy()])
+        lengths = reach(part["value"], part["low"], part["high"])
         ax.axvline(0, color=GREY, linewidth=1)
-        ax.errorbar(part["value"], y, xerr=reach, fmt="o", color=PALETTE[0], label="ours")
+        ax.errorbar(part["value"], y, xerr=lengths, fmt="o", color=PALETTE[0], label="ours")
         if paper is not None:
             theirs = paper[(paper["measure"] == measure) & paper["score"].isin(height)]
             style = {"color": PALETTE[3], "markerfacecolor": "none", "markersize": 8}
@@ -182,7 +184,7 @@ def draw_regret(rows: pd.DataFrame) -> Figure:
 
     rows: score, network, regret. Names of ``BASELINES`` are grey: they look at no score.
     """
-    _check(rows, ["score", "network", "regret"])
+    check_rows(rows, ["score", "network", "regret"])
     colours = _colours(rows["network"])
     means = rows.groupby("score")["regret"].mean().sort_values(ascending=False, kind="stable")
     height = {score: y for y, score in enumerate(means.index)}
@@ -207,19 +209,8 @@ def draw_regret(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _check(rows: pd.DataFrame, columns: list[str]) -> None:
-    missing = [column for column in columns if column not in rows]
-    if missing or rows.empty:
-        raise ValueError(f"nothing to draw: no {', '.join(missing) or 'rows'}")
-
-
 def _colours(names: Iterable[str]) -> dict[str, str]:
     return dict(zip(pd.unique(pd.Series(names)), DISTINCT, strict=False))
-
-
-def _reach(value: float, low: float, high: float) -> np.ndarray:
-    """Lengths of an error bar, (2, 1): 0 where there is no interval."""
-    return np.nan_to_num(np.array([[value - low], [high - value]])).clip(0)
 
 
 def _grouped(flows: pd.DataFrame) -> list[tuple[str, float, float]]:

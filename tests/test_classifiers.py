@@ -22,7 +22,7 @@ from lib.models.classifiers import (
     vgg5,
     vgg16,
 )
-from lib.models.encoder_decoder import count_parameters
+from lib.models.sizes import count_parameters
 
 
 def small(architecture: str, classes: int = 4, seed: int = 0) -> nn.Module:

@@ -10,10 +10,10 @@ from lib.models.encoder_decoder import (
     UPSAMPLINGS,
     Architecture,
     EncoderDecoder,
-    count_parameters,
     enumerate_architectures,
     group,
 )
+from lib.models.sizes import count_parameters
 
 SOME = [(1, ()), (2, (1,)), (3, (0, 2)), (5, (0, 1, 2, 3, 4))]
 

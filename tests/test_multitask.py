@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lib.models.multitask import FUSIONS, SHARED, HardSharing, MultiTask
 from lib.models.multitask_networks import (
     NETWORKS,
-    count_parameters,
     matched_widths,
     multitask_network,
 )
+from lib.models.sizes import count_parameters
 
 TASKS = {"points": 3, "labels": 2}
 SIZES = {"widths": (4, 6), "size": 8, "hidden": 5}

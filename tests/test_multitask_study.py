@@ -20,7 +20,7 @@ from lib.methods.face_metrics import attribute_scores, landmark_errors, mean_sha
 from lib.methods.face_training import face_loss, predict
 from lib.methods.separation import linear_cka, linear_probe
 from lib.models.multitask import SHARED, Separation
-from lib.models.multitask_networks import count_parameters
+from lib.models.sizes import count_parameters
 from lib.profiles import MULTI_TASK_STUDY, PROFILES
 from lib.studies import multitask as study
 from lib.studies import multitask_analysis as analysis
@@ -136,7 +136,7 @@ def test_untrained_networks_need_no_stage_1(tmp_path, labels):
     """To count weights and multiplications."""
     context = Context(torch.device("cpu"), artefacts=tmp_path)
     for name, trial in TRIALS.items():
-        network = study.build(plan.untrained(trial), context)
+        network = study.untrained(trial, context)
         assert count_parameters(network) > 0, name
     assert labels == [] and not list(tmp_path.iterdir())
 

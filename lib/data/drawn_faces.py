@@ -1,8 +1,9 @@
 """Drawn faces with exact landmarks and attributes: in any number, without any download.
 
 A head is an ellipsoid that is turned, lit and seen in parallel projection; its face is painted on
-it (``lib.data.face_texture``), and nose, ears, hair and hat are put on. Landmarks are projections
-of points on the head. Embedded data for learning landmarks and attributes together.
+it (``lib.data.face_texture``), and nose, ears, hair and hat are put on (``lib.data.face_parts``).
+Landmarks are projections of points on the head. Embedded data for learning landmarks and
+attributes together.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lib.data.face_parts import Easel, draw_head
 from lib.data.face_records import Faces
-from lib.data.face_texture import Anatomy, Easel, draw_head
+from lib.data.face_texture import Anatomy
 from lib.data.images import load_images
 
 ATTRIBUTES = tuple(  # as CelebA spells them

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from lib.models.encoder_decoder import Architecture, EncoderDecoder, count_parameters
+from lib.models.encoder_decoder import Architecture, EncoderDecoder
 from lib.models.seeding import seeded
+from lib.models.sizes import count_parameters
 
 
 def synflow(architecture: Architecture, *, size: int, channels: int, seed: int, **network) -> float:

@@ -215,8 +215,3 @@ def group(networks: Sequence[EncoderDecoder]) -> dict[str, Tensor]:
         name: first if first.ndim == 0 else torch.cat([state[name] for state in states])
         for name, first in states[0].items()
     }
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Number of trained values."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -51,8 +51,8 @@ class MultiTask(nn.Module):
         raise NotImplementedError
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
-        """What comes to each task's next layer, or head, after a layer."""
-        raise NotImplementedError
+        """What comes to each task's next layer, or head, after a layer: its own maps."""
+        return {task: maps[task][layer] for task in self.tasks}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Outputs (N, outputs) by task."""
@@ -97,9 +97,6 @@ class Independent(MultiTask):
     def shared_features(self, images: Tensor) -> Maps:
         """The maps of streams that hang on the image alone."""
         return {}
-
-    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
-        return {task: maps[task][layer] for task in self.tasks}
 
     def copy_tasks(self, stage1: HardSharing) -> None:
         """Begin each task's stream and head as those of a hard-sharing network."""

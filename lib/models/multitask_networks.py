@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import nn
 
 from lib.models.multitask import HardSharing, Independent, MultiTask, Separation
 from lib.models.multitask_rivals import MTAN, CrossStitch
 from lib.models.seeding import seeded
+from lib.models.sizes import count_parameters
 
 NETWORKS = {
     "hard sharing": HardSharing,
@@ -31,11 +31,6 @@ def multitask_network(
         raise ValueError(f"network must be one of {tuple(NETWORKS)}, not {name!r}")
     with seeded(seed + 1_000_003 * list(NETWORKS).index(name)):
         return NETWORKS[name](tasks, **options)
-
-
-def count_parameters(network: nn.Module, *, trained_only: bool = False) -> int:
-    """Weights of a network, all or those that training changes."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trained_only)
 
 
 def matched_widths(

@@ -59,9 +59,6 @@ class MTAN(MultiTask):
                 maps[task].append(self.masks[task][layer](seen) * shared)
         return maps
 
-    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
-        return {task: maps[task][layer] for task in self.tasks}
-
 
 def _mask(inputs: int, width: int) -> nn.Sequential:
     first = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()

@@ -9,6 +9,11 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
+def count_parameters(network: nn.Module, *, trained_only: bool = False) -> int:
+    """Parameters of a network, all or those that training changes."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad or not trained_only)
+
+
 def count_weights(*modules: nn.Module) -> int:
     """Weights of all (transposed) convolutions in the modules, each layer once; no biases."""
     return sum(layer.weight.numel() for layer in _layers(*modules) if _is_convolution(layer))

@@ -15,6 +15,7 @@ from lib.data.batches import Epochs
 from lib.data.catalogue import DATASETS, locate
 from lib.data.labelled import Labelled, load_labelled
 from lib.models.classifiers import build_classifier, pretrained_resnet20
+from lib.models.sizes import count_parameters
 from lib.sweep import Context, trial_key
 from lib.training import one_cycle, train
 
@@ -67,7 +68,7 @@ def run_classifier(trial: ClassifierTrial, context: Context) -> dict:
     return {
         **score(logits, data.test_labels),
         "confidence": float(confidence.mean()),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": count_parameters(model),
     }
 
 

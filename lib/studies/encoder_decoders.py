@@ -18,8 +18,9 @@ from lib.data.batches import Patches
 from lib.data.images import load_images
 from lib.methods import dip
 from lib.metrics import quality
-from lib.models.encoder_decoder import Architecture, EncoderDecoder, count_parameters
+from lib.models.encoder_decoder import Architecture, EncoderDecoder
 from lib.models.seeding import seeded
+from lib.models.sizes import count_parameters
 from lib.sweep import Context
 from lib.training import one_cycle, train
 

@@ -27,7 +27,8 @@ from lib.models.multitask import (
     MultiTask,
     Separation,
 )
-from lib.models.multitask_networks import count_parameters, multitask_network
+from lib.models.multitask_networks import multitask_network
+from lib.models.sizes import count_parameters
 from lib.sweep import Context
 from lib.training import train
 
@@ -85,7 +86,7 @@ def run_multitask(trial: MultiTaskTrial, context: Context) -> dict:
     to stage 1's outputs before training. macs: multiply-accumulates of one image.
     """
     kept = trained(trial, context)
-    network = build(trial, context)
+    network = untrained(trial, context)
     nme, accuracy = kept["curve"][-1, 0, : len(LANDMARKS)], kept["curve"][-1, 0, -1]
     return {
         "parameters": count_parameters(network),
@@ -113,7 +114,7 @@ def trained(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
 
 def load_network(trial: MultiTaskTrial, context: Context) -> MultiTask:
     """The trained network on the context's device, in evaluation mode."""
-    network = build(trial, context)
+    network = untrained(trial, context)
     prefix = "model."
     kept = trained(trial, context).items()
     state = {name.removeprefix(prefix): each for name, each in kept if name.startswith(prefix)}
@@ -127,14 +128,19 @@ def faces_of(task: FaceTask, part: str, context: Context) -> Faces:
     return load_faces(task.name, part, size=task.size, count=count, root=context.data_root)
 
 
-def build(trial: MultiTaskTrial, context: Context) -> MultiTask:
-    """The network before training, on the CPU: outputs begin around the trivial predictions."""
-    faces = faces_of(trial.faces, "train", context)
+def untrained(trial: MultiTaskTrial, context: Context) -> MultiTask:
+    """The network with random weights, on the CPU: nothing has to be trained for it."""
+    attributes = len(faces_of(trial.faces, "train", context).names)
     options = {"widths": trial.widths, "size": trial.faces.size, "hidden": trial.hidden}
     if trial.network == "separation":
         options |= {"fusion": trial.fusion, "frozen": trial.frozen}
-    outputs = {"landmarks": 2 * len(LANDMARKS), "attributes": len(faces.names)}
-    network = multitask_network(trial.network, outputs, seed=trial.seed, **options)
+    outputs = {"landmarks": 2 * len(LANDMARKS), "attributes": attributes}
+    return multitask_network(trial.network, outputs, seed=trial.seed, **options)
+
+
+def build(trial: MultiTaskTrial, context: Context) -> MultiTask:
+    """The network before training, on the CPU: outputs begin around the trivial predictions."""
+    faces, network = faces_of(trial.faces, "train", context), untrained(trial, context)
     network.set_biases(
         {
             "landmarks": (2 * faces.landmarks.mean(0) - 1).flatten(),

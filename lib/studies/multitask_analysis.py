@@ -27,8 +27,6 @@ from lib.studies.multitask_predictions import Predictions, difference
 from lib.sweep import Context
 
 MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
-ASIDE = 0.35  # of the eyes' distance
-QUANTILES = {0.5: "median", 0.9: "90 %", 1.0: "worst"}
 NONE = (np.nan,) * 4
 INTERVALS = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
 THRESHOLDS = np.linspace(0, 0.5, 101)

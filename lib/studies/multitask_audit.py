@@ -11,6 +11,8 @@ from math import ceil, floor, hypot, sqrt
 import pandas as pd
 from scipy import stats
 
+from lib.claims import judged
+
 OURS = "Ours"  # how the names of the proposed networks begin
 BASELINE, BEST = "Baseline", "Ours+CW+FT"
 _ACCURACY = {  # %, mean of the attributes; CW: channel-wise convolution, FT: fine-tuning
@@ -45,10 +47,7 @@ def audit() -> pd.DataFrame:
     """Every finding: id (index), statement, paper (NaN: not given), ours, unit, agrees, ..."""
     columns = ["id", "statement", "paper", "ours", "unit", "explanation"]
     rows = [*_lead(), *_decisions(), *_chance(), *_demands(), *_training(), *_weights(), *_rest()]
-    table = pd.DataFrame(rows, columns=columns).set_index("id")
-    agrees = (table["paper"] - table["ours"]).abs() <= 1e-9
-    table["agrees"] = agrees.astype("boolean").where(table["paper"].notna())
-    return table[["statement", "paper", "ours", "unit", "agrees", "explanation"]]
+    return judged(pd.DataFrame(rows, columns=columns).set_index("id"))
 
 
 def standard_error(accuracy: float, decisions: float) -> float:

@@ -7,7 +7,8 @@ from functools import cache
 from typing import NamedTuple
 
 from lib.data.face_records import LANDMARKS
-from lib.models.multitask_networks import count_parameters, matched_widths, multitask_network
+from lib.models.multitask_networks import matched_widths, multitask_network
+from lib.models.sizes import count_parameters
 from lib.profiles import MultiTaskStudy
 from lib.studies.multitask import FaceTask, MultiTaskTrial
 
@@ -97,8 +98,3 @@ def wide(sizes: MultiTaskStudy, attributes: int) -> tuple[int, ...]:
     shape = {"widths": sizes.widths, "size": sizes.size, "hidden": sizes.hidden}
     network = multitask_network("separation", tasks, seed=0, fusion="concat", **shape)
     return matched_widths(tasks, count_parameters(network), **shape)
-
-
-def untrained(trial: MultiTaskTrial) -> MultiTaskTrial:
-    """The same network without the weights of stage 1, which must have been trained for those."""
-    return replace(trial, stage1=None, copied=False, pass_own=False)

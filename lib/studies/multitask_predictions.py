@@ -7,13 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.data.face_records import LANDMARKS, UNKNOWN, Faces
-from lib.methods.face_metrics import (
-    attribute_scores,
-    landmark_errors,
-    majority,
-    mean_shape,
-    pooled_accuracy,
-)
+from lib.methods.face_metrics import landmark_errors, majority, mean_shape
 from lib.profiles import MultiTaskStudy
 from lib.stats import Estimate, crossed_interval
 from lib.studies.multitask import faces_of, trained
@@ -79,8 +73,7 @@ def predictions(sizes: MultiTaskStudy, attributes: int, part: str, context: Cont
         errors,
         {name: np.stack(values) for name, values in logits.items()},
         landmarks,
-        mean_shape(train.landmarks.numpy()),
-        majority(train.attributes.numpy()),
+        *_trivial(train),
     )
 
 
@@ -114,15 +107,14 @@ def difference(found: Predictions, first: str, second: str, what: str) -> Estima
 
 def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
     """What no look at the images gives: NME of the mean shape, accuracy of the majority."""
-    shape = np.broadcast_to(mean_shape(train.landmarks.numpy()), truth.landmarks.shape)
-    labels = truth.attributes.numpy()
-    said = np.broadcast_to(majority(train.attributes.numpy()), labels.shape)
-    accuracy = pooled_accuracy(attribute_scores(said, labels))
-    return {
-        "faces": len(truth),
-        "nme": float(frame_errors(shape, truth).mean()),
-        "accuracy": accuracy,
-    }
+    found = Predictions(truth, {}, {}, {}, *_trivial(train))
+    nme, right = (float(each.mean()) for each in (found.nme(TRIVIAL), found.right(TRIVIAL)))
+    return {"faces": len(truth), "nme": nme, "accuracy": right}
+
+
+def _trivial(train: Faces) -> tuple[np.ndarray, np.ndarray]:
+    """The mean shape (5, 2) and the majority of each attribute (A,)."""
+    return mean_shape(train.landmarks.numpy()), majority(train.attributes.numpy())
 
 
 def examples(found: Predictions, variant: str) -> tuple[list[int], list[str]]:

@@ -11,6 +11,7 @@ from itertools import product
 
 import pandas as pd
 
+from lib.claims import judged
 from lib.studies import piggyback_similarities, piggyback_sizes
 from lib.studies.piggyback_sizes import CLASSES
 
@@ -55,10 +56,7 @@ def audit() -> pd.DataFrame:
     columns = ["id", "statement", "paper", "ours", "unit", "explanation"]
     claims = pd.DataFrame([*_comparisons(), *_counts()], columns=columns).set_index("id")
     parts = (piggyback_sizes.findings(), piggyback_similarities.findings(), claims)
-    table = pd.concat([part.assign(slack=part.get("slack", 0.0)) for part in parts])
-    agrees = (table["paper"] - table["ours"]).abs() <= table["slack"] + 1e-9
-    table["agrees"] = agrees.astype("boolean").where(table["paper"].notna())
-    return table[["statement", "paper", "ours", "unit", "agrees", "explanation"]]
+    return judged(pd.concat([part.assign(slack=part.get("slack", 0.0)) for part in parts]))
 
 
 def readings(measure: str) -> list[dict[str, float]]:

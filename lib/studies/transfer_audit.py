@@ -12,6 +12,7 @@ from math import floor, sqrt
 import pandas as pd
 from scipy import stats
 
+from lib.claims import judged
 from lib.methods.rank_agreement import MEASURES, kendall_p
 
 NETWORKS = ("AlexNet", "ResNet-18")
@@ -55,10 +56,7 @@ def audit() -> pd.DataFrame:
     """Every finding: id (index), statement, paper (NaN: not given), ours, unit, agrees, ..."""
     columns = ["id", "statement", "paper", "ours", "unit", "explanation"]
     rows = [*_ranks(), *_places(), *_uniform(), *_images(), *_twins(), *_epochs(), *_choices()]
-    table = pd.DataFrame(rows, columns=columns).set_index("id")
-    agrees = (table["paper"] - table["ours"]).abs() <= 1e-9
-    table["agrees"] = agrees.astype("boolean").where(table["paper"].notna())
-    return table[["statement", "paper", "ours", "unit", "agrees", "explanation"]]
+    return judged(pd.DataFrame(rows, columns=columns).set_index("id"))
 
 
 def agreement(sources: list[str] | None = None) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from lib.data.labelled import Labelled
 from lib.data.tasks import DRAWN, load_task
 from lib.data.words import class_names
 from lib.models.seeding import seeded
+from lib.models.sizes import count_parameters
 from lib.models.source_weights import load_published
 from lib.models.sources import SourceNetwork, new_head, source_network
 from lib.sweep import Context
@@ -117,7 +118,7 @@ def run_source(source: Source, context: Context) -> dict:
     network = load_source(source, context)
     return {
         "outputs": len(source_names(source, context)),
-        "parameters": sum(each.numel() for each in network.parameters()),
+        "parameters": count_parameters(network),
     }
 
 
