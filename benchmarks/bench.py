@@ -6,8 +6,6 @@ target is the least ratio; in a row without reference it is the most that ours m
 
 from __future__ import annotations
 
-import re
-
 import click
 import dip
 import faces
@@ -17,7 +15,7 @@ import piggyback
 import torch
 import transferability
 
-from lib.files import reports_root, write_atomically
+from lib.files import file_name, reports_root, write_atomically
 
 
 @click.command()
@@ -41,8 +39,7 @@ def main(iterations: int, steps: int | None) -> None:
     ]
     table = pd.DataFrame(rows)
     device_name = rows[0]["device"]
-    name = re.sub(r"[^a-z0-9]+", "_", device_name.lower()).strip("_")
-    path = reports_root() / "bench" / f"{name}.csv"
+    path = reports_root() / "bench" / f"{file_name(device_name)}.csv"
     write_atomically(path, table.to_csv(index=False, float_format="%.4g"))
     shown = table.drop(columns=["note", "device", "commit"])
     print(shown.to_string(index=False, float_format="%.3g", na_rep="none"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def committed_reports() -> Path:
 def data_root(given: str | Path | None = None) -> Path:
     """Folder of the datasets: the one given, else $DATA_ROOT, else ``data/`` here."""
     return Path(given or os.environ.get("DATA_ROOT") or REPOSITORY / "data")
+
+
+def file_name(text: str) -> str:
+    """What a name, of a device say, is called as a file: a-z, 0-9 and _."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -1,0 +1,246 @@
+"""What the paper profile consists of: every trial in the order of its notebook, with its work.
+
+Trials that cost the same are one kind. A kind is measured by one of its trials, with the paper's
+network, image size and batch, on drawn stand-ins for data sets and with little of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lib.methods.image_weights import Recipe
+from lib.profiles import (
+    CONTINUAL_STUDY,
+    ENCODER_DECODER_STUDY,
+    IMAGE_WEIGHT_STUDY,
+    MULTI_TASK_STUDY,
+    TRANSFER_STUDY,
+)
+from lib.studies import (
+    encoder_decoder_plan,
+    image_weight_plan,
+    multitask_plan,
+    piggyback_plan,
+    transfer_plan,
+)
+from lib.studies.classifiers import ClassifierTrial, run_classifier
+from lib.studies.encoder_decoders import DipTrial, TrainedTrial, run_dip, run_trained
+from lib.studies.generated_training import (
+    GeneratedTrial,
+    StudentTrial,
+    run_generation,
+    run_student,
+)
+from lib.studies.image_synthesis import SynthesisTrial, run_synthesis
+from lib.studies.multitask import FaceTask, MultiTaskTrial, run_multitask
+from lib.studies.piggyback_learning import run_task
+from lib.studies.piggyback_trials import TaskTrial, base
+from lib.studies.transfer_fine_tuning import FineTuneTrial, run_fine_tuning
+from lib.studies.transfer_sources import Source, Stage
+
+# training images of the papers' sets, which are not here
+IMAGES = {"caltech101": 6_942, "caltech256": 24_486, "celeba": 162_770, "cifar10": 50_000}
+CELEBA_ATTRIBUTES = 40
+DEPTHS = (1, 2, 4, 8)  # of measured encoder-decoders; one in between counts as the deeper
+PHOTOS = "photos:astronaut,brick,camera,coffee,grass,gravel,moon,retina,rocket"
+LONGER = (10, 70)  # a sample of steps that take milliseconds
+STYLES = ("photos:retina", "photos:ihc")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One trial: its notebook, when it may run, its kind, and how much work it is.
+
+    phase: a trial needs only trials of earlier phases. units: optimiser steps, unless ``KINDS``
+    says otherwise. measured: a trial of the same kind that runs without data sets.
+    """
+
+    study: str
+    phase: int
+    kind: str
+    units: float
+    function: Callable[..., dict]
+    measured: Callable[[int], Any]
+    sample: tuple[int, int] = (10, 40)  # units of the two runs whose difference is taken
+
+
+def paper_work() -> list[Work]:
+    """All trials of the five notebooks, in their order."""
+    return [*_piggyback(), *_encoder_decoders(), *_transfer(), *_multitask(), *_image_weights()]
+
+
+def _piggyback() -> list[Work]:
+    sizes, found = CONTINUAL_STUDY["paper"], []
+    for phase, trials in enumerate(piggyback_plan.phases(sizes).values()):
+        for trial in trials:
+            steps = trial.stream.base_steps if trial == base(trial) else trial.stream.steps
+            kind = f"{trial.method}, task {min(trial.task, 4)}"
+            if trial.loss:
+                kind += f", {trial.loss}"
+            found.append(Work("01", phase, kind, steps, run_task, _shrink_task(trial)))
+    return found
+
+
+def _shrink_task(trial: TaskTrial) -> Callable[[int], TaskTrial]:
+    drawn = {"scenes": ("scenes_a", "scenes_b"), "train": 32, "test": 4, "styles": STYLES}
+
+    def shrink(steps: int) -> TaskTrial:
+        counts = {"base_steps": steps, "steps": steps, "importance_images": 4, "gatys_steps": 2}
+        return replace(trial, stream=replace(trial.stream, **drawn, **counts, gatys_images=1))
+
+    return shrink
+
+
+def _encoder_decoders() -> list[Work]:
+    sizes, found = ENCODER_DECODER_STUDY["paper"], []
+    trained, priors = encoder_decoder_plan.paired_trials(
+        sizes, encoder_decoder_plan.main_grid(sizes)
+    )
+    more_trained, more_priors = encoder_decoder_plan.inpainting_trials(sizes)
+    trained += encoder_decoder_plan.residual_control(sizes) + more_trained
+    priors += encoder_decoder_plan.upsampling_control(sizes) + more_priors
+    for trial in trained:
+        depth = min(each for each in DEPTHS if each >= trial.depth)
+        shrink = _shrink_trained(replace(trial, depth=depth, skips=tuple(range(depth))))
+        kind = f"trained, depth {depth}"
+        found.append(Work("02", 0, kind, trial.steps, run_trained, shrink))
+    for trial in priors:
+        depth = min(each for each in DEPTHS if each >= trial.depth)
+        shrink = _shrink_prior(replace(trial, depth=depth, skips=tuple(range(depth))))
+        kind = f"prior of {trial.images} images, depth {depth}"
+        found.append(Work("02", 0, kind, trial.iterations, run_dip, shrink))
+    return found
+
+
+def _shrink_trained(trial: TrainedTrial) -> Callable[[int], TrainedTrial]:
+    return lambda steps: replace(trial, train_set=PHOTOS, test_set=PHOTOS, steps=steps)
+
+
+def _shrink_prior(trial: DipTrial) -> Callable[[int], DipTrial]:
+    return lambda steps: replace(
+        trial, test_set=PHOTOS, iterations=steps, fixed=steps, window=4, patience=steps
+    )
+
+
+def _transfer() -> list[Work]:
+    sizes, found, sources = TRANSFER_STUDY["paper"], [], {}
+    for trial in transfer_plan.fine_tunings(sizes):
+        for count in range(1, len(trial.source.stages) + 1):
+            sources[replace(trial.source, stages=trial.source.stages[:count])] = count - 1
+        steps = trial.recipe.epochs * -(-IMAGES[trial.target.name] // trial.recipe.batch)
+        kind, shrink = f"fine-tuning, {trial.source.architecture}", _shrink_tuning(trial)
+        found.append(Work("03", 2, kind, steps, run_fine_tuning, shrink, LONGER))
+    for source, phase in sources.items():
+        stage = source.stages[-1]
+        steps = stage.recipe.epochs * -(-IMAGES[stage.task.name] // stage.recipe.batch)
+        shrink = _shrink_tuning(_as_tuning(source, stage))
+        kind = f"fine-tuning, {source.architecture}"
+        found.append(Work("03", phase, kind, steps, run_fine_tuning, shrink, LONGER))
+    return sorted(found, key=lambda work: work.phase)
+
+
+def _as_tuning(source: Source, stage: Stage) -> FineTuneTrial:
+    return FineTuneTrial(source=source, target=stage.task, recipe=stage.recipe)
+
+
+def _shrink_tuning(trial: FineTuneTrial) -> Callable[[int], FineTuneTrial]:
+    """One epoch; weights do not change the time, so there are none."""
+    blank = replace(trial.source, weights="", vocabulary="objects", stages=())
+    recipe = replace(trial.recipe, epochs=1)
+
+    def shrink(steps: int) -> FineTuneTrial:
+        train = steps * recipe.batch
+        task = replace(trial.target, name="objects", train=train, test=train // 4)
+        return replace(trial, source=blank, target=task, recipe=recipe)
+
+    return shrink
+
+
+def _multitask() -> list[Work]:
+    sizes, found = MULTI_TASK_STUDY["paper"], []
+    for name, trial in multitask_plan.all_variants(sizes, CELEBA_ATTRIBUTES):
+        steps = trial.epochs * -(-IMAGES[trial.faces.name] // trial.batch)
+        phase = 0 if name == multitask_plan.BASELINE else 1
+        shrink = _shrink_faces(trial)
+        found.append(Work("04", phase, name, steps, run_multitask, shrink, LONGER))
+    return found
+
+
+def _shrink_faces(trial: MultiTaskTrial) -> Callable[[int], MultiTaskTrial]:
+    """One epoch; as many test faces a step as CelebA has."""
+
+    def shrink(steps: int) -> MultiTaskTrial:
+        count = steps * trial.batch
+        faces = FaceTask(
+            name="drawn_faces", size=trial.faces.size, train=count, test=count // 8, tests=("test",)
+        )
+        first = trial.stage1 and replace(trial.stage1, faces=faces, epochs=1)
+        return replace(trial, faces=faces, epochs=1, stage1=first)
+
+    return shrink
+
+
+def _image_weights() -> list[Work]:
+    plan, sizes, found = image_weight_plan, IMAGE_WEIGHT_STUDY["paper"], []
+
+    def add(phase: int, kind: str, units: float, *how: Any) -> None:
+        found.append(Work("05", phase, kind, units, *how))
+
+    for trial in (*plan.networks(sizes), plan.generated(sizes).teacher):
+        kind = f"classifier, {trial.architecture}"
+        add(0, kind, _epoch_steps(trial), run_classifier, _shrink_classifier(trial))
+    for trial in plan.synthesis(sizes) + plan.second_teacher(sizes):
+        kind = f"synthesis through {trial.teacher.architecture}, 1,000 images"
+        units = trial.method.steps * trial.images / 1000
+        add(1, kind, units, run_synthesis, _shrink_synthesis(trial))
+    for made in (plan.generated(sizes), plan.generated(sizes, plan.UNTIL_REACHED)):
+        count = made.share * IMAGES[made.teacher.dataset]
+        units = made.recipe.steps * count / 1000
+        add(1, "generated training images, 1,000", units, run_generation, _shrink_generated(made))
+    for trial in plan.students(sizes):
+        sample = (2, 6) if trial.regeneration else (10, 40)  # a step of it is a hundred
+        units, shrink = _epoch_steps(trial.student), _shrink_student(trial)
+        add(2, f"student, {trial.arm}", units, run_student, shrink, sample)
+    return found
+
+
+def _epoch_steps(trial: ClassifierTrial) -> int:
+    return trial.epochs * -(-IMAGES[trial.dataset] // trial.batch)
+
+
+def _shrink_classifier(trial: ClassifierTrial) -> Callable[[int], ClassifierTrial]:
+    """One epoch of so many batches, of drawn scenes."""
+    return lambda steps: replace(
+        trial, dataset="scenes", train=steps * trial.batch, test=100, epochs=1
+    )
+
+
+def _untrained(trial: ClassifierTrial, images: int = 200) -> ClassifierTrial:
+    """A teacher that costs next to nothing."""
+    return replace(trial, dataset="scenes", train=images, test=1000, epochs=1)
+
+
+def _shrink_synthesis(trial: SynthesisTrial) -> Callable[[int], SynthesisTrial]:
+    teacher = _untrained(trial.teacher)
+    return lambda steps: replace(
+        trial, teacher=teacher, method=Recipe(steps=steps), images=1000, observers=()
+    )
+
+
+def _shrink_generated(trial: GeneratedTrial) -> Callable[[int], GeneratedTrial]:
+    teacher = _untrained(trial.teacher, images=2000)
+    return lambda steps: replace(trial, teacher=teacher, share=0.5, recipe=Recipe(steps=steps))
+
+
+def _shrink_student(trial: StudentTrial) -> Callable[[int], StudentTrial]:
+    shrink = _shrink_classifier(trial.student)
+
+    def shrink_both(steps: int) -> StudentTrial:
+        generated = replace(
+            trial.generated, teacher=shrink(steps), recipe=replace(trial.generated.recipe, steps=1)
+        )
+        return replace(trial, student=shrink(steps), generated=generated)
+
+    return shrink_both
