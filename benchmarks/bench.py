@@ -16,6 +16,7 @@ import torch
 import transferability
 
 from lib.files import file_name, reports_root, write_atomically
+from lib.provenance import describe_device
 
 
 @click.command()
@@ -26,19 +27,25 @@ from lib.files import file_name, reports_root, write_atomically
 def main(iterations: int, steps: int | None) -> None:
     """Print and store the ratios."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = [
-        dip.fits(device, iterations),
-        image_weights.synthesis(device, steps or (100 if device.type == "cuda" else 5)),
-        image_weights.epoch(device),
-        piggyback.step(device),
-        piggyback.switch(device),
-        piggyback.file(device),
-        transferability.emd(),
-        transferability.scores(),
-        faces.epoch(device),
-    ]
+    steps = steps or (100 if device.type == "cuda" else 5)
+    rows, failed = [], []
+    for measure in (
+        lambda: dip.fits(device, iterations),
+        lambda: image_weights.synthesis(device, steps),
+        lambda: image_weights.epoch(device),
+        lambda: piggyback.step(device),
+        lambda: piggyback.switch(device),
+        lambda: piggyback.file(device),
+        transferability.emd,
+        transferability.scores,
+        lambda: faces.epoch(device),
+    ):
+        try:
+            rows.append(measure())
+        except Exception as error:  # the other rows are worth having
+            failed.append(f"{type(error).__name__}: {error}")
     table = pd.DataFrame(rows)
-    device_name = rows[0]["device"]
+    device_name = describe_device(device)
     path = reports_root() / "bench" / f"{file_name(device_name)}.csv"
     write_atomically(path, table.to_csv(index=False, float_format="%.4g"))
     shown = table.drop(columns=["note", "device", "commit"])
@@ -47,6 +54,8 @@ def main(iterations: int, steps: int | None) -> None:
         if row["note"]:
             print(f"{row['what']}: {row['note']}")
     print(f"on {device_name}; written to {path}")
+    if failed:
+        raise click.ClickException("\n".join(failed))
 
 
 if __name__ == "__main__":
