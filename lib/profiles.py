@@ -67,8 +67,7 @@ ENCODER_DECODER_STUDY = {
         window=30,
         patience=80,
     ),
-    # a bottleneck needs two pixels: 136 px hold seven levels (254 networks), 272 px hold eight.
-    # Minutes on a GPU (``jobs`` of a few processes share it), a night on a CPU
+    # a bottleneck needs two pixels: 136 px hold seven levels (254 networks), 272 px hold eight
     "medium": EncoderDecoderStudy(
         train_set="train400",
         test_set="set12",
@@ -86,7 +85,7 @@ ENCODER_DECODER_STUDY = {
         steps=300,
         batch=4,
         lr=0.01,
-        dip_images=12,
+        dip_images=2,
         iterations=500,
         fixed=350,
         window=50,
