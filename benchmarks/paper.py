@@ -57,7 +57,8 @@ def _run(work: Work, units: int, context: Context) -> float:
     if context.device.type == "cuda":
         torch.cuda.synchronize(context.device)
     seconds = metrics.get("train_seconds", time.perf_counter() - begin)
-    (context.artefacts / f"{trial_key(trial)}.safetensors").unlink(missing_ok=True)
+    if context.artefacts:
+        (context.artefacts / f"{trial_key(trial)}.safetensors").unlink(missing_ok=True)
     return seconds
 
 

@@ -106,11 +106,11 @@ def _encoder_decoders() -> list[Work]:
         shrink = _shrink_trained(replace(trial, depth=depth, skips=tuple(range(depth))))
         kind = f"trained, depth {depth}"
         found.append(Work("02", 0, kind, trial.steps, run_trained, shrink))
-    for trial in priors:
-        depth = min(each for each in DEPTHS if each >= trial.depth)
-        shrink = _shrink_prior(replace(trial, depth=depth, skips=tuple(range(depth))))
-        kind = f"prior of {trial.images} images, depth {depth}"
-        found.append(Work("02", 0, kind, trial.iterations, run_dip, shrink))
+    for prior in priors:
+        depth = min(each for each in DEPTHS if each >= prior.depth)
+        shorten = _shrink_prior(replace(prior, depth=depth, skips=tuple(range(depth))))
+        kind = f"prior of {prior.images} images, depth {depth}"
+        found.append(Work("02", 0, kind, prior.iterations, run_dip, shorten))
     return found
 
 
@@ -191,18 +191,18 @@ def _image_weights() -> list[Work]:
     for trial in (*plan.networks(sizes), plan.generated(sizes).teacher):
         kind = f"classifier, {trial.architecture}"
         add(0, kind, _epoch_steps(trial), run_classifier, _shrink_classifier(trial))
-    for trial in plan.synthesis(sizes) + plan.second_teacher(sizes):
-        kind = f"synthesis through {trial.teacher.architecture}, 1,000 images"
-        units = trial.method.steps * trial.images / 1000
-        add(1, kind, units, run_synthesis, _shrink_synthesis(trial))
+    for driven in plan.synthesis(sizes) + plan.second_teacher(sizes):
+        kind = f"synthesis through {driven.teacher.architecture}, 1,000 images"
+        units = driven.method.steps * driven.images / 1000
+        add(1, kind, units, run_synthesis, _shrink_synthesis(driven))
     for made in (plan.generated(sizes), plan.generated(sizes, plan.UNTIL_REACHED)):
         count = made.share * IMAGES[made.teacher.dataset]
         units = made.recipe.steps * count / 1000
         add(1, "generated training images, 1,000", units, run_generation, _shrink_generated(made))
-    for trial in plan.students(sizes):
-        sample = (2, 6) if trial.regeneration else (10, 40)  # a step of it is a hundred
-        units, shrink = _epoch_steps(trial.student), _shrink_student(trial)
-        add(2, f"student, {trial.arm}", units, run_student, shrink, sample)
+    for taught in plan.students(sizes):
+        sample = (2, 6) if taught.regeneration else (10, 40)  # a step of it is a hundred
+        steps, shrink = _epoch_steps(taught.student), _shrink_student(taught)
+        add(2, f"student, {taught.arm}", steps, run_student, shrink, sample)
     return found
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from lib.provenance import describe_device, provenance
 
 REPEATS = 5
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def compare(

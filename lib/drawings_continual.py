@@ -143,7 +143,8 @@ def _part(ax: Axes, shape: Patch, state: str, colour: str, gid: str) -> None:
     if state != MASKED:
         return
     outline = shape.get_patch_transform().transform_path(shape.get_path())
-    low, high = outline.vertices.min(0), outline.vertices.max(0)
+    corners = np.asarray(outline.vertices)
+    low, high = corners.min(0), corners.max(0)
     columns, rows = ((high - low) / CELL + 1e-6).astype(int)
     rng, cells = np.random.default_rng(int(100 * low.sum())), []
     for cell in np.argwhere(rng.random((columns, rows)) < 0.5):

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from lib.files import write_atomically
@@ -58,7 +58,10 @@ def build_index(root: Path, *, committed: bool = False) -> Path:
         for row in ledger.to_dict("records")
     ]
     page = _template().render(
-        claims=claims, tally=_tally(claims), notebooks=_notebooks(site, folders)
+        claims=claims,
+        tally=_tally(claims),
+        largest=max((claim["profile"] for claim in claims), key=_size, default=""),
+        notebooks=_notebooks(site, folders),
     )
     whole = pd.concat([pd.DataFrame(columns=LEDGER), *ledgers], ignore_index=True)
     write_atomically(root / "claims.csv", csv_text(whole))
@@ -103,15 +106,23 @@ def _ledger(folder: Path) -> pd.DataFrame:
 
 
 def _tally(claims: list[dict]) -> dict[str, int]:
-    """Number of claims of each verdict, the best verdict first."""
-    counts = Counter(claim["verdict"] for claim in claims)
+    """Number of claims of each verdict, the best first; a claim counts once, in its largest run."""
+    best: dict[tuple, dict] = {}
+    for claim in sorted(claims, key=lambda claim: _size(claim["profile"])):
+        best[claim["paper"], claim["id"]] = claim
+    counts = Counter(claim["verdict"] for claim in best.values())
     return {verdict: counts[verdict] for verdict in sorted(counts, key=VERDICTS.index)}
+
+
+def _size(profile: str) -> int:
+    """Place of a profile by size; -1 for another folder of reports."""
+    return PROFILES.index(profile) if profile in PROFILES else -1
 
 
 def _place(folder: Path) -> tuple:
     """Order on the page: by notebook, the largest profile first."""
     profile = folder.parent.name
-    return folder.name, -PROFILES.index(profile) if profile in PROFILES else 1, profile
+    return folder.name, -_size(profile), profile
 
 
 def _notebooks(site: _Site, folders: list[Path]) -> list[dict]:
@@ -219,7 +230,7 @@ def _title(notebook: Path) -> str:
     return heading[1].strip() if heading else notebook.stem.replace("_", " ")
 
 
-def _template() -> object:
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("lib"),
         autoescape=True,

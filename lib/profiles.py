@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 PROFILES = ("quick", "medium", "paper")
 
@@ -550,7 +551,7 @@ MULTI_TASK_STUDY = {
 }
 
 
-def choose(study: dict[str, object], profile: str) -> object:
+def choose(study: dict[str, Any], profile: str) -> object:
     """The numbers of a study's profile; ValueError for a name that is none."""
     if profile not in study:
         raise ValueError(f"profile must be one of {', '.join(study)}, not {profile!r}")

@@ -6,6 +6,7 @@ import platform
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "pandas")
 
 
 @cache
-def provenance() -> dict[str, object]:
+def provenance() -> dict[str, Any]:
     """Commit, whether the code differed from it, and the versions of what computes."""
     return {
         "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ def _counts(best: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _line(row: object) -> str:
+def _line(row: Any) -> str:
     where = f"{row.profile}, {row.device.split(',')[0].rstrip(')')}".replace(" (", ": ")
     link = f"reports/{row.profile}/{_folder(row.paper)}/{row.evidence}"
     cells = (

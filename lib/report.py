@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -70,7 +70,7 @@ class Report:
 
     def provenance(
         self, *, parameters: dict, dataset: str, trials: pd.DataFrame | None
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """Save and return what the results were made with.
 
         trials: the table of ``sweep.run`` (status, seconds, device, commit), None without one.
@@ -100,7 +100,7 @@ class Report:
         write_atomically(path, json.dumps(contents, indent=1, ensure_ascii=False) + "\n")
 
 
-def _count(trials: pd.DataFrame) -> dict[str, object]:
+def _count(trials: pd.DataFrame) -> dict[str, Any]:
     if trials.empty:  # it has no columns either
         return {"ok": 0, "failed": 0, "seconds": 0.0, "devices": [], "commits": []}
     ok = int((trials["status"] == "ok").sum())

@@ -151,9 +151,9 @@ def run(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
-    store = Store(store)
+    records = Store(store)
     unique = list({trial_key(trial): trial for trial in trials}.values())
-    missing = [trial for trial in unique if not store.is_done(trial)]
+    missing = [trial for trial in unique if not records.is_done(trial)]
     print(f"{len(unique) - len(missing)} stored, {len(missing)} to do")
     if engine == "stored":
         missing = []
@@ -161,7 +161,7 @@ def run(
     devices = [device or ""] if device or engine == "dask" else available_devices()
     root = str(Path(data_root).resolve()) if data_root else None
     calls = [
-        (function, trial, str(store.folder.resolve()), devices[i % len(devices)], root)
+        (function, trial, str(records.folder.resolve()), devices[i % len(devices)], root)
         for i, trial in enumerate(missing)
     ]
     try:
@@ -170,12 +170,12 @@ def run(
         elif missing:
             _run_joblib(calls, jobs or (len(devices) if devices[0] != "cpu" else cpu_count()))
     except (BrokenExecutor, OSError) as error:
-        cause, stored = str(error).partition("\n")[0], sum(map(store.is_done, unique))
+        cause, stored = str(error).partition("\n")[0], sum(map(records.is_done, unique))
         raise RuntimeError(
             f"the sweep stopped: {cause.rstrip('.')}; {stored} of {len(unique)} trials "
-            f"are stored in {store.folder}; the same call does the others"
+            f"are stored in {records.folder}; the same call does the others"
         ) from error
-    table = store.table(unique)
+    table = records.table(unique)
     failed = table[table.status == "error"] if len(table) else table
     for error, count in failed.get("error", pd.Series(dtype=str)).value_counts().items():
         print(f"{count} failed: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,12 @@ class Diverged(ArithmeticError):
 
 def train(
     model: nn.Module,
-    loss: Callable[[nn.Module, object], Tensor],
-    batches: Callable[[int], object],
+    loss: Callable[[nn.Module, Any], Tensor],
+    batches: Callable[[int], Any],
     *,
     steps: int,
     lr: float,
-    optimiser: type[torch.optim.Optimizer] = torch.optim.Adam,
+    optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     optimiser_options: dict | None = None,
     schedule: Callable[[float], float] | None = None,
     clip: float | None = None,

@@ -65,3 +65,14 @@ def test_the_largest_profile_wins():
 def test_missing_markers_are_named():
     with pytest.raises(ValueError, match="has no lines"):
         with_results("# no table here", read_claims())
+
+
+def test_the_page_of_all_results_counts_the_same():
+    page = (ROOT / "reports" / "index.html").read_text(encoding="utf-8")
+    shown = re.findall(r'<span class="badge [\w-]+">(\d+) ([\w ]+)</span></li>', page)
+    names = re.search(r"^\| notebook \| (.*) \|$", README, flags=re.M)[1].split(" | ")
+    rows = re.findall(r"^\| \[\d\d_\w+\]\(notebooks/.*?\) \| ([\d |]+) \|$", README, flags=re.M)
+    sums = [
+        sum(map(int, column)) for column in zip(*(row.split(" | ") for row in rows), strict=True)
+    ]
+    assert {name: int(count) for count, name in shown} == dict(zip(names, sums, strict=True))

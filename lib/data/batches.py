@@ -59,7 +59,8 @@ class Epochs:
                 f"not {len(images)}, {batch} and {pad}"
             )
         self.images, self.batch, self.seed, self.pad, self.flip = images, batch, seed, pad, flip
-        self._epoch, self._draws = None, ()
+        self._epoch = -1  # none yet
+        self._draws: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch)

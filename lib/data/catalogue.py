@@ -240,6 +240,8 @@ def folder_of(name: str, root: str | Path | None = None) -> Path:
     dataset = DATASETS.get(name)
     if dataset and dataset.embedded:
         package = find_spec(dataset.embedded)  # found without being imported
+        if package is None or package.origin is None:
+            raise FileNotFoundError(f"{name} is inside {dataset.embedded}, which is not installed")
         return Path(package.origin).parent / dataset.folder
     return data_root(root) / (dataset.folder if dataset else name)
 

@@ -54,7 +54,8 @@ def _load(name: str, size: int, root: str) -> Labelled:
             paths, labels = zip(*parts[part], strict=True)
             images = torch.from_numpy(np.stack(list(pool.map(read, paths))))
             tensors += [images.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels)]
-    return Labelled(*tensors, tuple(_class_name(folder.name) for folder in folders))
+    names = tuple(_class_name(folder.name) for folder in folders)
+    return Labelled(*tensors, classes=names)
 
 
 def _class_folders(name: str, root: str) -> list[Path]:

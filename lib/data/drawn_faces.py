@@ -114,7 +114,7 @@ def _anatomy(rng: np.random.Generator, has: dict[str, bool]) -> Anatomy:
     nose = eye + vary(0.36, 0.47)
     tint = vary(0, 1)
     tone = np.array(_LIGHT) * (1 - tint) + np.array(_DARK) * tint
-    skin = ((_PALE if has["Pale_Skin"] else tone) * vary(0.95, 1.03, 3)).astype(np.float32)
+    skin = np.asarray((_PALE if has["Pale_Skin"] else tone) * vary(0.95, 1.03, 3), np.float32)
     colour = next((c for name, c in _HAIR.items() if has[name]), _HAIR["Brown_Hair"])
     hair = (np.array(colour) * vary(0.85, 1.12) + vary(0, 0.03)).astype(np.float32)
     lipstick = (vary(0.7, 0.9), vary(0.02, 0.15), vary(0.12, 0.35))

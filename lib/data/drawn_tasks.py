@@ -44,7 +44,7 @@ def _load(name: str, train: int, test: int, size: int) -> Labelled:
     parts: list[Tensor] = []
     for count, seed in zip((train, test), _SEEDS[name], strict=True):
         parts += _draw(name, count, size, seed)
-    return Labelled(*parts, DRAWN[name][0])
+    return Labelled(*parts, classes=DRAWN[name][0])
 
 
 def _draw(name: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:

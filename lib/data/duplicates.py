@@ -19,7 +19,8 @@ def perceptual_hashes(images: Tensor) -> np.ndarray:
     3.2: the DCT of the grey image reduced to 32 x 32, its 8 x 8 lowest frequencies. Images of
     another size, contrast or compression keep nearly all bits; unrelated ones share half.
     """
-    grey = sum(share * images[:, channel].float() for channel, share in enumerate(GREY))
+    red, green, blue = images.float().unbind(1)
+    grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
     small = interpolate(grey[:, None], size=(SIDE, SIDE), mode="area")[:, 0].numpy()
     low = dctn(small, axes=(1, 2), norm="ortho")[:, :KEPT, :KEPT].reshape(len(images), -1)[:, 1:]
     return low > np.median(low, axis=1, keepdims=True)

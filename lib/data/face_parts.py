@@ -33,7 +33,7 @@ class Easel:
 
     def place(self, x: float, y: float, z: float) -> tuple[float, float]:
         """Where a point of the head is seen, in the terms of ``Easel.x`` and ``Easel.y``."""
-        return tuple((self.turn[:2] @ np.float32((x, y, z))).tolist())
+        return tuple((self.turn[:2] @ np.array((x, y, z), np.float32)).tolist())
 
     def lay(self, colour: np.ndarray, distance: np.ndarray) -> None:
         """Paint all that is inside an outline; distance: from it, negative inside."""
@@ -55,19 +55,19 @@ def surface(
     easel: Easel, axes: tuple[float, float, float], centre: tuple[float, float, float] = (0, 0, 0)
 ) -> Surface:
     """An ellipsoid of these half axes around a point of the head."""
-    turn, axes, centre = easel.turn, np.float32(axes), np.float32(centre)
+    turn, half, middle = easel.turn, np.array(axes, np.float32), np.array(centre, np.float32)
     # the line of sight through a pixel, where the ellipsoid is the unit sphere: start + z * along
-    along = turn[2] / axes
-    start = [(turn[0, i] * easel.x + turn[1, i] * easel.y - centre[i]) / axes[i] for i in range(3)]
+    along = turn[2] / half
+    start = [(turn[0, i] * easel.x + turn[1, i] * easel.y - middle[i]) / half[i] for i in range(3)]
     square = (along**2).sum()
     nearest = sum(along[i] * start[i] for i in range(3)) / square
     from_axis = sum(s * s for s in start) - square * nearest**2  # 1 on the outline
     z = np.sqrt(np.maximum(1 - from_axis, 0) / square) - nearest
     sphere = [start[i] + along[i] * z for i in range(3)]
-    normal = [sphere[i] / axes[i] for i in range(3)]
+    normal = [sphere[i] / half[i] for i in range(3)]
     lit = sum(normal[i] * easel.light[i] for i in range(3)) / np.sqrt(sum(n * n for n in normal))
-    x, y, z = (sphere[i] * axes[i] + centre[i] for i in range(3))
-    outline = (np.sqrt(np.maximum(from_axis, 0)) - 1) * axes.min()
+    x, y, z = (sphere[i] * half[i] + middle[i] for i in range(3))
+    outline = (np.sqrt(np.maximum(from_axis, 0)) - 1) * half.min()
     return Surface(x, y, z, 0.6 + 0.5 * np.maximum(lit, 0), outline)
 
 
@@ -128,8 +128,9 @@ def _nose(easel: Easel, face: Anatomy) -> None:
     paint(easel.picture, face.skin * 0.55, 0.45 * cover(rim - 0.02, 2 * easel.pixel))
     easel.lay(face.skin[:, None, None] * lit, rim)
     for side in (-0.45, 0.45):
-        x, y = easel.place(*np.add(tip, (side * face.nose_width, 0.6 * face.nose_width, -0.02)))
-        easel.lay(face.skin * 0.3, ellipse(easel.x - x, easel.y - y, 0.035, 0.025))
+        nostril = np.add(tip, (side * face.nose_width, 0.6 * face.nose_width, -0.02))
+        x2, y2 = easel.place(*nostril)
+        easel.lay(face.skin * 0.3, ellipse(easel.x - x2, easel.y - y2, 0.035, 0.025))
 
 
 def _hair(easel: Easel, face: Anatomy, bangs: bool, long: bool, phase: float) -> None:

@@ -68,9 +68,9 @@ def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) 
     Grey, RGB, RGBA (transparency is put on white), palette and 16-bit pictures are understood.
     """
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            picture = _to_eight_bits(picture).convert("L" if channels == 1 else "RGB")
+        with Image.open(path) as file:
+            file.load()
+            picture = _to_eight_bits(file).convert("L" if channels == 1 else "RGB")
     except (*UNREADABLE, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
     side = min(picture.size)

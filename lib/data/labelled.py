@@ -100,11 +100,11 @@ def _cifar10(root: str) -> Labelled:
     else:
         parts = _read_binary(locate("cifar10", root))
     ordered = []
-    for images, labels in parts:
-        labels = torch.from_numpy(labels.astype(np.int64))
+    for images, numbers in parts:
+        labels = torch.from_numpy(numbers.astype(np.int64))
         order = balanced_order(labels)
         ordered += [torch.from_numpy(images)[order], labels[order]]
-    return Labelled(*ordered, CIFAR10_CLASSES)
+    return Labelled(*ordered, classes=CIFAR10_CLASSES)
 
 
 def _read_binary(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -162,7 +162,7 @@ def _scenes(train: int, test: int) -> Labelled:
 
     if not train or not test:
         raise ValueError(f"scenes are drawn: say how many, not {train} and {test}")
-    parts = []
+    parts: list[Tensor] = []
     for count, seed in zip((train, test), SCENES_SEEDS, strict=True):
         parts += render_objects(count, size=32, seed=seed)
-    return Labelled(*parts, tuple(CATEGORIES["A"]))
+    return Labelled(*parts, classes=tuple(CATEGORIES["A"]))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def _beginning(parts: list[np.ndarray], skipped: list[int], count: int) -> Shard
     return Shards(images[: len(kept)], torch.from_numpy(kept), tuple(skipped))
 
 
-def _build(path: Path, read: Read, places: range, size: int) -> dict[str, object]:
+def _build(path: Path, read: Read, places: range, size: int) -> dict[str, Any]:
     """Write one file; gives its entry in the manifest."""
     array, skipped = np.empty((len(places), 3, size, size), np.uint8), []
     with ThreadPoolExecutor() as pool:  # decoding releases the lock

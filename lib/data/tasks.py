@@ -47,7 +47,7 @@ def _voc(size: int, train: int, test: int, root: str | Path | None) -> Labelled:
         main = largest_class(found.labels, len(found.classes))
         seen = main > 0  # nothing but background or border may be left in the square
         parts += [found.images[seen], main[seen] - 1]
-    return Labelled(*parts, found.classes[1:])
+    return Labelled(*parts, classes=found.classes[1:])
 
 
 def largest_class(labels: Tensor, classes: int) -> Tensor:

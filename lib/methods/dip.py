@@ -8,7 +8,7 @@ Chen, Sun, "Early Stopping for Deep Image Prior", TMLR 2023.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -173,7 +173,7 @@ class _Loop:
             patience=settings.patience,
         )
 
-    def _draw(self, kind: object) -> Tensor:
+    def _draw(self, kind: Callable[..., Tensor]) -> Tensor:
         """(1, B * C_in, H, W) noise, each problem's from its own generator."""
         shape = (1, self.settings.input_channels, *self.targets.shape[2:])
         device = self.targets.device
@@ -206,7 +206,7 @@ class _Loop:
                 kept[iteration] = self.tracker.output.clone()
         return self._result(kept)
 
-    def _capture(self) -> object:
+    def _capture(self) -> Callable[[], None]:
         """Record one iteration as a CUDA graph: a single launch replaces hundreds."""
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:

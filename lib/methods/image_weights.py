@@ -89,6 +89,7 @@ class ImageWeights(nn.Module):
         to_weight, self.to_image = MAPS[recipe.mapping]
         weight = to_weight(images.clamp(recipe.epsilon, 1 - recipe.epsilon))
         if recipe.basis == "fourier":
+            self.scale: Tensor
             self.register_buffer("scale", _spectrum_scale(self.size).to(weight))
             weight = torch.view_as_real(torch.fft.rfft2(weight, norm="ortho") / self.scale)
         self.weight = nn.Parameter(weight)

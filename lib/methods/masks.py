@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +115,7 @@ class MaskedNetwork(nn.Module):
 
     def masks(self) -> dict[str, WeightMask]:
         """Layer name -> its mask; ``real`` is the parameter."""
-        layers = ((name, self.network.get_submodule(name)) for name in self.masked)
+        layers: list[tuple[str, Any]] = [(n, self.network.get_submodule(n)) for n in self.masked]
         return {name: layer.parametrizations.weight[0] for name, layer in layers}
 
     def task(self) -> Task:

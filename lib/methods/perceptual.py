@@ -50,6 +50,8 @@ class FeatureNetwork(nn.Module):
         super().__init__()
         self.network = network[: max(layers) + 1].eval().requires_grad_(False)
         self.layers, self.content = layers, content
+        self.mean: Tensor
+        self.std: Tensor
         for name, values in zip(("mean", "std"), IMAGENET, strict=True):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
 
@@ -99,7 +101,8 @@ def _squeezenet(root: str | Path | None) -> FeatureNetwork:
 
 
 def _random(root: str | Path | None) -> FeatureNetwork:
-    layers, inputs = [], 3
+    layers: list[nn.Module] = []
+    inputs = 3
     with seeded(0):
         for level, count in enumerate((2, 2, 3)):
             layers += [nn.MaxPool2d(2)] if level else []

@@ -25,8 +25,8 @@ def synflow(architecture: Architecture, *, size: int, channels: int, seed: int, 
         for parameter in net.parameters():
             parameter.abs_()
     net(torch.ones(1, channels, size, size, dtype=torch.float64)).sum().backward()
-    flow = sum((p * p.grad).abs().sum() for p in net.parameters() if p.grad is not None)
-    return flow.log().item()
+    flows = [(p * p.grad).abs().sum() for p in net.parameters() if p.grad is not None]
+    return torch.stack(flows).sum().log().item()
 
 
 def parameters(architecture: Architecture, *, channels: int, **network) -> int:

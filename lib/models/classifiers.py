@@ -44,6 +44,8 @@ class Classifier(nn.Module):
         # Inside the network and not in the data: an image that is optimised sees its gradient
         # in pixel values and its bounds at 0 and 1, whatever the network was trained with. In the
         # state: weights never meet another normalisation than their own.
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         self.linear = nn.Linear(channels, classes)

@@ -89,7 +89,7 @@ class Generator(nn.Module):
             _initialised(stack)
         like = next(self.encoder.parameters())
         self.tasks[name] = stack.to(like).train(self.training)
-        return self.tasks[name]
+        return stack
 
     def freeze(self) -> Generator:
         """Fix encoder and decoder: no gradients, and their norms stay in evaluation mode."""

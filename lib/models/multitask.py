@@ -172,8 +172,8 @@ class Separation(Independent):
     @torch.no_grad()
     def pass_own(self) -> None:
         """Let every 1 x 1 convolution begin by passing on its task's own features unchanged."""
-        for layers in self.fusions.values():
-            for fuse in layers:
+        for fuse in self.fusions.modules():
+            if isinstance(fuse, nn.Conv2d):
                 nn.init.dirac_(fuse.weight)
 
 

@@ -16,7 +16,7 @@ def count_parameters(network: nn.Module, *, trained_only: bool = False) -> int:
 
 def count_weights(*modules: nn.Module) -> int:
     """Weights of all (transposed) convolutions in the modules, each layer once; no biases."""
-    return sum(layer.weight.numel() for layer in _layers(*modules) if _is_convolution(layer))
+    return sum(each.weight.numel() for each in _layers(*modules) if isinstance(each, CONVOLUTIONS))
 
 
 def count_values(*modules: nn.Module) -> dict[str, int]:
@@ -43,12 +43,8 @@ def _layers(*modules: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(layer for module in modules for layer in module.modules()))
 
 
-def _is_convolution(layer: nn.Module) -> bool:
-    return isinstance(layer, CONVOLUTIONS)
-
-
 def _kind(layer: nn.Module, name: str, tensor: Tensor) -> str:
-    if _is_convolution(layer):
+    if isinstance(layer, CONVOLUTIONS):
         return {"weight": "weights", "bias": "biases"}.get(name, "other")
     if isinstance(layer, _NORMS):
         return "norms" if isinstance(tensor, nn.Parameter) else "statistics"

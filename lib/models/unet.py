@@ -126,7 +126,8 @@ class UNet(nn.Module):
                 kept[name] = x
             return x
 
-        x, bypasses = pad_to_multiple(images, _STRIDE), []
+        x = pad_to_multiple(images, _STRIDE)
+        bypasses: list[Tensor] = []
         for level in range(1, 6):
             if bypasses:
                 x = F.max_pool2d(x, 2)

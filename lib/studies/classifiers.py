@@ -76,7 +76,7 @@ def load_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
     """The trained classifier, frozen, in evaluation mode on the trial's device."""
     if trial.pretrained:
         folder, (file,) = locate(PRETRAINED, context.data_root), DATASETS[PRETRAINED].files
-        model = pretrained_resnet20(folder / file)
+        model: nn.Module = pretrained_resnet20(folder / file)
     else:
         model = initial_classifier(trial, context)
         model.load_state_dict(artefact(trial, context, lambda: _train(trial, context)))

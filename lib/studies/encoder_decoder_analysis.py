@@ -169,7 +169,7 @@ def unexplained_correlation(rows: pd.DataFrame, axis: str = "dip_fixed") -> Esti
         alone = np.mean(
             [spearman(surrogate(r, rng, axis, True), axis, "trained") for _ in range(3)]
         )
-        return spearman(r, axis, "trained") - alone
+        return float(spearman(r, axis, "trained") - alone)
 
     return bootstrap(excess, rows, draws=300)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def dip_trial(
 
 def _fill(
     kind: type, profile: EncoderDecoderStudy, architecture: Architecture, seed: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     names = {field.name for field in fields(kind)}
     values = {name: value for name, value in asdict(profile).items() if name in names}
     place = {"depth": architecture.depth, "skips": architecture.skips, "seed": seed}

@@ -9,6 +9,7 @@ with the same degradation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -212,7 +213,7 @@ def _as_input(degraded: Tensor, mask: Tensor, trial: _Trial) -> Tensor:
 def run_dip(trial: DipTrial, context: Context) -> dict:
     """Fit the untrained network to each degraded image and measure along the way."""
     clean, fitted = fit_images(trial, context)
-    metrics = {"slc": trial.architecture.slc}
+    metrics: dict[str, Any] = {"slc": trial.architecture.slc}
     for stop in ("fixed", "best", "last", "stopped", "ema"):
         values = _mean_quality(fitted.outputs[stop], clean)
         metrics |= {f"{stop}_{name}": value for name, value in values.items()}

@@ -206,7 +206,8 @@ def _soft_labels(
     teacher = load_classifier(trial.generated.teacher, context)
     if trial.arm == "regenerated":
         count = round(trial.generated.share * len(labels))
-        targets = targets_of(trial.generated, labels[:count].cpu(), teacher.linear.out_features)
+        classes = len(labelled_images(trial.student, context).classes)
+        targets = targets_of(trial.generated, labels[:count].cpu(), classes)
         return _regeneration(teacher, targets.to(context.device), trial.regeneration)
 
     def ask_teacher(index: Tensor, images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:

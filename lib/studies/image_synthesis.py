@@ -106,7 +106,7 @@ def _uniform(labels: Tensor, second: Tensor, classes: int) -> Tensor:
 def _three(labels: Tensor, second: Tensor, classes: int) -> Tensor:
     third = (second + 1) % classes
     third = torch.where(third == labels, (third + 1) % classes, third)
-    return sum(F.one_hot(each, classes) for each in (labels, second, third)) / 3
+    return torch.stack([F.one_hot(each, classes) for each in (labels, second, third)]).sum(0) / 3
 
 
 def _simplex(labels: Tensor, second: Tensor, classes: int) -> Tensor:
@@ -178,9 +178,10 @@ def synthesize_images(
     second = second_classes(labels, classes, trial.seed)
     targets = TARGETS[trial.targets](labels, second, classes)
     start, after, curve, seconds = _change(trial.method, model, before, targets, second)
-    tensors = (before, start, after, targets, second, _softmax(model, before))
-    tensors = (*tensors, _softmax(model, after), curve)
-    return Outcome(*(None if t is None else t.cpu() for t in tensors), seconds)
+    outputs = _softmax(model, before), _softmax(model, after)
+    tensors = (before, start, after, targets, second, *outputs)
+    kept = None if curve is None else curve.cpu()
+    return Outcome(*(each.cpu() for each in tensors), curve=kept, seconds=seconds)
 
 
 def _change(

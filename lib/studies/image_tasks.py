@@ -244,7 +244,7 @@ class GatysTrial:
 
 def run_gatys(trial: GatysTrial, context: Context) -> dict:
     """Optimise and keep the pictures; how far they came, beside the images as they were."""
-    pictures = optimised(trial.stream, trial.task, context)
+    pictures = _optimised(trial.stream, trial.task, context)
     each = task(trial.stream, trial.task, context)
     images = each.test.images[: len(pictures)].float() / 255
     pictures = pictures.to(images)
@@ -257,9 +257,10 @@ def run_gatys(trial: GatysTrial, context: Context) -> dict:
 
 def optimised(stream: Stream, number: int, context: Context) -> Tensor | None:
     """Gatys' pictures (N, 3, S, S) of a style task, None for another; built where missing."""
-    if KINDS[number] != "style":
-        return None
+    return _optimised(stream, number, context) if KINDS[number] == "style" else None
 
+
+def _optimised(stream: Stream, number: int, context: Context) -> Tensor:
     def build() -> dict[str, Tensor]:
         each = task(stream, number, context)
         images = each.test.images[: stream.gatys_images].float() / 255

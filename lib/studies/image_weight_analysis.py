@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def summary(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def reached(row: object, tolerance: float = TOLERANCE) -> Estimate:
+def reached(row: Any, tolerance: float = TOLERANCE) -> Estimate:
     """Share of a trial's images whose output is within the tolerance of its target."""
     met = np.asarray(row.kl) <= tolerance
     return share_interval(int(met.sum()), len(met))

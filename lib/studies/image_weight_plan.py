@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 from lib.methods.image_weights import MAPS, Recipe
 from lib.profiles import ImageWeightStudy, Network
@@ -153,7 +154,7 @@ def _arms(sizes: ImageWeightStudy, seed: int) -> list[StudentTrial]:
     ]
 
 
-def arm_name(trial: dict[str, object]) -> str:
+def arm_name(trial: dict[str, Any]) -> str:
     """How tables and figures call a student's arm, from the fields of its trial."""
     name = trial["arm"]
     if name != "original":

@@ -147,7 +147,7 @@ def build(trial: MultiTaskTrial, context: Context) -> MultiTask:
             "attributes": _log_odds(faces.attributes),
         }
     )
-    if trial.frozen and not trial.shared:
+    if isinstance(network, Separation) and trial.frozen and not trial.shared:
         network.settle(faces.images[:SETTLED].float() / 255)
     if trial.stage1:
         _start(network, trial, context)
@@ -181,6 +181,7 @@ class _Watched(nn.Module):
     def __init__(self, network: MultiTask, epochs: int, parts: int) -> None:
         super().__init__()
         self.network = network
+        self.curve: Tensor
         self.register_buffer("curve", torch.full((epochs, parts, len(LANDMARKS) + 1), torch.nan))
 
 
@@ -199,7 +200,7 @@ def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
     def observe(done: int) -> None:
         if done % len(batches) == 0:
             seen = [evaluate(network, *each) for each in zip(images, parts, strict=True)]
-            watched.curve[done // len(batches) - 1] = torch.stack(seen).to(device)
+            watched.curve[done // len(batches) - 1].copy_(torch.stack(seen))
 
     train(
         watched,

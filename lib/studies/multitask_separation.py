@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from lib.data.face_records import Faces
 from lib.methods.face_training import EVALUATION_BATCH
@@ -68,7 +69,8 @@ def run_separation(trial: SeparationTrial, context: Context) -> dict:
     main = trial.of.faces.tests[0]
     faces = [faces_of(trial.of.faces, part, context) for part in ("train", main)]
     train, test = (_first(each, trial.probed) for each in faces)
-    seen, tried = {}, {}
+    seen: dict[str, list[Tensor]] = {}
+    tried: dict[str, list[Tensor]] = {}
     for network in networks:
         seen |= stream_features(network, train)
         tried |= stream_features(network, test)

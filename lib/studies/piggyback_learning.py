@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from lib.training import one_cycle, train
 def run_task(trial: TaskTrial, context: Context) -> dict:
     """Learn the task, then score it and every earlier one: ``T2 miou`` and so on."""
     learned = _learned(trial, context)
-    metrics = {
+    metrics: dict[str, Any] = {
         "train_loss": float(learned["losses"][-max(1, len(learned["losses"]) // 10) :].mean())
     }
     metrics["train_seconds"] = float(learned["seconds"])
@@ -76,7 +77,8 @@ def mask_task(trial: TaskTrial, context: Context) -> MaskTask:
     """A U-Net's Piggyback trial as what has to be stored of it."""
     state = _network_state(trial, context)
     original = unet_base(trial, context)
-    last = nn.Conv2d(*state["last.weight"].shape[1::-1], 1)
+    outputs, inputs = state["last.weight"].shape[:2]
+    last = nn.Conv2d(inputs, outputs, 1)
     last.load_state_dict({name: state[f"last.{name}"] for name in ("weight", "bias")})
     kept = _norm_names(original, trial.norms)
     own = {name: state[name] for name in kept}

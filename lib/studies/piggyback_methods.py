@@ -18,7 +18,7 @@ from lib.methods.masks import MaskedNetwork
 from lib.models.unet import UNet
 from lib.studies.image_tasks import Task, task
 from lib.studies.piggyback_networks import Batch, as_part, batches, draws, generator, part, unet
-from lib.studies.piggyback_trials import TaskTrial, parent
+from lib.studies.piggyback_trials import TaskTrial, origin
 from lib.sweep import Context
 
 Before = Mapping[str, Tensor] | None  # what the parent has learned
@@ -53,7 +53,7 @@ def _kept(network: nn.Module) -> Callable[[], dict[str, Tensor]]:
 
 def _continued(trial: TaskTrial, each: Task, before: Before, context: Context) -> UNet:
     """The network of the trial before, with a new last layer."""
-    net = unet(parent(trial), part(before, "net"), context)
+    net = unet(origin(trial), part(before, "net"), context)
     net.last = net.new_last(each.channels, seed=draws(trial))
     return net
 
@@ -89,7 +89,7 @@ def _ewc(trial: TaskTrial, each: Task, before: Before, context: Context) -> Lear
 
 def _anchor(trial: TaskTrial, before: Before, context: Context) -> Anchor:
     """All tasks before the trial's, the last of which has its importance found now."""
-    last, earlier = parent(trial), None
+    last, earlier = origin(trial), None
     if last.method == "ewc":
         parts = (part(before, kind) for kind in ("importance", "anchor"))
         earlier = Anchor(
@@ -104,7 +104,7 @@ def _anchor(trial: TaskTrial, before: Before, context: Context) -> Anchor:
 
 
 def _piggyback(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
-    original = unet(parent(trial), part(before, "net"), context)
+    original = unet(origin(trial), part(before, "net"), context)
     last = original.new_last(each.channels, seed=draws(trial))
     net = MaskedNetwork(original, {"last": last}, norm=trial.norms)
 
@@ -127,8 +127,8 @@ def _resblock(trial: TaskTrial, each: Task, before: Before, context: Context) ->
 
 
 def _resblock_piggyback(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
-    first, own = f"t{parent(trial).task}", f"t{trial.task}"
-    original = generator(parent(trial), part(before, "net"), context)
+    first, own = f"t{origin(trial).task}", f"t{trial.task}"
+    original = generator(origin(trial), part(before, "net"), context)
     net = MaskedNetwork(original, within=f"tasks.{first}", norm="frozen")
 
     def keep() -> dict[str, Tensor]:

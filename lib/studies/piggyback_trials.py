@@ -111,12 +111,20 @@ def parent(trial: TaskTrial) -> TaskTrial | None:
     return base(trial)
 
 
+def origin(trial: TaskTrial) -> TaskTrial:
+    """The parent of a trial that has one; ValueError for one that starts from random weights."""
+    found = parent(trial)
+    if found is None:
+        raise ValueError(f"task {trial.task} of {trial.method} starts from random weights")
+    return found
+
+
 def history(trial: TaskTrial) -> list[TaskTrial]:
     """The trials whose tasks a network has met once this one is done, itself the last."""
     if trial.task == 0:
         return []
     if trial.method == "resblock+piggyback":
-        return [parent(trial), trial]
+        return [origin(trial), trial]
     if trial.alone:
         return [trial]
     last = trial.start or trial.task - 1

@@ -69,7 +69,9 @@ def table_1(fine: pd.DataFrame, scores: pd.DataFrame, momentum: float) -> pd.Dat
         ]
     for metric, title in (("best", "max accuracy %"), ("chosen", "chosen by halves %")):
         found = accuracies(fine, momentum, metric).set_index(KEYS)
-        shown[title] = [_text(*found.loc[key, ["value", "low", "high"]], 1) for key in rows.index]
+        shown[title] = [
+            _text(*found.loc[key, ["value", "low", "high"]], digits=1) for key in rows.index
+        ]
     for metric, title in (("best_epoch", "epoch"), ("reached", "epochs to 95 %")):
         found = accuracies(fine, momentum, metric).set_index(KEYS)["value"]
         shown[title] = found.loc[rows.index].round(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def run_fine_tuning(trial: FineTuneTrial, context: Context) -> dict:
     }
 
 
-def summarise(correct: Tensor) -> dict[str, object]:
+def summarise(correct: Tensor) -> dict[str, Any]:
     """What a fine-tuning's (epochs, images) hits amount to; see ``run_fine_tuning``."""
     curve = 100 * correct.double().mean(1)
     best = int(curve.argmax())
