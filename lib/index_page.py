@@ -41,6 +41,10 @@ class _Site:
             return ""
         return quote((folder.relative_to(self.root) / file).as_posix())
 
+    def notebook(self, folder: Path) -> Path:
+        """The notebook, as committed, of a folder of reports."""
+        return self.root / f"../notebooks/{folder.name}.ipynb"
+
 
 def build_index(root: Path, *, committed: bool = False) -> Path:
     """Write ``claims.csv`` and ``index.html`` for all reports below ``root``; return the page.
@@ -53,14 +57,14 @@ def build_index(root: Path, *, committed: bool = False) -> Path:
     folders = sorted((path for path in root.glob("*/*") if path.is_dir()), key=_place)
     ledgers = [_ledger(folder) for folder in folders]
     claims = [
-        {**row, "href": site.link(folder, row["evidence"])}
+        claim
         for folder, ledger in zip(folders, ledgers, strict=True)
-        for row in ledger.to_dict("records")
+        for claim in _claims(site, folder, ledger)
     ]
     page = _template().render(
         claims=claims,
         tally=_tally(claims),
-        largest=max((claim["profile"] for claim in claims), key=_size, default=""),
+        choices=_choices(claims),
         notebooks=_notebooks(site, folders),
     )
     whole = pd.concat([pd.DataFrame(columns=LEDGER), *ledgers], ignore_index=True)
@@ -105,6 +109,37 @@ def _ledger(folder: Path) -> pd.DataFrame:
     return table
 
 
+def _claims(site: _Site, folder: Path, ledger: pd.DataFrame) -> list[dict]:
+    """The rows of one ledger, each with its notebook's title and the address of its evidence."""
+    title = _title(site.notebook(folder))
+    return [
+        {**row, "title": title, "href": site.link(folder, row["evidence"])}
+        for row in ledger.to_dict("records")
+    ]
+
+
+def _choices(claims: list[dict]) -> dict[str, dict[str, str]]:
+    """By what the ledger can be filtered: field -> value -> its words; the largest profile first.
+
+    The values are told apart to the letter, as the page's script does.
+    """
+    used = {field: {claim[field] for claim in claims} for field in ("verdict", "profile")}
+    verdicts = sorted(used["verdict"], key=VERDICTS.index)
+    profiles = sorted(used["profile"], key=lambda profile: (-_size(profile), profile))
+    papers = {claim["paper"]: _paper(claim) for claim in claims}
+    return {
+        "paper": dict(sorted(papers.items())),
+        "verdict": {verdict: verdict for verdict in verdicts},
+        "profile": {profile: profile for profile in profiles},
+    }
+
+
+def _paper(claim: dict) -> str:
+    """Its number and title, the number once."""
+    number, title = claim["paper"], claim["title"]
+    return title if title.startswith(number) else f"{number} · {title}"
+
+
 def _tally(claims: list[dict]) -> dict[str, int]:
     """Number of claims of each verdict, the best first; a claim counts once, in its largest run."""
     best: dict[tuple, dict] = {}
@@ -131,7 +166,7 @@ def _notebooks(site: _Site, folders: list[Path]) -> list[dict]:
     return [
         {
             "name": name,
-            "title": _title(site.root / f"../notebooks/{name}.ipynb"),
+            "title": _title(site.notebook(Path(name))),
             "runs": [run for run in runs if run["notebook"] == name],
         }
         for name in names
