@@ -24,9 +24,10 @@ test: .venv/ready lint  ## unit tests, notebook rules, then the notebooks agains
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
-lint: .venv/ready  ## ruff, on modules and notebooks
+lint: .venv/ready  ## ruff, on modules and notebooks, and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 lab: .venv/ready  ## JupyterLab in notebooks/
 	$(BIN)/jupyter lab --notebook-dir notebooks
