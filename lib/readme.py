@@ -1,4 +1,4 @@
-"""The results table of the README, written from the ledger and from nothing else."""
+"""The tables of the README, written from the ledger and the measured costs, from nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from lib.claims import AUDIT, VERDICTS
 from lib.files import REPOSITORY, committed_reports, write_atomically
 from lib.profiles import PROFILES
 
-START, END = "<!-- results: written by papermill_runs.py --refresh -->", "<!-- end of results -->"
+BY = "written by papermill_runs.py --refresh"
+RESULTS = (f"<!-- results: {BY} -->", "<!-- end of results -->")
+COSTS = (f"<!-- costs: {BY} -->", "<!-- end of costs -->")
 
 
 def results_table(claims: pd.DataFrame) -> str:
@@ -67,13 +69,32 @@ def _folder(paper: str) -> str:
     return path.stem
 
 
-def with_results(readme: str, claims: pd.DataFrame) -> str:
-    """The README's text with its table replaced; ValueError if the markers are missing."""
-    before, start, rest = readme.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"README.md has no lines {START!r} and {END!r}")
-    return f"{before}{START}\n{results_table(claims)}\n{END}{after}"
+def costs_table(walls: pd.DataFrame) -> str:
+    """Markdown: hours of each notebook's paper profile, from ``benchmarks/paper.py``."""
+    columns = [name for name in walls if name.startswith("on ")]
+    names = [f"{name} GPU{'' if name == 'on 1' else 's'}" for name in columns]
+    lines = [f"| notebook | trials | {' | '.join(names)} |"]
+    lines.append("|---|---:|" + "---:|" * len(columns))
+    for _, row in walls.iterrows():
+        hours = " | ".join(f"{row[name]:,.0f} h" for name in columns)
+        lines.append(f"| {_folder(row['notebook'])} | {row['trials']:,} | {hours} |")
+    return "\n".join(lines)
+
+
+def with_table(readme: str, markers: tuple[str, str], table: str) -> str:
+    """The README's text with a table replaced; ValueError if its markers are missing."""
+    start, end = markers
+    before, start_found, rest = readme.partition(start)
+    _, end_found, after = rest.partition(end)
+    if not start_found or not end_found:
+        raise ValueError(f"README.md has no lines {start!r} and {end!r}")
+    return f"{before}{start}\n{table}\n{end}{after}"
+
+
+def with_tables(readme: str) -> str:
+    """The README's text with both tables as the committed files have them."""
+    readme = with_table(readme, RESULTS, results_table(read_claims()))
+    return with_table(readme, COSTS, costs_table(read_costs()))
 
 
 def read_claims() -> pd.DataFrame:
@@ -82,7 +103,12 @@ def read_claims() -> pd.DataFrame:
     return pd.read_csv(committed_reports() / "claims.csv", dtype=text)
 
 
+def read_costs() -> pd.DataFrame:
+    """Wall hours of the paper profile on the one GPU that it was measured on."""
+    (path,) = (committed_reports() / "bench").glob("paper_wall_*.csv")
+    return pd.read_csv(path, dtype={"notebook": str})
+
+
 def update_readme(path: Path = REPOSITORY / "README.md") -> None:
-    """Write the table of the committed ledger into the README."""
-    text = with_results(path.read_text(encoding="utf-8"), read_claims())
-    write_atomically(path, text)
+    """Write the tables of the committed files into the README."""
+    write_atomically(path, with_tables(path.read_text(encoding="utf-8")))

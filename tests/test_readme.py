@@ -6,14 +6,27 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lib.readme import read_claims, results_table, with_results
+from lib.readme import RESULTS, read_claims, results_table, with_table, with_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_results_table_is_the_ledgers():
-    assert with_results(README, read_claims()) == README
+def test_the_tables_are_those_of_the_committed_files():
+    assert with_tables(README) == README
+
+
+def test_every_cost_is_what_was_measured():
+    """Without the code that wrote it: hours of one GPU add up from the kinds of trials."""
+    (path,) = (ROOT / "reports" / "bench").glob("paper_nvidia*.csv")
+    kinds = pd.read_csv(path, dtype={"notebook": str})
+    hours = (kinds.units * kinds.seconds_a_unit / 3600).groupby(kinds.notebook).sum()
+    trials = kinds.groupby("notebook").trials.sum()
+    rows = re.findall(r"^\| (\d\d)_\w+ \| ([\d,]+) \| ([\d,]+) h", README, flags=re.M)
+    assert [row[0] for row in rows] == ["01", "02", "03", "04", "05"]
+    for notebook, count, shown in rows:
+        assert int(count.replace(",", "")) == trials[notebook]
+        assert abs(int(shown.replace(",", "")) - hours[notebook]) < 1
 
 
 def test_every_number_of_the_table_is_in_the_ledger():
@@ -64,7 +77,7 @@ def test_the_largest_profile_wins():
 
 def test_missing_markers_are_named():
     with pytest.raises(ValueError, match="has no lines"):
-        with_results("# no table here", read_claims())
+        with_table("# no table here", RESULTS, "| a |")
 
 
 def test_the_page_of_all_results_counts_the_same():
