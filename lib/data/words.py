@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from lib.files import data_root
 
@@ -205,10 +204,6 @@ class ClassVectors:
     replaced: dict[str, str]
     word_coverage: float
     class_coverage: float
-
-    def replacements(self) -> pd.DataFrame:
-        """A row for each replaced name: class, words used."""
-        return pd.DataFrame(list(self.replaced.items()), columns=["class", "words used"])
 
 
 def class_vectors(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lib.methods.proxies import parameters, synflow
+from lib.methods.proxies import synflow
 from lib.models.encoder_decoder import Architecture
 from lib.profiles import EncoderDecoderStudy
 from lib.stats import (
@@ -181,13 +181,8 @@ def proxy_table(rows: pd.DataFrame, profile: EncoderDecoderStudy) -> pd.DataFram
         "skip_width": profile.skip_width,
         "upsampling": profile.upsampling,
     }
-    scores = rows.assign(synflow=0.0, parameters=0)
-    for i, name in zip(rows.index, rows["name"], strict=True):
-        architecture = parse(name)
-        scores.loc[i, "synflow"] = synflow(
-            architecture, size=profile.patch, channels=profile.channels, seed=0, **network
-        )
-        scores.loc[i, "parameters"] = parameters(architecture, channels=profile.channels, **network)
+    options = {"size": profile.patch, "channels": profile.channels, "seed": 0, **network}
+    scores = rows.assign(synflow=[synflow(parse(name), **options) for name in rows["name"]])
     proxies = ["parameters", "synflow", "depth", "slc", *AXES[1:]]
     table = []
     for proxy in proxies:
