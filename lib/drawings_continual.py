@@ -10,39 +10,40 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Patch, Polygon, Rectangle
 
-from lib.drawings import (
-    BOTTLENECK,
-    FAINT,
-    GREY,
-    HIGHLIGHT,
-    LABEL,
-    SMALL,
-    TINY,
-    draw_arrow,
-    draw_name,
-    draw_padlock,
-    draw_title,
-    prepare,
-)
 from lib.methods.masks import INITIAL, THRESHOLD
 from lib.models.generator import BLOCKS, Generator
 from lib.models.sizes import count_weights, mib
 from lib.models.unet import UNet
-from lib.style import INK, PALETTE
+from lib.network_drawings import (
+    FROZEN,
+    OUTLINE,
+    TASKS,
+    draw_arrow,
+    draw_box,
+    draw_flow,
+    draw_key,
+    draw_loss,
+    draw_name,
+    draw_padlock,
+    draw_rule,
+    draw_title,
+    prepare,
+)
+from lib.style import FAINT, GREY, INK, LABEL, SMALL, WIDE
 
-METHODS_SIZE = (11.0, 8.0)  # inches: axes in which the labels fit
-OWN, FROZEN, MASKED, ABSENT = "own", "frozen", "masked", "absent"
-_ALL, _SWAP = (OWN, ABSENT, OWN, OWN), (FROZEN, OWN, FROZEN, ABSENT)
+METHODS_SIZE = (WIDE, 8.0)  # inches: axes in which the labels fit
+OWN, KEPT, MASKED, ABSENT = "own", "frozen", "masked", "absent"
+_ALL, _SWAP = (OWN, ABSENT, OWN, OWN), (KEPT, OWN, KEPT, ABSENT)
 METHODS = {  # encoder, blocks, decoder and last layer: in the first task, and in later ones
     "scratch": ("a new network for each task", _ALL, _ALL),
     "fine-tune": ("starts from the weights of the task before", _ALL, _ALL),
-    "decoder": ("the encoder of task 1, a new decoder", _ALL, (FROZEN, ABSENT, OWN, OWN)),
+    "decoder": ("the encoder of task 1, a new decoder", _ALL, (KEPT, ABSENT, OWN, OWN)),
     "Piggyback": ("a choice among the weights of task 1", _ALL, (MASKED, ABSENT, MASKED, OWN)),
     "Resblock": ("new blocks in one frozen auto-encoder", _SWAP, _SWAP),
     "Resblock + Piggyback": (
         "a choice among the weights of task 1's blocks",
         _SWAP,
-        (FROZEN, MASKED, FROZEN, ABSENT),
+        (KEPT, MASKED, KEPT, ABSENT),
     ),
 }
 REAL = np.array([[12, 3, 9, 4], [1, 11, 7, 2], [8, 4, 2, 10]]) / 1000  # an example of r
@@ -67,20 +68,12 @@ def draw_methods(ax: Axes) -> None:
         ax.text(x, y - 0.27, note, va="center", fontsize=SMALL, color=GREY)
         for task, states in enumerate((first, later, later)):
             centre = x + 0.45 + 1.14 * task
-            _network(ax, centre, y - 1.05, states, PALETTE[task], f"{name} {task + 1}:")
+            _network(ax, centre, y - 1.05, states, TASKS[task], f"{name} {task + 1}:")
             draw_name(ax, centre, y - 1.6, _stored(states, counts), f"task {task + 1}")
             if name == "fine-tune" and task:
                 draw_arrow(ax, (centre - 0.67, y - 1.05), (centre - 0.4, y - 1.05), gid="next")
-    ax.plot((0.3, 10.7), (2.6, 2.6), color=FAINT, linewidth=1)
+    draw_rule(ax, 2.6)
     _mask_step(ax, 1.3)
-
-
-def draw_box(
-    ax: Axes, x: float, y: float, width: float, height: float, colour: str, gid: str = ""
-) -> None:
-    """A filled rectangle around (x, y); gid as in ``draw_arrow``."""
-    corner, style = (x - width / 2, y - height / 2), {"edgecolor": INK, "linewidth": 0.9}
-    ax.add_patch(Rectangle(corner, width, height, facecolor=colour, gid=gid, **style))
 
 
 def _counts() -> tuple[int, int, int]:
@@ -98,22 +91,12 @@ def _stored(states: Iterable[str], counts: tuple[int, int, int]) -> str:
 
 
 def _legend(ax: Axes, y: float) -> None:
-    for task in range(3):
-        draw_box(ax, 0.42 + 0.22 * task, y, 0.22, 0.2, PALETTE[task])
-    masked = ((2.95, BOTTLENECK), (4.3, BOTTLENECK), (4.52, PALETTE[1]))
-    for x, colour in masked:
-        draw_box(ax, x, y, 0.22, 0.2, colour)
-    draw_padlock(ax, 3.22, y + 0.02, 0.6)
-    draw_box(ax, 6.92, y, 0.07, 0.2, PALETTE[1])
-    names = {
-        1.07: "trained for task 1, 2, 3",
-        3.38: "frozen",
-        4.73: "frozen, weights masked",
-        7.04: "own last layer",
-        8.6: "MiB: what the task adds",
-    }
-    for x, text in names.items():
-        ax.text(x, y, text, va="center", fontsize=SMALL)
+    draw_key(ax, 0.3, y, TASKS[:3], "trained for task 1, 2, 3")
+    draw_key(ax, 2.85, y, [FROZEN], "frozen", locked=True)
+    draw_key(ax, 4.25, y, [FROZEN, TASKS[1]], "frozen, weights masked", locked=True)
+    draw_box(ax, 7.0, y, 0.07, 0.2, TASKS[1])
+    ax.text(7.12, y, "own last layer", va="center", fontsize=SMALL)
+    ax.text(8.6, y, "MiB: what the task adds", va="center", fontsize=SMALL)
 
 
 def _network(ax: Axes, x: float, y: float, states: tuple[str, ...], colour: str, gid: str) -> None:
@@ -125,20 +108,20 @@ def _network(ax: Axes, x: float, y: float, states: tuple[str, ...], colour: str,
         shape = Polygon([(x + side * across, y + up) for across, up in ends])
         _part(ax, shape, state, colour, f"{gid} {name}")
         if state != OWN:
-            draw_padlock(ax, x + side * (half + 0.09), y + 0.51, 0.6)
+            draw_padlock(ax, x + side * (half + 0.09), y + 0.52)
     for index in range(BLOCKS if blocks != ABSENT else 0):
         corner = (x + CELL * (index - BLOCKS / 2), y - 3 * CELL)
         _part(ax, Rectangle(corner, CELL, 6 * CELL), blocks, colour, f"{gid} blocks")
     if blocks == MASKED:
-        draw_padlock(ax, x, y + 0.34, 0.6)
+        draw_padlock(ax, x, y + 0.35)
     if last != ABSENT:
         draw_box(ax, x + half + 0.37, y, 0.07, 0.9, colour, f"{gid} last {last}")
 
 
 def _part(ax: Axes, shape: Patch, state: str, colour: str, gid: str) -> None:
     """In the colour of its state; on a masked part, half of the cells have the task's colour."""
-    face = colour if state == OWN else BOTTLENECK
-    shape.set(facecolor=face, edgecolor=INK, linewidth=0.9, gid=f"{gid} {state}")
+    face = colour if state == OWN else FROZEN
+    shape.set(facecolor=face, edgecolor=INK, linewidth=OUTLINE, gid=f"{gid} {state}")
     ax.add_patch(shape)
     if state != MASKED:
         return
@@ -161,11 +144,11 @@ def _mask_step(ax: Axes, y: float) -> None:
     on = REAL > THRESHOLD
     chosen = [_signed(w) if bit else "0" for w, bit in zip(WEIGHT.flat, on.flat, strict=True)]
     _matrix(ax, 1.1, y, [f"{r:.3f}"[1:] for r in REAL.flat], [FAINT] * on.size)
-    _matrix(ax, 3.65, y, [f"{bit:d}" for bit in on.flat], np.where(on, PALETTE[1], "white").flat)
-    _matrix(ax, 5.75, y, [_signed(w) for w in WEIGHT.flat], [BOTTLENECK] * on.size)
-    _matrix(ax, 7.85, y, chosen, np.where(on, BOTTLENECK, "white").flat)
-    draw_padlock(ax, 5.75, y + 0.6)
-    draw_arrow(ax, (1.9, y), (2.85, y), gid="flow")
+    _matrix(ax, 3.65, y, [f"{bit:d}" for bit in on.flat], np.where(on, TASKS[1], "white").flat)
+    _matrix(ax, 5.75, y, [_signed(w) for w in WEIGHT.flat], [FROZEN] * on.size)
+    _matrix(ax, 7.85, y, chosen, np.where(on, FROZEN, "white").flat)
+    draw_padlock(ax, 5.75, y + 0.58)
+    draw_flow(ax, 1.9, 2.85, y)
     ax.text(2.37, y + 0.06, f"> {THRESHOLD:g}", ha="center", va="bottom", fontsize=LABEL)
     for x, sign in ((4.7, "⊙"), (6.8, "=")):
         ax.text(x, y, sign, ha="center", va="center", fontsize=15)
@@ -177,27 +160,16 @@ def _mask_step(ax: Axes, y: float) -> None:
     }
     for x, (name, more) in names.items():
         draw_name(ax, x, y - 0.48, name, more)
-    _gradient(ax, y)
+    text = "gradient as if there were no threshold:  ∂L/∂r = ∂L/∂(W ⊙ m) ⊙ W"
+    draw_loss(ax, (8.65, 9.75), y, (1.1, y - 0.89), text)
 
 
 def _matrix(ax: Axes, x: float, y: float, texts: Iterable[str], colours: Iterable[str]) -> None:
     """Three rows of four cells around (x, y)."""
     for index, (text, colour) in enumerate(zip(texts, colours, strict=True)):
         centre = (x + 0.36 * (index % 4 - 1.5), y + 0.27 * (1 - index // 4))
-        draw_box(ax, *centre, 0.36, 0.27, str(colour))
-        ax.text(*centre, text, ha="center", va="center", fontsize=TINY)
+        draw_box(ax, *centre, 0.36, 0.27, str(colour), text=text)
 
 
 def _signed(value: float) -> str:
     return f"{value:.1f}".replace("-", "−")
-
-
-def _gradient(ax: Axes, y: float) -> None:
-    """From the weights in use to the loss, and dashed back to the real mask."""
-    style = {"color": HIGHLIGHT, "linewidth": 1.2}
-    draw_arrow(ax, (8.65, y), (9.75, y), gid="compare", color=HIGHLIGHT)
-    ax.text(9.85, y, "loss", va="center", fontsize=LABEL, color=HIGHLIGHT)
-    ax.plot((10.0, 10.0, 1.1), (y - 0.12, y - 1.05, y - 1.05), linestyle="--", **style)
-    draw_arrow(ax, (1.1, y - 1.05), (1.1, y - 0.89), gid="feedback", **style)
-    text = "gradient as if there were no threshold:  ∂L/∂r = ∂L/∂(W ⊙ m) ⊙ W"
-    ax.text(5.55, y - 1.12, text, ha="center", va="top", fontsize=SMALL, color=HIGHLIGHT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -10,29 +10,29 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 from torch import nn
 
-from lib.drawings import (
-    BOTTLENECK,
-    DECODER,
-    ENCODER,
-    FAINT,
-    GREY,
-    HIGHLIGHT,
-    LABEL,
-    SMALL,
-    TINY,
-    draw_arrow,
-    draw_name,
-    draw_padlock,
-    draw_title,
-    prepare,
-)
-from lib.drawings_continual import draw_box
 from lib.models.generator import BLOCKS, Generator
 from lib.models.sizes import CONVOLUTIONS, count_weights, mib
 from lib.models.unet import UNet
-from lib.style import INK, PALETTE
+from lib.network_drawings import (
+    DECODER,
+    ENCODER,
+    FROZEN,
+    OUTLINE,
+    TASKS,
+    draw_arrow,
+    draw_box,
+    draw_flow,
+    draw_line,
+    draw_lines,
+    draw_name,
+    draw_padlock,
+    draw_rule,
+    draw_title,
+    prepare,
+)
+from lib.style import GREY, INK, LABEL, SMALL, TINY, WIDE
 
-UNET_SIZE, GENERATOR_SIZE = (11.0, 6.5), (11.0, 6.6)  # inches: axes in which the labels fit
+UNET_SIZE, GENERATOR_SIZE = (WIDE, 6.5), (WIDE, 6.6)  # inches: axes in which the labels fit
 ROWS = (5.75, 4.24, 2.86, 1.58, 0.4)  # of the U-Net's levels
 HEIGHTS = (0.8, 0.66, 0.55, 0.47, 0.42)
 LAYER_KEY = (
@@ -48,22 +48,22 @@ OTHER_KEY = (
     "image it is given, then frozen",
 )
 PLACES = (1.5, 2.25, 3.0, 8.0, 8.75, 9.5)  # of the auto-encoder's layers
-TASKS = ("task 3: colour", "task 4: Gogh", "task 5: Munch")
+NAMES = ("task 3: colour", "task 4: Gogh", "task 5: Munch")
 
 
-def draw_unet(ax: Axes, width: int = 64) -> None:
+def draw_unet(ax: Axes) -> None:
     """The paper's fig. 3: the 22 layers that masks cover, with their channels, and the last one.
 
     Heights fall with the resolution, not to scale. A unit of the axes is an inch of ``UNET_SIZE``.
     """
     prepare(ax, UNET_SIZE)
     with torch.device("meta"):
-        net = UNet(width=width)
+        net = UNet()
     layers = net.weight_layers()
     for level, y in enumerate(ROWS):
         ax.text(0.2, y, _fraction(2**level), va="center", fontsize=LABEL, color=GREY)
     ax.text(0.2, 6.3, "resolution (1: the image's)", va="center", fontsize=SMALL, color=GREY)
-    draw_arrow(ax, (0.45, ROWS[0]), (0.85, ROWS[0]), gid="input")
+    draw_flow(ax, 0.45, 0.85, ROWS[0])
     x = 1.15
     for level in range(5):
         x = _encoder_level(ax, x, level, layers)
@@ -78,12 +78,7 @@ def draw_unet(ax: Axes, width: int = 64) -> None:
         "circle: skip connection and up-conv, concatenated",
         f"a mask: {len(layers)} layers, {count_weights(net.encoder, net.decoder):,} weights",
     )
-    _lines(ax, 7.3, 1.75, names)
-
-
-def _lines(ax: Axes, x: float, y: float, texts: Iterable[str], colour: str = INK) -> None:
-    for line, text in enumerate(texts):
-        ax.text(x, y - 0.27 * line, text, va="center", fontsize=SMALL, color=colour)
+    draw_lines(ax, 7.3, 1.75, names)
 
 
 def _fraction(parts: int) -> str:
@@ -97,9 +92,8 @@ def _edge(level: int, side: int) -> float:
 def _layer(
     ax: Axes, x: float, y: float, height: float, name: str, layers: dict, colour: str
 ) -> None:
-    draw_box(ax, x, y, 0.6, height, colour, name)
     text = f"{name}\n{layers[name].out_channels}"
-    ax.text(x, y, text, ha="center", va="center", fontsize=TINY)
+    draw_box(ax, x, y, 0.6, height, colour, name, text)
 
 
 def _encoder_level(ax: Axes, x: float, level: int, layers: dict) -> float:
@@ -109,7 +103,7 @@ def _encoder_level(ax: Axes, x: float, level: int, layers: dict) -> float:
         draw_arrow(ax, (x, _edge(level - 1, -1)), (x, _edge(level, 1)), gid="down")
     _layer(ax, x, y, HEIGHTS[level], f"conv{level + 1}_1", layers, ENCODER)
     _layer(ax, following, y, HEIGHTS[level], f"conv{level + 1}_2", layers, ENCODER)
-    draw_arrow(ax, (x + 0.3, y), (following - 0.3, y), gid="flow")
+    draw_flow(ax, x + 0.3, following - 0.3, y)
     return following
 
 
@@ -123,37 +117,36 @@ def _decoder_stage(ax: Axes, x: float, stage: int, layers: dict) -> float:
     draw_arrow(ax, (x, middle + 0.18), (x, y - 0.07), gid="up")
     bypass = f"conv{level + 1}_2"
     draw_arrow(ax, (2.15 + 0.7 * level, y), (x - 0.07, y), gid=f"skip {level}", color=GREY)
-    ax.add_patch(Circle((x, y), 0.07, facecolor="white", edgecolor=INK))
+    ax.add_patch(Circle((x, y), 0.07, facecolor="white", edgecolor=INK, linewidth=OUTLINE))
     if level == 0:
         ax.text(x / 2 + 1, y + 0.05, "skip connection", va="bottom", fontsize=SMALL, color=GREY)
     text = " + ".join(str(layers[name].out_channels) for name in (bypass, names[0]))
     ax.text(x + 0.07, y + 0.1, text, ha="right", va="bottom", fontsize=TINY, color=GREY)
     _layer(ax, x + 0.57, y, HEIGHTS[level], names[1], layers, DECODER)
     _layer(ax, x + 1.27, y, HEIGHTS[level], names[2], layers, DECODER)
-    draw_arrow(ax, (x + 0.07, y), (x + 0.27, y), gid="flow")
-    draw_arrow(ax, (x + 0.87, y), (x + 0.97, y), gid="flow")
+    draw_flow(ax, x + 0.07, x + 0.27, y)
+    draw_flow(ax, x + 0.87, x + 0.97, y)
     return x + 1.27
 
 
 def _last(ax: Axes, x: float, layer: nn.Conv2d) -> None:
-    draw_arrow(ax, (x - 0.34, ROWS[0]), (x - 0.22, ROWS[0]), gid="flow")
-    draw_box(ax, x, ROWS[0], 0.44, HEIGHTS[0], PALETTE[1], "last")
+    draw_flow(ax, x - 0.34, x - 0.22, ROWS[0])
     text = "last\n" + "×".join(map(str, layer.kernel_size))
-    ax.text(x, ROWS[0], text, ha="center", va="center", fontsize=TINY)
-    style = {"fontsize": LABEL, "color": HIGHLIGHT, "weight": "bold"}
+    draw_box(ax, x, ROWS[0], 0.44, HEIGHTS[0], TASKS[1], "last", text)
+    style = {"fontsize": LABEL, "weight": "bold"}
     ax.text(x + 0.22, _edge(0, -1) - 0.1, "the task's own", ha="right", va="top", **style)
 
 
-def draw_generator(ax: Axes, width: int = 64) -> None:
+def draw_generator(ax: Axes) -> None:
     """The paper's fig. 11, a frozen auto-encoder with one task's blocks, and with two tasks'.
 
     A unit of the axes is an inch of ``GENERATOR_SIZE``.
     """
     prepare(ax, GENERATOR_SIZE)
     with torch.device("meta"):
-        net = Generator(width=width)
+        net = Generator()
         blocks = net.add_task("any")
-    size = f"{len(blocks)} × R{4 * width}, {mib(count_weights(blocks)):.1f} MiB"
+    size = f"{len(blocks)} × R{4 * net.width}, {mib(count_weights(blocks)):.1f} MiB"
     draw_title(ax, 0.3, 6.35, "(a)  One frozen auto-encoder, residual blocks of each task's own")
     _pass(ax, 5.2, net, {5.5: 0}, size)
     frame = {"fill": False, "edgecolor": GREY, "linestyle": "--", "gid": "slot"}
@@ -162,9 +155,9 @@ def draw_generator(ax: Axes, width: int = 64) -> None:
         _blocks(ax, x, 3.45, (side + 3) // 2, size)
         draw_arrow(ax, (x, 3.9), (5.5 + 1.05 * side, 4.92), gid="swap", bend="vertical")
         ax.text(x + 0.15 * side, 4.2, "or", fontsize=LABEL, ha="center", va="center")
-    _lines(ax, 0.3, 3.9, LAYER_KEY, GREY)
-    _lines(ax, 8.5, 3.9, OTHER_KEY, GREY)
-    ax.plot((0.3, 10.7), (2.4, 2.4), color=FAINT, linewidth=1)
+    draw_lines(ax, 0.3, 3.9, LAYER_KEY, GREY)
+    draw_lines(ax, 8.5, 3.9, OTHER_KEY, GREY)
+    draw_rule(ax, 2.4)
     draw_title(ax, 0.3, 2.14, "(b)  Blocks of two tasks in one pass, without decoding in between")
     _pass(ax, 1.05, net, {4.45: 0, 6.55: 1}, size)
 
@@ -172,16 +165,16 @@ def draw_generator(ax: Axes, width: int = 64) -> None:
 def _pass(ax: Axes, y: float, net: Generator, stacks: dict[float, int], size: str) -> None:
     """From image to image, with the tasks' blocks at their places."""
     for x, (name, parts) in zip(PLACES, _layer_names(net), strict=True):
-        draw_box(ax, x, y, 0.42, 1.1 * parts**-0.5, BOTTLENECK, "frozen")
+        draw_box(ax, x, y, 0.42, 1.1 * parts**-0.5, FROZEN, "frozen")
         draw_name(ax, x, y - 0.63, name, _fraction(parts))
     for x, text in ((PLACES[1], "encoder"), (PLACES[4], "decoder")):
-        draw_padlock(ax, x - 0.3, y + 0.75, 0.7)
+        draw_padlock(ax, x - 0.25, y + 0.75)
         ax.text(x - 0.1, y + 0.73, text, va="center", fontsize=LABEL)
     for x, task in stacks.items():
         _blocks(ax, x, y, task, size)
     halves = {0.5: 0.3, 10.5: 0.3} | dict.fromkeys(PLACES, 0.21) | dict.fromkeys(stacks, 0.95)
     for (left, before), (right, after) in pairwise(sorted(halves.items())):
-        draw_arrow(ax, (left + before, y), (right - after, y), gid="flow")
+        draw_flow(ax, left + before, right - after, y)
     for x, text in ((0.5, "image"), (10.5, "output")):
         ax.text(x, y, text, ha="center", va="center", fontsize=LABEL)
 
@@ -199,10 +192,10 @@ def _layer_names(net: Generator) -> Iterator[tuple[str, int]]:
 
 def _blocks(ax: Axes, x: float, y: float, task: int, size: str) -> None:
     """A task's residual blocks, each with the way around it."""
-    ax.plot((x - 0.95, x + 0.95), (y, y), color=INK, linewidth=1, zorder=0)
+    draw_line(ax, (x - 0.95, x + 0.95), (y, y))
     for index in range(BLOCKS):
         middle = x + 0.3 * (index - (BLOCKS - 1) / 2)
-        draw_box(ax, middle, y, 0.16, 0.5, PALETTE[2 + task], f"{TASKS[task]} block")
+        draw_box(ax, middle, y, 0.16, 0.5, TASKS[2 + task], f"{NAMES[task]} block")
         way = (middle - 0.12, middle - 0.12, middle + 0.12, middle + 0.12)
-        ax.plot(way, (y, y + 0.35, y + 0.35, y), color=INK, linewidth=1, zorder=0)
-    draw_name(ax, x, y - 0.63, TASKS[task], size)
+        draw_line(ax, way, (y, y + 0.35, y + 0.35, y))
+    draw_name(ax, x, y - 0.63, NAMES[task], size)

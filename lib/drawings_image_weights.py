@@ -8,27 +8,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 
-from lib.data.images import load_images
-from lib.drawings import (
-    BOTTLENECK,
-    ENCODER,
-    FAINT,
-    GREY,
-    HIGHLIGHT,
-    LABEL,
-    SMALL,
-    TINY,
+from lib.network_drawings import (
+    OUTLINE,
+    OUTPUT,
+    TARGET,
     draw_arrow,
+    draw_classifier,
+    draw_flow,
+    draw_line,
+    draw_loss,
     draw_name,
-    draw_padlock,
+    draw_rule,
+    draw_share,
     draw_stack,
     draw_title,
+    photographs,
     prepare,
 )
-from lib.style import INK, PALETTE
+from lib.style import GREY, INK, LABEL, PALETTE, SMALL, TINY, WIDE
 
-SIZE = (11.0, 5.3)  # inches: axes in which the labels fit
-PHOTOS = "photos:chelsea,astronaut,coffee,rocket,camera,motorcycle_left,retina,coins,moon,brick"
+SIZE = (WIDE, 5.3)  # inches: axes in which the labels fit
+PHOTOS = "chelsea,astronaut,coffee,rocket,camera,motorcycle_left,retina,coins,moon,brick"
 REPLACED = (1, 5, 8)  # of these ten
 CLASSES = ("cat", "dog", "frog", "ship")
 EQUATION_9 = {  # by height in the drawing
@@ -47,7 +47,7 @@ def draw_image_weight_layer(ax: Axes) -> None:
     A unit of the axes is an inch of ``SIZE``.
     """
     prepare(ax, SIZE)
-    image = _photographs()[:1]
+    image = photographs(PHOTOS)[:1]
     draw_title(ax, 0.3, 5.05, "(a)  The image becomes the weights of a layer")
     draw_stack(ax, 1.2, 4.05, image)
     draw_name(ax, 1.2, 3.35, "image x", "c·h·w pixels in [0, 1]")
@@ -55,27 +55,26 @@ def draw_image_weight_layer(ax: Axes) -> None:
     draw_name(ax, 4.1, 3.35, "x′ = tan(π (x − ½))", "onto the whole real line")
     _layer(ax, 7.0, 4.05, image[0])
     draw_name(ax, 7.0, 3.35, "image-weight layer", "fully connected, 1 input, c·h·w outputs")
-    _flow(ax, 2.05, 3.25, 4.05)
-    _flow(ax, 4.95, 6.0, 4.05)
+    draw_flow(ax, 2.05, 3.25, 4.05)
+    draw_flow(ax, 4.95, 6.0, 4.05)
     for line, text in enumerate(("y = W · 1 + b", "weights W = x′", "input 1, bias b = 0")):
         ax.text(8.35, 4.4 - 0.35 * line, text, va="center", fontsize=LABEL)
-    ax.plot((0.3, 10.7), (2.8, 2.8), color=FAINT, linewidth=1)
+    draw_rule(ax, 2.8)
 
     draw_title(ax, 0.3, 2.5, "(b)  Forward to the loss, backward to the weights")
     _layer(ax, 1.1, 1.5, image[0])
     _curve(ax, 3.0, 1.5, np.arctan, 7)
     draw_stack(ax, 4.85, 1.5, image)
-    _classifier(ax, 6.65, 1.5, frozen=True)
-    _bars(ax, 8.5, 1.5, dict(zip(CLASSES, (0.9, 0.05, 0.03, 0.02), strict=True)), PALETTE[0])
-    _bars(ax, 10.2, 1.5, dict(zip(CLASSES, (0.6, 0.4, 0, 0), strict=True)), PALETTE[2])
+    draw_classifier(ax, 6.65, 1.5, frozen=True)
+    _bars(ax, 8.5, 1.5, dict(zip(CLASSES, (0.9, 0.05, 0.03, 0.02), strict=True)), OUTPUT)
+    _bars(ax, 10.2, 1.5, dict(zip(CLASSES, (0.6, 0.4, 0, 0), strict=True)), TARGET)
     names = ("weights W", "arctan(y) / π + ½", "image z", "frozen classifier", "output", "target")
     for x, name in zip((1.1, 3.0, 4.85, 6.65, 8.5, 10.2), names, strict=True):
         draw_name(ax, x, 0.8, name)
     for start, end in ((1.9, 2.25), (3.75, 4.1), (5.6, 5.9), (7.35, 7.7)):
-        _flow(ax, start, end, 1.5)
-    _loss(ax, 9.1, 9.5, 1.5, "loss")
+        draw_flow(ax, start, end, 1.5)
     text = "gradient: through the classifier, to the weights W alone, until the loss is small"
-    _gradient(ax, 9.3, 1.1, text)
+    draw_loss(ax, (9.1, 9.5), 1.5, (1.1, 0.54), text)
 
 
 def draw_training_with_generated(ax: Axes) -> None:
@@ -84,95 +83,59 @@ def draw_training_with_generated(ax: Axes) -> None:
     The frames mark generated images. A unit of the axes is an inch of ``SIZE``.
     """
     prepare(ax, SIZE)
-    draw_title(ax, 0.3, 5.05, "(1)  A trained classifier generates")
+    draw_title(ax, 0.3, 5.05, "(a)  A trained classifier generates")
     _grid(ax, 1.65, 4.1)
     draw_name(ax, 1.65, 3.4, "training set")
     ax.text(3.15, 4.1, "+", fontsize=16, ha="center", va="center")
-    _bars(ax, 4.6, 4.1, {"own class 0.9": 0.9, "random 0.1": 0.1}, PALETTE[2])
+    _bars(ax, 4.6, 4.1, {"own class 0.9": 0.9, "random 0.1": 0.1}, TARGET)
     draw_name(ax, 4.3, 3.4, "target")
-    _flow(ax, 5.15, 5.55, 4.1)
-    _classifier(ax, 6.3, 4.1, frozen=True)
+    draw_flow(ax, 5.15, 5.55, 4.1)
+    draw_classifier(ax, 6.3, 4.1, frozen=True)
     draw_name(ax, 6.3, 3.4, "frozen classifier", "100 updates of each image")
-    _flow(ax, 7.0, 7.5, 4.1)
+    draw_flow(ax, 7.0, 7.5, 4.1)
     _grid(ax, 9.0, 4.1, framed=range(10))
     draw_name(ax, 9.0, 3.4, "generated images")
 
-    ax.plot((9.0, 9.0, 2.4), (3.15, 2.85, 2.85), color=INK, linewidth=1.2)
+    draw_line(ax, (9.0, 9.0, 2.4), (3.15, 2.85, 2.85))
     draw_arrow(ax, (2.4, 2.85), (2.4, 2.1), gid="replaced")
     draw_arrow(ax, (0.9, 3.15), (0.9, 2.1), gid="kept")
     ax.text(1.0, 2.6, "the others stay", va="center", fontsize=SMALL, color=GREY)
     text = "x % are replaced by the images made of them"
     ax.text(5.7, 2.8, text, ha="center", va="top", fontsize=SMALL, color=GREY)
 
-    draw_title(ax, 3.75, 2.38, "(2)  A new classifier learns from the mixture")
+    draw_title(ax, 3.75, 2.38, "(b)  A new classifier learns from the mixture")
     _grid(ax, 1.65, 1.5, framed=REPLACED)
     draw_name(ax, 1.65, 0.8, "new training set")
-    _flow(ax, 3.1, 3.6, 1.5)
-    _classifier(ax, 4.4, 1.5, frozen=False)
+    draw_flow(ax, 3.1, 3.6, 1.5)
+    draw_classifier(ax, 4.4, 1.5, frozen=False)
     draw_name(ax, 4.4, 0.8, "new classifier")
-    _flow(ax, 5.1, 5.5, 1.5)
-    _bars(ax, 6.3, 1.5, dict(zip(CLASSES, (0.5, 0.3, 0.1, 0.1), strict=True)), PALETTE[0])
+    draw_flow(ax, 5.1, 5.5, 1.5)
+    _bars(ax, 6.3, 1.5, dict(zip(CLASSES, (0.5, 0.3, 0.1, 0.1), strict=True)), OUTPUT)
     draw_name(ax, 6.3, 0.8, "output p")
-    _loss(ax, 6.9, 7.5, 1.5, "loss")
     for y, text in EQUATION_9.items():
         ax.text(7.7, y, text, va="center", fontsize=SMALL)
-    _gradient(ax, 7.2, 4.4, "gradient: all weights of the new classifier")
+    text = "gradient: all weights of the new classifier"
+    draw_loss(ax, (6.9, 7.5), 1.5, (4.4, 0.54), text)
 
 
-def _photographs() -> np.ndarray:
-    """Ten small photographs, (10, H, W, 3) in [0, 1]."""
-    _, images = load_images(PHOTOS, size=96, channels=3)
-    return images.permute(0, 2, 3, 1).numpy() / 255
-
-
-def _flow(ax: Axes, start: float, end: float, y: float) -> None:
-    draw_arrow(ax, (start, y), (end, y), gid="flow")
-
-
-def _loss(ax: Axes, start: float, end: float, y: float, text: str) -> None:
-    draw_arrow(ax, (start, y), (end, y), gid="compare", color=HIGHLIGHT)
-    style = {"fontsize": LABEL, "color": HIGHLIGHT}
-    ax.text((start + end) / 2, y + 0.07, text, ha="center", va="bottom", **style)
-
-
-def _gradient(ax: Axes, start: float, end: float, text: str) -> None:
-    """Dashed, from a loss at height 1.5 to what is named below height 0.8."""
-    style = {"color": HIGHLIGHT, "linewidth": 1.2}
-    ax.plot((start, start, end), (1.45, 0.3, 0.3), linestyle="--", **style)
-    draw_arrow(ax, (end, 0.3), (end, 0.56), gid="feedback", **style)
-    x = (start + end) / 2
-    ax.text(x, 0.25, text, ha="center", va="top", fontsize=SMALL, color=HIGHLIGHT)
-
-
-def _curve(
-    ax: Axes, x: float, y: float, function: Callable, reach: float, side: float = 1.1
-) -> None:
+def _curve(ax: Axes, x: float, y: float, function: Callable, reach: float) -> None:
     """The graph of a function from -reach to reach, centred on (x, y), with its axes."""
     at = np.linspace(-reach, reach, 101)
-    half = side / 2
+    half = 0.55
     for across, up in (((x - half, x + half), (y, y)), ((x, x), (y - half, y + half))):
-        ax.plot(across, up, color=GREY, linewidth=0.8)
+        draw_line(ax, across, up, GREY)
     ax.plot(x + half * at / reach, y + half * function(at) / function(reach), color=PALETTE[0])
 
 
 def _layer(ax: Axes, x: float, y: float, image: np.ndarray) -> None:
     """One input fanned out to some outputs, coloured as pixels across the middle of the image."""
     colours = image[len(image) // 2, 6::12]
+    outline = {"edgecolor": INK, "linewidth": OUTLINE}
     for height, colour in zip(np.linspace(0.55, -0.55, len(colours)), colours, strict=True):
-        ax.plot((x - 0.6, x + 0.6), (y, y + height), color=GREY, linewidth=1, zorder=1)
-        ax.add_patch(Circle((x + 0.6, y + height), 0.07, facecolor=colour, edgecolor=INK, zorder=2))
-    ax.add_patch(Circle((x - 0.6, y), 0.14, facecolor="white", edgecolor=INK, zorder=2))
+        draw_line(ax, (x - 0.6, x + 0.6), (y, y + height), GREY)
+        ax.add_patch(Circle((x + 0.6, y + height), 0.07, facecolor=colour, **outline))
+    ax.add_patch(Circle((x - 0.6, y), 0.14, facecolor="white", **outline))
     ax.text(x - 0.6, y, "1", ha="center", va="center", fontsize=SMALL)
-
-
-def _classifier(ax: Axes, x: float, y: float, frozen: bool) -> None:
-    """Feature maps that get smaller; grey with a padlock where nothing is trained."""
-    for index, height in enumerate((1.2, 0.95, 0.7, 0.45)):
-        corner = (x - 0.6 + 0.32 * index, y - height / 2)
-        colour = BOTTLENECK if frozen else ENCODER
-        ax.add_patch(Rectangle(corner, 0.24, height, facecolor=colour, edgecolor=INK))
-    if frozen:
-        draw_padlock(ax, x + 0.45, y + 0.5)
 
 
 def _bars(ax: Axes, x: float, y: float, values: dict[str, float], colour: str) -> None:
@@ -181,14 +144,12 @@ def _bars(ax: Axes, x: float, y: float, values: dict[str, float], colour: str) -
     for index, (name, value) in enumerate(values.items()):
         middle = y + step * ((len(values) - 1) / 2 - index)
         ax.text(x - 0.3, middle, name, ha="right", va="center", fontsize=TINY)
-        corner = (x - 0.25, middle - 0.09)
-        ax.add_patch(Rectangle(corner, 0.7, 0.18, facecolor=FAINT))
-        ax.add_patch(Rectangle(corner, 0.7 * value, 0.18, facecolor=colour))
+        draw_share(ax, x - 0.25, middle, value, colour, 0.7)
 
 
 def _grid(ax: Axes, x: float, y: float, framed: Iterable[int] = ()) -> None:
     """Ten photographs in two rows, centred on (x, y); ``framed`` are the generated ones."""
-    for index, image in enumerate(_photographs()):
+    for index, image in enumerate(photographs(PHOTOS)):
         column, row = index % 5 - 2, 0.5 - index // 5
         centre = (x + 0.54 * column, y + 0.54 * row)
         draw_stack(ax, *centre, image[None], side=0.46)

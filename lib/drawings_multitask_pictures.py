@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
-from lib.drawings import LABEL, SMALL, TINY
-from lib.drawings_multitask import legend, wrapped
-from lib.drawings_transfer import WIDTH
-from lib.style import PALETTE
+from lib.drawings_charts import handles_of, legend, wrapped
+from lib.style import INK, PALETTE, SMALL, TINY, WIDTH
 
 TRUTH = {"marker": "o", "markerfacecolor": "none", "color": PALETTE[8], "markersize": 8}
+TRUTH["path_effects"] = [withStroke(linewidth=2, foreground=INK)]  # seen on bright faces too
 PREDICTION = {"marker": "X", "markeredgecolor": "white", "color": PALETTE[0], "markersize": 7}
 SIDE = 3  # channels along each side of a mosaic
 
@@ -25,16 +24,14 @@ def draw_faces(
     truth: ArrayLike,
     predictions: Mapping[str, ArrayLike],
     titles: Sequence[str],
-    row_names: Sequence[str] | None = None,
     errors: Mapping[str, ArrayLike] | None = None,
 ) -> Figure:
     """The paper's fig. 4: true and predicted landmarks, a row a network, a column a face.
 
     images: (N, 3, S, S) uint8. truth and each of predictions: (N, 5, 2) shares of the sides.
-    row_names: instead of the keys of predictions. errors: (N,) NME, written below the pictures.
+    errors: (N,) NME of each, written below the pictures.
     """
     images, truth = np.asarray(images), np.asarray(truth)
-    names = list(predictions) if row_names is None else list(row_names)
     shapes = {np.shape(points) for points in predictions.values()}
     if not len(images) == len(truth) == len(titles) > 0 or shapes != {truth.shape}:
         raise ValueError("as many titles and sets of points as images are needed, at least one")
@@ -42,17 +39,15 @@ def draw_faces(
     size = (side * len(images) + 0.3, (side + 0.2) * len(predictions) + 0.7)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(predictions), len(images), squeeze=False)
-    for line, name, (key, points) in zip(panels, names, predictions.items(), strict=True):
-        line[0].set_ylabel(wrapped(name, 18), fontsize=SMALL)
+    for line, (key, points) in zip(panels, predictions.items(), strict=True):
+        line[0].set_ylabel(wrapped(key, 18), fontsize=SMALL)
         for index, ax in enumerate(line):
             _draw_face(ax, images[index], truth[index], np.asarray(points)[index])
             if errors is not None:
                 ax.set_xlabel(f"NME {100 * float(errors[key][index]):.1f} %", fontsize=TINY)
     for ax, title in zip(panels[0], titles, strict=True):
-        ax.set_title(title, fontsize=LABEL)
-    handles = [Line2D([], [], linestyle="", label="truth", **TRUTH | {"color": "#a89f00"})]
-    handles += [Line2D([], [], linestyle="", label="prediction", **PREDICTION)]
-    legend(figure, handles)
+        ax.set_title(title)
+    legend(figure, handles_of({"truth": TRUTH, "prediction": PREDICTION}, linestyle=""))
     return figure
 
 
@@ -62,12 +57,12 @@ def draw_feature_maps(
     """The paper's fig. 5: a row a stream, for each layer the channels that vary most.
 
     image: (3, S, S) uint8. maps: for each stream (C, H, W) of every layer. layers: those shown,
-    counted from 1. Each channel has its own grey scale, from its least to its largest value.
+    counted from 1. Each channel has its own grey scale, its brightest hundredth is white.
     """
     depth = min(map(len, maps.values()), default=0)
     if not layers or not 1 <= min(layers) <= max(layers) <= depth:
         raise ValueError("layers are counted from 1, and every stream must have them")
-    cell = min(1.9, (WIDTH - 1.4) / len(layers))
+    cell = min(2.1, (WIDTH - 1.6) / len(layers))
     size = (cell * len(layers) + 1.6, max(1.8, cell * len(maps) + 0.4))
     figure = Figure(figsize=size, layout="constrained")
     widths = [1.3, *[cell] * len(layers)]
@@ -108,7 +103,8 @@ def _mosaic(maps: np.ndarray) -> np.ndarray:
     mosaic = np.full(shape, np.nan)
     for place, channel in enumerate(maps[most]):
         top, left = (height + gap) * (place // SIDE), (width + gap) * (place % SIDE)
-        spread = np.ptp(channel) or 1  # a channel that is the same everywhere is black
-        scaled = (channel - channel.min()) / spread
+        low, high = channel.min(), np.quantile(channel, 0.99)
+        spread = max(high - low, 0) or np.ptp(channel) or 1  # what is the same everywhere is black
+        scaled = ((channel - low) / spread).clip(0, 1)
         mosaic[top : top + height, left : left + width] = scaled
     return mosaic

@@ -6,8 +6,6 @@ without a column that is needed raise ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -15,35 +13,35 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
-from lib.drawings import (
-    ENCODER,
-    FAINT,
-    GREY,
-    LABEL,
-    SMALL,
-    TINY,
+from lib.drawings_charts import (
     check_rows,
-    draw_arrow,
-    draw_name,
-    draw_stack,
-    prepare,
+    draw_bands,
+    handles_of,
+    legend,
+    looks,
+    name_rows,
+    panel_grid,
     reach,
 )
-from lib.style import INK, LIGHTEST, PALETTE
+from lib.network_drawings import (
+    OUTPUT,
+    draw_classifier,
+    draw_flow,
+    draw_name,
+    draw_share,
+    draw_stack,
+    draw_title,
+    drawing_figure,
+)
+from lib.style import GREY, INK, LABEL, LIGHTEST, MARKERS, PALETTE, SMALL, TINY, WIDTH
 
-WIDTH = 8.0  # inches
-FLOWS = (WIDTH, 4.3)  # of the figure of flows, in inches
 NAMED = 6  # source classes with a flow of their own
 DISTANCES = ListedColormap(colormaps["viridis"](np.linspace(0, LIGHTEST, 256)))
-DISTINCT = [PALETTE[i] for i in (0, 1, 2, 3, 4, 9, 7, 8)]  # others are too near to these
-MARKERS = "os^DvPX*<>"
 NEAR_BEST = 0.2  # accuracy: sources that end this close to a network's best are in its zoom
-BASELINES = ("ImageNet accuracy", "ImageNet model", "random choice")
 
 
 def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: str) -> Figure:
@@ -56,18 +54,14 @@ def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: s
     check_rows(flows, ["source", "probability", "distance"])
     if (flows["probability"] < 0).any() or abs(flows["probability"].sum() - 1) > 1e-3:
         raise ValueError("the probabilities of the source classes must add up to 1")
-    # "none" would be the style's constrained layout again after the first saving
-    figure = Figure(figsize=FLOWS, layout=PlaceHolderLayoutEngine(True, True))
-    ax = figure.add_axes((0, 0, 1, 1))
-    prepare(ax, FLOWS)
-    draw_stack(ax, 0.75, 2.3, image[None], side=1.2)
-    draw_name(ax, 0.75, 1.55, "target image")
-    draw_arrow(ax, (1.4, 2.3), (1.65, 2.3), gid="flow")
-    for index, height in enumerate((1.3, 1.0, 0.75, 0.5)):
-        corner = (1.7 + 0.24 * index, 2.3 - height / 2)
-        ax.add_patch(Rectangle(corner, 0.18, height, facecolor=ENCODER, edgecolor=INK))
-    draw_name(ax, 2.15, 1.55, network)
-    draw_arrow(ax, (2.65, 2.3), (2.9, 2.3), gid="flow")
+    figure = drawing_figure((WIDTH, 4.3))
+    (ax,) = figure.axes
+    draw_stack(ax, 0.8, 2.3, image[None], side=1.2)
+    draw_name(ax, 0.8, 1.55, "target image")
+    draw_flow(ax, 1.42, 1.7, 2.3)
+    draw_classifier(ax, 2.35, 2.3, frozen=True)
+    draw_name(ax, 2.35, 1.55, network)
+    draw_flow(ax, 2.98, 3.25, 2.3)
     scale = Normalize(flows["distance"].min(), flows["distance"].max())
     _ribbons(ax, _grouped(flows), scale)
     name = "\n".join(_cut(part, 9) for part in truth.split(maxsplit=2))
@@ -77,8 +71,7 @@ def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: s
     bar.tick_params(labelsize=TINY)
     ax.text(5.0, 0.57, "distance d", ha="right", va="center", fontsize=SMALL)
     emd = (flows["probability"] * flows["distance"]).sum()
-    text = f"EMD = Σ p · d = {emd:.2f}"
-    ax.text(0.25, 0.57, text, va="center", fontsize=11, weight="bold")
+    draw_title(ax, 0.2, 0.57, f"EMD = Σ p · d = {emd:.2f}")
     return figure
 
 
@@ -89,27 +82,24 @@ def draw_curves(rows: pd.DataFrame) -> Figure:
     the lower one shows: the sources that end within ``NEAR_BEST`` of the best.
     """
     check_rows(rows, ["network", "source", "epoch", "accuracy", "low", "high"])
-    networks, colours = rows["network"].unique(), _colours(rows["source"])
+    networks, styles = rows["network"].unique(), looks(rows["source"])
     figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
     panels = figure.subplots(2, len(networks), squeeze=False, sharex="col")
     for (whole, zoom), network in zip(panels.T, networks, strict=True):
         part = rows[rows["network"] == network]
         for ax in (whole, zoom):
-            _lines(ax, part, colours)
+            draw_bands(ax, part, ("epoch", "accuracy", "source"), styles)
         whole.set_title(network)
         bottom, top = _zoomed(part)
         zoom.set_ylim(bottom, top)
-        last = part["epoch"].max()
-        first = part["epoch"].min()
-        frame = {"edgecolor": GREY, "linewidth": 1, "linestyle": "--", "zorder": 3}
-        whole.add_patch(
-            Rectangle((first, bottom), last - first, top - bottom, fill=False, gid="zoom", **frame)
-        )
+        first, last = part["epoch"].min(), part["epoch"].max()
+        frame = {"fill": False, "edgecolor": GREY, "linewidth": 1, "linestyle": "--", "zorder": 3}
+        size = (last - first, top - bottom)
+        whole.add_patch(Rectangle((first, bottom), *size, gid="zoom", **frame))
         zoom.set_xlabel("epoch")
     panels[0, 0].set_ylabel("test accuracy (%)")
-    panels[1, 0].set_ylabel("zoomed (%)")
-    handles = [Line2D([], [], color=c, label=source) for source, c in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    panels[1, 0].set_ylabel("framed part (%)")
+    legend(figure, handles_of(styles))
     return figure
 
 
@@ -121,36 +111,35 @@ def draw_scores_against_accuracy(rows: pd.DataFrame) -> Figure:
     """
     ends = ["value", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
     check_rows(rows, ["network", "source", "score", *ends])
-    scores, colours = rows["score"].unique(), _colours(rows["network"])
+    scores, styles = rows["score"].unique(), looks(rows["network"])
     markers = dict(zip(rows["source"].unique(), MARKERS, strict=False))
-    columns = min(4, len(scores))
-    lines = -(-len(scores) // columns)
-    figure = Figure(figsize=(WIDTH, 2.0 * lines + 1.1), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    for ax, score in zip(panels.flat, scores, strict=False):
-        ax.set_title(score, fontsize=LABEL)
-        ax.tick_params(labelsize=TINY)
+    figure, panels = panel_grid(len(scores), 4, 2.1, sharey=True)
+    for ax, score in zip(panels, scores, strict=True):
+        ax.set_title(score)
         ax.locator_params(axis="x", nbins=4)
         for row in rows[(rows["score"] == score) & rows["value"].notna()].itertuples():
-            style = {"color": colours[row.network], "marker": markers[row.source]}
+            style = {"color": styles[row.network]["color"], "marker": markers[row.source]}
             across = reach(row.value, row.low, row.high)
             up = reach(100 * row.accuracy, 100 * row.accuracy_low, 100 * row.accuracy_high)
             at = (row.value, 100 * row.accuracy)
             ax.errorbar(*at, xerr=across, yerr=up, linewidth=1, alpha=0.85, **style)
-    for ax in panels.flat[len(scores) :]:
-        ax.set_axis_off()
     figure.supylabel("accuracy after fine-tuning (%)", fontsize=LABEL)
+    networks = {name: {"marker": "s", "color": style["color"]} for name, style in styles.items()}
+    sources = {name: {"marker": marker, "color": GREY} for name, marker in markers.items()}
+    lines = max(len(networks), -(-len(sources) // 2))
+    blank = [Line2D([], [], linestyle="", label=" ")]
     plain = {"linestyle": "", "markersize": 7}
-    handles = [Line2D([], [], marker="s", color=c, label=n, **plain) for n, c in colours.items()]
-    handles += [Line2D([], [], marker=m, color=GREY, label=s, **plain) for s, m in markers.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=SMALL)
+    handles = []
+    for part in (handles_of(networks, **plain), handles_of(sources, **plain)):
+        handles += part + blank * (-len(part) % lines)  # networks have columns of their own
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles) // lines)
     return figure
 
 
-def draw_agreement(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
+def draw_agreement(rows: pd.DataFrame) -> Figure:
     """Rank correlations with intervals: a panel a measure, a line a score, sorted by the first.
 
-    rows: score, measure, value, low, high. paper: score, measure, value, as open diamonds.
+    rows: score, measure, value, low, high.
     """
     check_rows(rows, ["score", "measure", "value", "low", "high"])
     measures = rows["measure"].unique()
@@ -164,18 +153,9 @@ def draw_agreement(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> Fig
         y = part["score"].map(height)
         lengths = reach(part["value"], part["low"], part["high"])
         ax.axvline(0, color=GREY, linewidth=1)
-        ax.errorbar(part["value"], y, xerr=lengths, fmt="o", color=PALETTE[0], label="ours")
-        if paper is not None:
-            theirs = paper[(paper["measure"] == measure) & paper["score"].isin(height)]
-            style = {"color": PALETTE[3], "markerfacecolor": "none", "markersize": 8}
-            heights = theirs["score"].map(height)
-            ax.plot(theirs["value"], heights, "D", label="paper", **style)
-        ax.set(title=measure, xlim=(-1.08, 1.08), xlabel="correlation")
-    panels[0].set_yticks(range(len(order)), order)
-    panels[0].set_ylim(-0.6, len(order) - 0.4)
-    if paper is not None:
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        ax.errorbar(part["value"], y, xerr=lengths, fmt="o", color=PALETTE[0])
+        ax.set(title=measure, xlim=(-1.08, 1.08), xticks=(-1, 0, 1), xlabel="rank correlation")
+    name_rows(panels[0], order)
     return figure
 
 
@@ -185,32 +165,27 @@ def draw_regret(rows: pd.DataFrame) -> Figure:
     rows: score, network, regret. Names of ``BASELINES`` are grey: they look at no score.
     """
     check_rows(rows, ["score", "network", "regret"])
-    colours = _colours(rows["network"])
+    styles = looks(rows["network"])
     means = rows.groupby("score")["regret"].mean().sort_values(ascending=False, kind="stable")
     height = {score: y for y, score in enumerate(means.index)}
-    figure = Figure(figsize=(WIDTH, 1.4 + 0.17 * len(colours) * len(means)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.17 * len(styles) * len(means)), layout="constrained")
     ax = figure.subplots()
-    step = 0.7 / len(colours)
+    step = 0.7 / len(styles)
     for index, (network, part) in enumerate(rows.groupby("network", sort=False)):
-        y = part["score"].map(height) + step * ((len(colours) - 1) / 2 - index)
+        y = part["score"].map(height) + step * ((len(styles) - 1) / 2 - index)
         points = 100 * part["regret"]
-        ax.hlines(y, 0, points, color=colours[network], linewidth=2)
-        ax.plot(points, y, "o", color=colours[network], label=network, clip_on=False, zorder=3)
+        style = {"color": styles[network]["color"], "clip_on": False, "zorder": 3}
+        ax.hlines(y, 0, points, linewidth=2, **style)
+        ax.plot(points, y, "o", label=network, **style)
         for value, at in zip(points, y, strict=True):
             place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
             ax.annotate(f"{value:.1f}", (value, at), fontsize=TINY, color=GREY, **place)
-    ax.set_yticks(range(len(means)), means.index)
-    for label in ax.get_yticklabels():
-        label.set_color(GREY if label.get_text() in BASELINES else INK)
+    name_rows(ax, means.index)
     ax.grid(axis="y", visible=False)
     ax.set_xlim(left=0, right=max(1.0, 110 * rows["regret"].max()))
-    ax.set(xlabel="accuracy lost against the best model (points)", ylim=(-0.6, len(means) - 0.4))
-    figure.legend(loc="outside lower center", ncols=len(colours))
+    ax.set_xlabel("accuracy lost against the best model (points)")
+    legend(figure, handles_of(styles, marker="o"))
     return figure
-
-
-def _colours(names: Iterable[str]) -> dict[str, str]:
-    return dict(zip(pd.unique(pd.Series(names)), DISTINCT, strict=False))
 
 
 def _grouped(flows: pd.DataFrame) -> list[tuple[str, float, float]]:
@@ -242,10 +217,7 @@ def _ribbons(ax: Axes, groups: list[tuple[str, float, float]], scale: Normalize)
         middle, half = y - slot / 2, 1.3 * probability / 2
         colour = DISTANCES(scale(distance))
         ax.text(4.3, middle, _cut(name, 19), ha="right", va="center", fontsize=SMALL)
-        ax.add_patch(Rectangle((4.37, middle - 0.08), 0.75, 0.16, facecolor=FAINT))
-        bar = Rectangle((4.37, middle - 0.08), 0.75 * probability, 0.16, facecolor=GREY)
-        bar.set_gid("probability")
-        ax.add_patch(bar)
+        draw_share(ax, 4.37, middle, probability, OUTPUT, 0.75)
         share = f"{100 * probability:.1f} %"
         ax.text(5.68, middle, share, ha="right", va="center", fontsize=TINY)
         ax.add_patch(_ribbon((5.75, middle), (6.9, end - half), half, colour))
@@ -268,14 +240,6 @@ def _ribbon(
     patch = PathPatch(Path(corners, codes), facecolor=colour, linewidth=0.4, edgecolor=colour)
     patch.set_gid("ribbon")
     return patch
-
-
-def _lines(ax: Axes, part: pd.DataFrame, colours: dict[str, str]) -> None:
-    for source, line in part.groupby("source", sort=False):
-        line = line.sort_values("epoch")
-        ax.plot(line["epoch"], 100 * line["accuracy"], color=colours[source], label=source)
-        band = (100 * line["low"], 100 * line["high"])
-        ax.fill_between(line["epoch"], *band, color=colours[source], alpha=0.2, linewidth=0)
 
 
 def _zoomed(part: pd.DataFrame) -> tuple[float, float]:

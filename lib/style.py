@@ -17,7 +17,11 @@ PALETTE = (
     "#ece133",
     "#56b4e9",
 )
-INK = "#22272e"
+INK, GREY, FAINT = "#22272e", "#5b6570", "#e3e6ea"
+DISTINCT = (*(PALETTE[i] for i in (0, 1, 2, 3, 4, 9)), INK, PALETTE[8])  # grey: a trivial baseline
+MARKERS = "os^DvPX*<>"
+WIDTH, WIDE = 8.0, 11.0  # inches: of a chart and of a drawing
+TITLE, LABEL, SMALL, TINY = 11, 10, 9, 8  # points
 SCREEN_DPI = 80  # in the notebook; files are saved with more
 LIGHTEST = 0.92  # viridis ends in a yellow that cannot be seen on white
 
@@ -29,17 +33,20 @@ def use_style() -> None:
 
     rcParams.update(
         {
-            "figure.figsize": (7.0, 4.2),
+            "figure.figsize": (WIDTH, 4.2),
             "figure.dpi": SCREEN_DPI,
             "figure.constrained_layout.use": True,
             "savefig.bbox": "tight",
             "savefig.pad_inches": 0.08,
-            "font.size": 11,
-            "axes.titlesize": 12,
-            "axes.labelsize": 11,
-            "xtick.labelsize": 10,
-            "ytick.labelsize": 10,
-            "legend.fontsize": 10,
+            "font.size": LABEL,
+            "axes.titlesize": TITLE,
+            "axes.labelsize": LABEL,
+            "xtick.labelsize": SMALL,
+            "ytick.labelsize": SMALL,
+            "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK,
+            "legend.fontsize": SMALL,
+            "legend.title_fontsize": SMALL,
             "legend.frameon": False,
             "text.color": INK,
             "axes.labelcolor": INK,
@@ -49,7 +56,7 @@ def use_style() -> None:
             "axes.spines.right": False,
             "axes.axisbelow": True,
             "axes.grid": True,
-            "grid.color": "#e3e6ea",
+            "grid.color": FAINT,
             "grid.linewidth": 0.8,
             "lines.linewidth": 1.8,
             "lines.markersize": 5.5,
