@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import pooch
-
 from lib.files import data_root
 
 _PHOTOS = (
@@ -286,6 +284,8 @@ def download(name: str, root: str | Path | None = None) -> Path:
     target, folder = data_root(root), folder_of(name, root)
     if folder.is_dir():
         return folder
+    import pooch  # here: in a notebook it warns of widgets that are not installed
+
     archive = pooch.retrieve(
         dataset.url, dataset.checksum, path=target, fname=Path(dataset.url).name, progressbar=True
     )
