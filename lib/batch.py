@@ -86,7 +86,8 @@ def stored_run(job: Job) -> Row | None:
     """The row of an earlier run that still holds; None if the notebook must run."""
     try:
         record = json.loads(job.record.read_text(encoding="utf-8"))
-        holds = job.executed.exists() and record["fingerprint"] == job.fingerprint()
+        notebooks.read(job.executed)  # a crash of the machine may have cut it off
+        holds = record["fingerprint"] == job.fingerprint()
         row = Row(job.notebook.stem, "skipped", record["minutes"], record["peak_gib"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

@@ -32,11 +32,11 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     found = {
         name: {
             "color": DISTINCT[index % len(DISTINCT)],
-            "linestyle": ("-", "-.", ":")[index // len(DISTINCT) % 3],
+            "linestyle": ("-", "--", "-.")[index // len(DISTINCT) % 3],
         }
         for index, name in enumerate(learnt)
     }
-    flat = {"color": GREY, "linestyle": "--"}
+    flat = {"color": GREY, "linestyle": ":"}
     return {name: found.get(name, flat) for name in dict.fromkeys(names)}
 
 

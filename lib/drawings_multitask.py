@@ -26,6 +26,7 @@ from lib.drawings_charts import (
 )
 from lib.style import GREY, INK, MARKERS, PALETTE, SMALL, TINY, WIDTH
 
+# what records call it -> what captions call it
 KINDS = {"paper": PALETTE[0], "control": PALETTE[1], "literature": PALETTE[2], "trivial": GREY}
 MEASURES = {"nme": "NME (%), ← better", "accuracy": "mean accuracy (%), better →"}
 COMPARED = {
@@ -122,12 +123,16 @@ def draw_variants(
 def draw_similarity(rows: pd.DataFrame) -> Figure:
     """Linear CKA of two streams by layer, a panel a setting.
 
-    rows: pair, layer, cka, low, high, setting.
+    rows: pair, layer, cka, low, high, setting. The axis goes on past 1, the most that CKA can be,
+    where intervals do.
     """
     check_rows(rows, ["pair", "layer", "cka", "low", "high", "setting"])
     figure, panels = _panels_by_layer(rows, ("setting", "cka", "pair"), scale=1, sharey=True)
+    ends = min(0, rows["low"].min()), max(1, rows["high"].max())
+    margin = 0.02 * (ends[1] - ends[0])
     for ax in panels:
-        ax.set(ylim=(0, 1.02), ylabel="linear CKA" if ax in panels[::3] else "")
+        ax.set(ylabel="linear CKA" if ax in panels[::3] else "", yticks=np.linspace(0, 1, 6))
+        ax.set_ylim(ends[0] - margin if ends[0] < 0 else 0, ends[1] + margin)
     return figure
 
 

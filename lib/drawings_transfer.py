@@ -1,7 +1,7 @@
 """Figures of the transfer study: the EMD as a flow, learning curves, scores against accuracy.
 
-Accuracies and regrets are shares in the tables and percent in the figures. Empty tables and tables
-without a column that is needed raise ValueError.
+Accuracies and regrets are shares in the tables and percent in the figures; names are written as
+``lib.names`` says. Empty tables and tables without a column that is needed raise ValueError.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lib.drawings_charts import (
     panel_grid,
     reach,
 )
+from lib.names import readable
 from lib.network_drawings import (
     OUTPUT,
     draw_classifier,
@@ -39,9 +40,12 @@ from lib.network_drawings import (
 )
 from lib.style import GREY, INK, LABEL, LIGHTEST, MARKERS, PALETTE, SMALL, TINY, WIDTH
 
+# what records call it -> what figures and captions call it
 NAMED = 6  # source classes with a flow of their own
 DISTANCES = ListedColormap(colormaps["viridis"](np.linspace(0, LIGHTEST, 256)))
 NEAR_BEST = 0.2  # accuracy: sources that end this close to a network's best are in its zoom
+NEARLY_ALL = 0.7  # of what a panel shows: a zoom into more tells nothing
+UNTRAINED = "no training"  # the baseline among the sources
 
 
 def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: str) -> Figure:
@@ -60,7 +64,7 @@ def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: s
     draw_name(ax, 0.8, 1.55, "target image")
     draw_flow(ax, 1.42, 1.7, 2.3)
     draw_classifier(ax, 2.35, 2.3, frozen=True)
-    draw_name(ax, 2.35, 1.55, network)
+    draw_name(ax, 2.35, 1.55, readable(network))
     draw_flow(ax, 2.98, 3.25, 2.3)
     scale = Normalize(flows["distance"].min(), flows["distance"].max())
     _ribbons(ax, _grouped(flows), scale)
@@ -79,38 +83,58 @@ def draw_curves(rows: pd.DataFrame) -> Figure:
     """The paper's figs. 2 to 5: test accuracy over epochs, a panel a network, zoomed below.
 
     rows: network, source, epoch, accuracy (mean), low, high. The frame in the upper panel is what
-    the lower one shows: the sources that end within ``NEAR_BEST`` of the best.
+    the lower one shows: the sources that end within ``NEAR_BEST`` of the best. Where that is
+    ``NEARLY_ALL`` there is no frame and one panel.
     """
-    check_rows(rows, ["network", "source", "epoch", "accuracy", "low", "high"])
-    networks, styles = rows["network"].unique(), looks(rows["source"])
-    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
-    panels = figure.subplots(2, len(networks), squeeze=False, sharex="col")
-    for (whole, zoom), network in zip(panels.T, networks, strict=True):
-        part = rows[rows["network"] == network]
-        for ax in (whole, zoom):
-            draw_bands(ax, part, ("epoch", "accuracy", "source"), styles)
-        whole.set_title(network)
-        bottom, top = _zoomed(part)
-        zoom.set_ylim(bottom, top)
-        first, last = part["epoch"].min(), part["epoch"].max()
-        frame = {"fill": False, "edgecolor": GREY, "linewidth": 1, "linestyle": "--", "zorder": 3}
-        size = (last - first, top - bottom)
-        whole.add_patch(Rectangle((first, bottom), *size, gid="zoom", **frame))
-        zoom.set_xlabel("epoch")
-    panels[0, 0].set_ylabel("test accuracy (%)")
-    panels[1, 0].set_ylabel("framed part (%)")
+    rows = _named(rows, ["network", "source", "epoch", "accuracy", "low", "high"])
+    styles = looks(rows["source"])
+    parts = dict(list(rows.groupby("network", sort=False)))
+    framed = {network: zoom_of(part) for network, part in parts.items()}
+    high = 5.6 if any(framed.values()) else 3.8
+    figure = Figure(figsize=(WIDTH, high), layout="constrained")
+    grid = figure.add_gridspec(2 if any(framed.values()) else 1, len(parts))
+    wholes, zooms = {}, {}
+    for column, network in enumerate(parts):
+        rest = 0 if framed[network] else slice(None)
+        wholes[network] = figure.add_subplot(grid[rest, column], title=network, xlabel="epoch")
+    for column, network in enumerate(parts):
+        if framed[network]:
+            below = {"sharex": wholes[network], "ylim": framed[network], "xlabel": "epoch"}
+            zooms[network] = figure.add_subplot(grid[1, column], **below)
+            wholes[network].tick_params(labelbottom=False)
+            wholes[network].set_xlabel("")
+            _draw_frame(wholes[network], parts[network]["epoch"], *framed[network])
+    for panels, label in ((wholes, "test accuracy (%)"), (zooms, "framed part (%)")):
+        for network, ax in panels.items():
+            draw_bands(ax, parts[network], ("epoch", "accuracy", "source"), styles)
+            ax.autoscale_view()  # the frame's upper edge is above all curves
+        for ax in list(panels.values())[:1]:
+            ax.set_ylabel(label)
     legend(figure, handles_of(styles))
     return figure
+
+
+def zoom_of(part: pd.DataFrame) -> tuple[float, float] | None:
+    """Of a network's curves: from how many to how many per cent its zoom goes; None without one."""
+    bottom, top = _zoomed(part)
+    shown = 100 * (part["high"].max() - part["low"].min())
+    return (bottom, top) if top - bottom < NEARLY_ALL * shown else None
+
+
+def _draw_frame(ax: Axes, epochs: pd.Series, bottom: float, top: float) -> None:
+    frame = {"fill": False, "edgecolor": GREY, "linewidth": 1, "linestyle": "--", "zorder": 3}
+    first, last = epochs.min(), epochs.max()
+    ax.add_patch(Rectangle((first, bottom), last - first, top - bottom, gid="zoom", **frame))
 
 
 def draw_scores_against_accuracy(rows: pd.DataFrame) -> Figure:
     """Accuracy against each score, a panel a score: colours are networks, markers sources.
 
     rows: network, source, score, value, low, high, accuracy, accuracy_low, accuracy_high. A missing
-    value is left out, a missing interval has no bar.
+    value is left out, a missing interval has no bar. ``UNTRAINED`` is filled with grey.
     """
     ends = ["value", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
-    check_rows(rows, ["network", "source", "score", *ends])
+    rows = _named(rows, ["network", "source", "score", *ends])
     scores, styles = rows["score"].unique(), looks(rows["network"])
     markers = dict(zip(rows["source"].unique(), MARKERS, strict=False))
     figure, panels = panel_grid(len(scores), 4, 2.1, sharey=True)
@@ -119,13 +143,18 @@ def draw_scores_against_accuracy(rows: pd.DataFrame) -> Figure:
         ax.locator_params(axis="x", nbins=4)
         for row in rows[(rows["score"] == score) & rows["value"].notna()].itertuples():
             style = {"color": styles[row.network]["color"], "marker": markers[row.source]}
+            if row.source == UNTRAINED:
+                style |= {"markerfacecolor": GREY, "markeredgewidth": 1.5}
             across = reach(row.value, row.low, row.high)
             up = reach(100 * row.accuracy, 100 * row.accuracy_low, 100 * row.accuracy_high)
             at = (row.value, 100 * row.accuracy)
             ax.errorbar(*at, xerr=across, yerr=up, linewidth=1, alpha=0.85, **style)
     figure.supylabel("accuracy after fine-tuning (%)", fontsize=LABEL)
     networks = {name: {"marker": "s", "color": style["color"]} for name, style in styles.items()}
-    sources = {name: {"marker": marker, "color": GREY} for name, marker in markers.items()}
+    sources = {
+        name: {"marker": marker, "color": GREY if name == UNTRAINED else INK}
+        for name, marker in markers.items()
+    }
     lines = max(len(networks), -(-len(sources) // 2))
     blank = [Line2D([], [], linestyle="", label=" ")]
     plain = {"linestyle": "", "markersize": 7}
@@ -139,9 +168,9 @@ def draw_scores_against_accuracy(rows: pd.DataFrame) -> Figure:
 def draw_agreement(rows: pd.DataFrame) -> Figure:
     """Rank correlations with intervals: a panel a measure, a line a score, sorted by the first.
 
-    rows: score, measure, value, low, high.
+    rows: score, measure, value, low, high. Dotted: what a ranking by chance has on average.
     """
-    check_rows(rows, ["score", "measure", "value", "low", "high"])
+    rows = _named(rows, ["score", "measure", "value", "low", "high"])
     measures = rows["measure"].unique()
     first = rows[rows["measure"] == measures[0]].set_index("score")["value"]
     order = first.reindex(rows["score"].unique()).sort_values(na_position="first").index
@@ -152,7 +181,7 @@ def draw_agreement(rows: pd.DataFrame) -> Figure:
         part = rows[rows["measure"] == measure]
         y = part["score"].map(height)
         lengths = reach(part["value"], part["low"], part["high"])
-        ax.axvline(0, color=GREY, linewidth=1)
+        ax.axvline(0, color=GREY, linewidth=1, linestyle=":")
         ax.errorbar(part["value"], y, xerr=lengths, fmt="o", color=PALETTE[0])
         ax.set(title=measure, xlim=(-1.08, 1.08), xticks=(-1, 0, 1), xlabel="rank correlation")
     name_rows(panels[0], order)
@@ -164,7 +193,7 @@ def draw_regret(rows: pd.DataFrame) -> Figure:
 
     rows: score, network, regret. Names of ``BASELINES`` are grey: they look at no score.
     """
-    check_rows(rows, ["score", "network", "regret"])
+    rows = _named(rows, ["score", "network", "regret"])
     styles = looks(rows["network"])
     means = rows.groupby("score")["regret"].mean().sort_values(ascending=False, kind="stable")
     height = {score: y for y, score in enumerate(means.index)}
@@ -186,6 +215,13 @@ def draw_regret(rows: pd.DataFrame) -> Figure:
     ax.set_xlabel("accuracy lost against the best model (points)")
     legend(figure, handles_of(styles, marker="o"))
     return figure
+
+
+def _named(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The checked table with the names that its figure shows."""
+    check_rows(rows, columns)
+    names = [name for name in ("network", "source", "score") if name in columns]
+    return rows.assign(**{name: rows[name].map(readable) for name in names})
 
 
 def _grouped(flows: pd.DataFrame) -> list[tuple[str, float, float]]:

@@ -27,6 +27,7 @@ from lib.progress import progress
 from lib.provenance import describe_device, provenance
 
 ENGINES = ("joblib", "dask", "stored")
+STATUSES = ("ok", "error")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class Store:
         path = self.path(trial)
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            record["status"]
+            whole = all(isinstance(record[part], dict) for part in ("trial", "metrics"))
+            if not whole or record["status"] not in STATUSES:
+                raise ValueError("not a record's shape")
             return record
         except FileNotFoundError:
             return None

@@ -334,7 +334,7 @@ def test_error_curves_end_where_all_have_most_faces():
     for name, line in lines.items():
         part = 100 * rows[rows["variant"] == name][["error", "share"]]
         assert line.get_xydata() == pytest.approx(part.to_numpy())
-        assert (line.get_linestyle() == "--") == (name == "mean shape")
+        assert (line.get_linestyle() == ":") == (name == "mean shape")
     assert lines["mean shape"].get_color() == GREY
     assert ax.get_xlim() == pytest.approx((0, 11))
 
@@ -413,6 +413,18 @@ def test_lines_by_layer_are_the_tables(draw, rows, names, scale):
     colours = {h.get_label(): h.get_color() for h in legend.legend_handles}
     assert len(set(colours.values())) == 3
     assert all(line.get_color() == colours[line.get_label()] for line in figure.axes[1].lines)
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_intervals_of_similarities_are_shown_whole(beyond):
+    rows = similarities()
+    if beyond:
+        rows.loc[0, ["low", "high"]] = -0.2, 1.3
+    for ax in draw_similarity(rows).axes:
+        low, high = ax.get_ylim()
+        assert (low < -0.2, high > 1.3) == (beyond, beyond)
+        assert low <= 0 and high > 1
+        assert ax.get_yticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
 
 
 def test_probes_say_what_they_measure():

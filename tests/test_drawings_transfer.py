@@ -17,6 +17,7 @@ from lib.drawings_transfer import (
     draw_regret,
     draw_scores_against_accuracy,
 )
+from lib.names import readable
 from lib.style import GREY, use_style
 
 NETWORKS = ("AlexNet", "ResNet-18", "small ResNet")
@@ -176,6 +177,22 @@ def test_the_zoom_shows_the_best_sources_and_is_framed():
     assert 40 < bottom < 68 and top == pytest.approx(100 * rows["high"].max() + 1)
     (frame,) = (p for p in whole.patches if isinstance(p, Rectangle))
     assert (frame.get_y(), frame.get_y() + frame.get_height()) == pytest.approx((bottom, top))
+    assert whole.get_ylim()[1] >= top
+
+
+def test_a_zoom_into_nearly_everything_is_left_out():
+    """Without the source that ends at 20 %, a network's sources end within 15 points."""
+    rows = curves()[lambda table: table["epoch"] > 8]
+    near = rows[rows["source"] != "no training"]
+    figure = draw_curves(near)
+    assert [ax.get_title() for ax in figure.axes] == list(NETWORKS)
+    assert not [p for ax in figure.axes for p in ax.patches]
+    assert fits(figure) and figure.get_figheight() < draw_curves(rows).get_figheight()
+    mixed = pd.concat([rows[rows["network"] == "AlexNet"], near[near["network"] != "AlexNet"]])
+    first, *others, zoom = draw_curves(mixed).axes
+    assert [bool(ax.patches) for ax in (first, *others)] == [True, False, False]
+    assert {ax.get_xlabel() for ax in (*others, zoom)} == {"epoch"} and not first.get_xlabel()
+    assert (first.get_ylabel(), zoom.get_ylabel()) == ("test accuracy (%)", "framed part (%)")
 
 
 def test_one_colour_a_source_in_every_panel_and_in_the_legend():
@@ -205,6 +222,10 @@ def test_scores_hold_every_model_with_its_intervals():
     assert len(looks) == 12 and len({c for c, _ in looks}) == 3
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert [name for name in names if name.strip()] == [*NETWORKS, *SOURCES]
+    grey = [p.get_markerfacecolor() == GREY for p, *_ in points]
+    assert grey == (part["source"] == "no training").tolist()
+    handles = {h.get_label(): h.get_color() for h in figure.legends[0].legend_handles}
+    assert [name for name in SOURCES if handles[name] == GREY] == ["no training"]
 
 
 def test_a_score_that_a_source_lacks_is_left_out():
@@ -245,6 +266,14 @@ def test_regret_in_points_least_on_top():
     assert words(ax) == ["20.0", "0.0", "1.0", "10.0", "0.0", "3.0"]
     colours = [text.get_color() for text in ax.get_yticklabels()]
     assert colours[0] == colours[1] != colours[2]
+
+
+def test_names_of_records_are_written_out():
+    assert readable("inat_birds & voc2012") == "iNaturalist birds & VOC 2012"
+    assert readable("no training") == "no training"
+    (ax,) = draw_regret(regrets().replace({"EMD": "emd", "AlexNet": "all"})).axes
+    assert ax.get_yticklabels()[2].get_text() == "EMD"
+    assert ax.lines[0].get_label() == "all networks"
 
 
 @pytest.mark.parametrize(

@@ -1,247 +1,273 @@
-"""Faults of the world around a run: kills, full and read-only disks, dying workers, odd clocks.
+"""Faults of the world around a sweep: kills, full and read-only disks, dying workers, odd clocks.
 
-Nothing that is finished may be lost, and the message names the cause. Beside what they belong to:
-damaged records and full disks in test_sweep, artefacts in test_artefacts, checkpoints in
-test_training, masks in test_mask_files, photographs in test_images and test_faces, half-built
-shards in test_shards, Ctrl-C, locked folders and odd paths in test_papermill_runs.
+Nothing that is finished may be lost, and the message names the path and the cause. The same of a
+batch of notebooks is in test_faults_notebooks. Beside what they belong to: killed workers (signal
+9, Dask) and sweeps, and records that cannot be stored, in test_sweep; writes that fail or are
+interrupted in test_files; damaged artefacts in test_artefacts, checkpoints in test_training, masks
+in test_mask_files, shards and half-built shards in test_shards, photographs in test_images and
+test_faces.
 """
 
+from __future__ import annotations
+
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from pathlib import Path
+import warnings
 
-import nbformat
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
-import torch
-from nbformat.v4 import new_code_cell, new_notebook
-from trials import Toy, gives_much, grid, leaves_once, runs_out_of_memory, work
+from faults import (
+    DIE_BEFORE,
+    ENVIRONMENT,
+    contents,
+    learns,
+    mount,
+    needs_artefact,
+    needs_mask,
+    short_files,
+    small_disk,
+    wants_much,
+)
+from masked import base, task
+from trials import gives_much, grid, leaves_once, runs_out_of_memory, work
 
-from lib.artefacts import artefact
-from lib.files import REPOSITORY
-from lib.sweep import Context, Store, run
+from lib.methods.mask_files import save_task
+from lib.sweep import Store, run, trial_key
 
 TRIALS = 6
-CELLS = (
-    'profile = "quick"  # quick | medium | paper',
-    """
-import os, time
-from pathlib import Path
-from lib import sweep
-from lib.report import Report
-from trials import grid, work
-marks, report = Path(os.environ["MARKS"]), Report("01_study", profile)
-table = sweep.run(work, grid(6, 0.5), report.trials, jobs=2)
-""",
-    """
-(marks / "figures").touch()
-time.sleep(1)
-print(len(report.table(table[["number", "square"]], "squares", "Squares.")))
-""",
-    '(marks / "end").touch()',
-)
+SWEEP = "from trials import *; from lib.sweep import run; table = run(work, grid({}), {!r}, jobs=1)"
 
 
-@pytest.fixture
-def study(tmp_path):
-    """A folder with one notebook: trials, then a table."""
-    cells = [new_code_cell(code.strip()) for code in CELLS]
-    cells[0].metadata["tags"] = ["parameters"]
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    nbformat.write(
-        new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "01_study.ipynb"
-    )
-    return folder
-
-
-def start(study: Path, reports: Path, *arguments: str) -> subprocess.Popen:
-    marks = study.parent / "marks"
-    marks.mkdir(exist_ok=True)
-    own = {"REPORTS_ROOT": str(reports), "MARKS": str(marks)}
-    own["PYTHONPATH"] = os.pathsep.join((str(REPOSITORY), str(Path(__file__).parent)))
-    command = [sys.executable, str(REPOSITORY / "papermill_runs.py"), "--folder", str(study)]
+def python(code: str, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [*command, *arguments], env=os.environ | own, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code, *arguments],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
-def finish(process: subprocess.Popen) -> str:
-    """What it printed."""
-    try:
-        return process.communicate(timeout=90)[0]
-    finally:
-        process.kill()
+def ok(table: pd.DataFrame) -> bool:
+    return list(table["status"]) == ["ok"] * TRIALS
 
 
-def wait_for(condition, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, f"it ended too soon: {process.communicate()[0]}"
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
-
-
-def squares(reports: Path) -> list[int]:
-    table = pd.read_csv(reports / "quick" / "01_study" / "tables" / "squares.csv")
-    return list(table["square"])
-
-
-@pytest.mark.parametrize(
-    ("phase", "whole_group"),
-    [("trials", False), ("trials", True), ("figures", False), ("keep", False)],
-)
-def test_kill_nine_of_a_batch(study, tmp_path, phase, whole_group):
-    """In mid-trial, while tables are made, while the finished notebook is put in its place."""
-    reports, marks = tmp_path / "reports", tmp_path / "marks"
-    results = reports / "quick" / "01_study"
-    process = start(study, reports)
-    reached = {
-        "trials": lambda: len(list(results.glob("trials/*.json"))) >= 2,
-        "figures": (marks / "figures").exists,
-        "keep": lambda: (marks / "end").exists() and not psutil.Process(process.pid).children(),
-    }
-    wait_for(reached[phase], process)
-    below = psutil.Process(process.pid).children(recursive=True)
-    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not (results / "executed.ipynb").exists()
-    assert (results / "executed.partial.ipynb").exists()
-    assert not psutil.wait_procs(below, timeout=20)[1]  # nothing goes on computing
-    stored = {path: path.read_bytes() for path in results.glob("trials/*.json")}
-    assert len(stored) == TRIALS or (phase == "trials" and 2 <= len(stored) < TRIALS)
-    said = finish(start(study, reports))
-    assert "01_study" in said and " ok " in said, said
-    assert squares(reports) == [number**2 for number in range(TRIALS)]
+def test_kill_nine_while_a_record_is_written(tmp_path):
+    """Its new content lies beside it; that is no record, and the trial runs again."""
+    trial, folder = grid(TRIALS)[3], tmp_path / "trials"
+    killed = python(DIE_BEFORE + SWEEP.format(TRIALS, str(folder)), f"{trial_key(trial)}.json")
+    said = killed.communicate(timeout=60)[0]
+    assert killed.returncode == -signal.SIGKILL, said
+    (half,) = folder.glob(f".{trial_key(trial)}.json.*")
+    assert half.stat().st_size > 0
+    stored = {path: path.read_bytes() for path in folder.glob("*.json")}
+    assert len(stored) == 3
+    table = run(work, grid(TRIALS), folder, jobs=1)
+    assert ok(table) and list(table["square"]) == [n * n for n in range(TRIALS)]
     assert {path: path.read_bytes() for path in stored} == stored
-    executed = nbformat.read(results / "executed.ipynb", 4)
-    assert f"{len(stored)} stored, {TRIALS - len(stored)} to do" in str(executed)
-    assert not (results / "executed.partial.ipynb").exists()
-
-
-def mount(folder: Path, options: str, *more: str) -> bool:
-    command = ["mount", *more, "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    return subprocess.run(command, capture_output=True).returncode == 0
-
-
-@contextmanager
-def small_disk(folder: Path, kilobytes: int):
-    folder.mkdir()
-    try:
-        mounted = mount(folder, f"size={kilobytes}k")
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+    ran = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
+    assert ran == ["0", "1", "2", "3", "3", "4", "5"]
 
 
 def test_a_full_disk_while_records_are_stored(tmp_path):
     with small_disk(tmp_path / "disk", 256) as disk:
         with pytest.raises(RuntimeError, match="No space left on device") as caught:
             run(gives_much, grid(TRIALS), disk / "trials", jobs=1)
-        stored = {path: path.read_bytes() for path in disk.glob("trials/*.json")}
-        assert 1 <= len(stored) < TRIALS
-        assert f"{len(stored)} of {TRIALS} trials are stored in {disk / 'trials'}" in str(
-            caught.value
-        )
-        assert not list(disk.glob("trials/.*"))  # no half record
+        stored = contents(disk)
+        assert 1 <= len(stored) < TRIALS  # no half record beside them
+        folder, failed = disk / "trials", Store(disk / "trials").path(grid(TRIALS)[len(stored)])
+        assert f"{failed} could not be written" in str(caught.value)
+        assert f"{len(stored)} of {TRIALS} trials are stored in {folder}" in str(caught.value)
         assert mount(disk, "remount,size=4m")
-        table = run(gives_much, grid(TRIALS), disk / "trials", jobs=1)
-        assert len(table) == TRIALS and set(table["status"]) == {"ok"}
-        assert {path: path.read_bytes() for path in stored} == stored
+        assert ok(run(gives_much, grid(TRIALS), folder, jobs=1))
+        assert contents(disk).items() >= stored.items()
 
 
-def test_a_full_disk_while_an_artefact_is_stored(tmp_path):
-    with small_disk(tmp_path / "disk", 256) as disk:
-        context = Context(torch.device("cpu"), artefacts=disk)
-        artefact(Toy(1), context, lambda: {"a": torch.zeros(100)})
-        with pytest.raises(OSError, match=r"disk/\w+\.safetensors .*No space left on device"):
-            artefact(Toy(2), context, lambda: {"a": torch.zeros(10**6)})
-        assert len(list(disk.iterdir())) == 1
-        kept = artefact(Toy(1), context, lambda: pytest.fail("it was kept"))
-        assert kept["a"].shape == (100,)
+def test_a_record_that_fails_half_way(tmp_path):
+    run(gives_much, grid(2), tmp_path, jobs=1)
+    stored = contents(tmp_path)
+    with short_files(2**14), pytest.raises(RuntimeError) as caught:
+        run(gives_much, grid(TRIALS), tmp_path, jobs=1)
+    failed = Store(tmp_path).path(grid(TRIALS)[2])
+    assert f"{failed} could not be written: {os.strerror(errno.EFBIG)}" in str(caught.value)
+    assert contents(tmp_path) == stored
+    assert ok(run(gives_much, grid(TRIALS), tmp_path, jobs=1))
+    assert contents(tmp_path).items() >= stored.items()
 
 
-def test_a_full_disk_while_a_notebook_is_written(study, tmp_path):
-    with small_disk(tmp_path / "disk", 4096) as disk:
-        first = finish(start(study, disk))
-        assert " ok " in first, first
-        before = (disk / "quick" / "01_study" / "executed.ipynb").read_bytes()
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        (disk / "somebody_elses").write_bytes(bytes(free - 2 * 2**16))
-        notebook = nbformat.read(study / "01_study.ipynb", 4)
-        notebook.cells[-1].source = "print('x' * 10**6)"
-        nbformat.write(notebook, study / "01_study.ipynb")
-        second = finish(start(study, disk))
-        assert "failed" in second and "No space left on device" in second
-        assert (disk / "quick" / "01_study" / "executed.ipynb").read_bytes() == before
-        (disk / "somebody_elses").unlink()
-        assert " ok " in finish(start(study, disk))
+def check_failed_artefacts(table: pd.DataFrame, folder, cause: str) -> None:
+    failed = table["status"] == "error"
+    assert 1 <= failed.sum() < TRIALS
+    for number in table.index[failed]:
+        path = folder / f"{trial_key(grid(TRIALS)[number])}.safetensors"
+        assert table["error"][number].endswith(f"{path} could not be written: {cause}")
+        assert not path.exists()
+    assert not list(folder.glob(".*"))  # and nothing half written
 
 
-def test_a_read_only_disk_is_one_message(study, tmp_path):
-    with small_disk(tmp_path / "disk", 256) as disk:
+def test_a_full_disk_while_artefacts_are_stored(tmp_path):
+    with small_disk(tmp_path / "disk", 1024) as disk:
+        table = run(needs_artefact, grid(TRIALS), disk, jobs=1)
+        check_failed_artefacts(table, disk, "No space left on device")
+        kept = {path: path.read_bytes() for path in disk.glob("*.safetensors")}
+        assert mount(disk, "remount,size=8m")
+        table = run(needs_artefact, grid(TRIALS), disk, jobs=1)
+        assert ok(table) and list(table["mean"]) == list(range(TRIALS))
+        assert contents(disk).items() >= kept.items()
+
+
+def test_an_artefact_that_fails_half_way(tmp_path):
+    run(needs_artefact, grid(3), tmp_path, jobs=1)
+    stored = contents(tmp_path)
+    with short_files(2**16):
+        table = run(needs_artefact, grid(TRIALS), tmp_path, jobs=1)
+    check_failed_artefacts(table, tmp_path, os.strerror(errno.EFBIG))
+    assert contents(tmp_path).items() >= stored.items()
+    assert ok(run(needs_artefact, grid(TRIALS), tmp_path, jobs=1))
+
+
+def test_a_store_on_a_read_only_disk_is_read_and_not_written(tmp_path, capsys):
+    with small_disk(tmp_path / "disk", 1024) as disk:
+        folder = disk / "trials"
+        run(work, grid(3), folder, jobs=1)
         assert mount(disk, "remount,ro")
-        process = start(study, disk)
-        said = finish(process)
-        assert process.returncode == 1
-        assert f"cannot be written to {disk / 'quick'}: Read-only file system" in said
-        assert "Traceback" not in said
+        capsys.readouterr()
+        assert list(run(work, grid(3), folder, jobs=1)["square"]) == [0, 1, 4]
+        assert capsys.readouterr().out == "3 stored, 0 to do\n"
+        with pytest.raises(RuntimeError, match="Read-only file system") as caught:
+            run(gives_much, grid(TRIALS), folder, jobs=1)
+        failed = Store(folder).path(grid(TRIALS)[3])
+        assert f"{failed} could not be written" in str(caught.value)
+        with pytest.raises(OSError, match=f"Read-only file system: .*{disk / 'new'}"):
+            run(work, grid(1), disk / "new", jobs=1)
 
 
 def test_a_worker_that_leaves_stops_the_sweep_and_the_next_call_goes_on(tmp_path):
     with pytest.raises(RuntimeError, match=r"the sweep stopped: .*the same call does the others"):
         run(leaves_once, grid(TRIALS), tmp_path / "trials", jobs=2)
-    stored = len(list((tmp_path / "trials").glob("*.json")))
-    assert 2 <= stored < TRIALS
-    table = run(leaves_once, grid(TRIALS), tmp_path / "trials", jobs=2)
-    assert set(table["status"]) == {"ok"} and len(table) == TRIALS
+    stored = contents(tmp_path / "trials")
+    assert 2 <= len(stored) < TRIALS
+    assert ok(run(leaves_once, grid(TRIALS), tmp_path / "trials", jobs=2))
+    assert contents(tmp_path / "trials").items() >= stored.items()
 
 
-def test_too_little_memory_is_a_failed_row(tmp_path):
-    table = run(runs_out_of_memory, grid(2), tmp_path, jobs=1)
+@pytest.mark.parametrize("function", [runs_out_of_memory, wants_much])
+def test_too_little_memory_is_a_failed_row(tmp_path, function):
+    """More than any machine has, and more than the process may take."""
+    table = run(function, grid(2), tmp_path, jobs=1)
     assert list(table["status"]) == ["ok", "error"]
     assert "MemoryError" in table["error"][1] and "Unable to allocate" in table["error"][1]
 
 
 @pytest.mark.parametrize("year", [1999, 2199])
 def test_what_was_stored_at_another_time_counts(tmp_path, capsys, year):
-    run(work, grid(3), tmp_path / "trials", jobs=1)
+    run(needs_artefact, grid(3), tmp_path, jobs=1)
     then = (year - 1970) * 365.25 * 86400
-    for path in (tmp_path / "trials").iterdir():
+    for path in tmp_path.iterdir():
         os.utime(path, (then, then))
+    Store(tmp_path).path(grid(3)[0]).unlink()
+    artefacts = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
     capsys.readouterr()
-    assert len(run(work, grid(3), tmp_path / "trials", jobs=1)) == 3
-    assert "3 stored, 0 to do" in capsys.readouterr().out
+    assert list(run(needs_artefact, grid(3), tmp_path, jobs=1)["mean"]) == [0, 1, 2]
+    assert capsys.readouterr().out == "2 stored, 1 to do\n"
+    assert artefacts == {path: path.stat().st_mtime_ns for path in artefacts}  # none built anew
 
 
 def test_a_clock_that_goes_back_gives_no_negative_seconds(tmp_path, monkeypatch):
     times = iter(np.arange(2e9, 0, -3600))
     monkeypatch.setattr(time, "time", lambda: next(times))
+    before = time.time()
     table = run(work, grid(2, pause=0.05), tmp_path / "trials", jobs=1)
+    assert time.time() < before
     assert table["seconds"].between(0.05, 5).all()
 
 
-def test_a_damaged_record_of_any_kind_is_done_again(tmp_path):
-    store, damage = Store(tmp_path), (b"", b"\x00\xff\xfe", b'{"status": "o', b"[1, 2]", b"null")
-    trials = grid(len(damage))
-    run(work, trials, tmp_path, jobs=1)
-    for trial, content in zip(trials, damage, strict=True):
-        store.path(trial).write_bytes(content)
-    with pytest.warns(UserWarning) as caught:
-        table = run(work, trials, tmp_path, jobs=1)
-    said = "\n".join(str(warning.message) for warning in caught)
-    assert all(f"damaged record {store.path(trial)}" in said for trial in trials)
-    assert list(table["square"]) == [trial.number**2 for trial in trials]
+DAMAGE = {
+    "empty": b"",
+    "zeros": bytes(400),
+    "binary": b"\x00\xff\xfe",
+    "cut off": b'{"status": "o',
+    "a list": b"[1, 2]",
+    "null": b"null",
+    "a text": b'"status"',
+    "no metrics": b'{"status": "ok", "trial": {}}',
+    "metrics of a wrong type": b'{"status": "ok", "trial": {"number": 1}, "metrics": null}',
+    "another status": b'{"status": ["ok"], "trial": {"number": 1}, "metrics": {}}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_record_is_one_warning_and_done_again(tmp_path, damage):
+    expected = run(work, grid(3), tmp_path, jobs=1)["square"]
+    path = Store(tmp_path).path(grid(3)[1])
+    path.write_bytes(DAMAGE[damage])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        table = run(work, grid(3), tmp_path, jobs=1)
+    assert [str(warning.message).partition(" (")[0] for warning in caught] == [
+        f"damaged record {path}"
+    ]
+    assert table["square"].equals(expected) and set(table["status"]) == {"ok"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(run(work, grid(3), tmp_path, engine="stored")) == 3
+
+
+def test_a_damaged_artefact_is_built_anew_in_a_sweep(tmp_path):
+    run(needs_artefact, grid(3), tmp_path, jobs=1)
+    whole = contents(tmp_path)
+    path = tmp_path / f"{trial_key(grid(3)[1])}.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    for record in tmp_path.glob("*.json"):
+        record.unlink()
+    with pytest.warns(UserWarning, match=f"damaged {path}") as caught:
+        table = run(needs_artefact, grid(3), tmp_path, jobs=1)
+    assert len(caught) == 1
+    assert list(table["mean"]) == [0, 1, 2]
+    assert path.read_bytes() == whole[path]
+
+
+def test_a_damaged_checkpoint_is_a_failed_row_until_it_is_deleted(tmp_path):
+    expected = run(learns, grid(3), tmp_path / "whole", jobs=1)["loss"]
+    folder = tmp_path / "trials"
+    checkpoint = Store(folder).path(grid(3)[1]).with_suffix(".checkpoint")
+    checkpoint.write_bytes(b"PK\x03\x04 cut off")
+    table = run(learns, grid(3), folder, jobs=1)
+    assert list(table["status"]) == ["ok", "error", "ok"]
+    assert table["error"][1].startswith(f"ValueError: checkpoint {checkpoint} cannot be used")
+    checkpoint.unlink()
+    assert run(learns, grid(3), folder, jobs=1)["loss"].equals(expected)
+    assert not checkpoint.exists()
+
+
+def test_a_damaged_mask_file_is_a_failed_row_and_read_again(tmp_path, capsys):
+    for number in range(3):
+        save_task(tmp_path / f"{number}.safetensors", task(base(), seed=number + 1))
+    path = tmp_path / "1.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    table = run(needs_mask, grid(3), tmp_path / "trials", jobs=1)
+    assert list(table["status"]) == ["ok", "error", "ok"]
+    assert table["error"][1].startswith(f"ValueError: {path} is damaged or no mask file")
+    path.write_bytes(whole)
+    capsys.readouterr()
+    table = run(needs_mask, grid(3), tmp_path / "trials", jobs=1)
+    assert capsys.readouterr().out == "2 stored, 1 to do\n"
+    assert set(table["status"]) == {"ok"} and (table["zeros"] > 0).all()
+
+
+def test_two_sweeps_on_one_store_both_return_the_whole_table(tmp_path):
+    code = SWEEP.replace("(work", "(meets").format(12, str(tmp_path / "trials"))
+    code = f"from faults import meets; {code}; print(table['half'].tolist())"
+    processes = [python(code) for _ in range(2)]
+    said = [process.communicate(timeout=90)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert all(text.endswith(f"{[n / 2 for n in range(12)]}\n") for text in said), said
+    workers = {line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}
+    assert workers == {str(process.pid) for process in processes}  # they did run at once
+    assert len(contents(tmp_path / "trials")) == 12

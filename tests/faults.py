@@ -1,0 +1,229 @@
+"""Small disks, kills at a chosen moment, and trial functions for the tests of faults."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import psutil
+import pytest
+import torch
+from masked import base
+from nbformat.v4 import new_code_cell, new_notebook
+from torch import nn
+from trials import Toy, beside, work
+
+from lib.artefacts import artefact
+from lib.files import REPOSITORY
+from lib.methods.mask_files import load_task
+from lib.training import train
+
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests")))
+}
+PARAMETERS = 'profile = "quick"  # quick | medium | paper\njobs = 1  # processes'
+SWEEP = """
+from lib import sweep
+from lib.report import Report
+from faults import wait_for, waits
+from trials import grid
+report = Report("01_study", profile)
+table = sweep.run(waits, grid(6), report.trials, jobs=jobs)
+"""
+DRAWING = """
+from matplotlib.figure import Figure
+for name in ("square", "half"):
+    figure = Figure()
+    figure.subplots().plot(table["number"], table[name])
+    report.figure(figure, name, table[["number", name]], f"The {name}.")
+    wait_for((report.folder / "go_on_drawing").exists)
+report.table(table[["number", "square", "half", "status"]], "numbers", "Numbers.")
+"""
+# before the code of ``python -c``: the first argument names a file, and the process kills itself
+# by signal 9 when its new content is written and about to replace the old
+DIE_BEFORE = """
+import os, runpy, signal, sys
+from pathlib import Path
+replace, name = os.replace, sys.argv.pop(1)
+
+def replace_or_die(source, target):
+    if Path(target).name == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+
+os.replace = replace_or_die
+"""
+
+
+def wait_for(condition, process: subprocess.Popen | None = None, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if process and process.poll() is not None:
+            pytest.fail(f"it ended too soon: {process.communicate()[0]}")
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
+
+
+def mount(folder: Path, options: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """A disk of its own; the test is skipped where none can be mounted."""
+    folder.mkdir()
+    if not mount(folder, f"size={kilobytes}k"):
+        pytest.skip("no disk can be mounted here: that takes root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def short_files(size: int) -> Iterator[None]:
+    """No file may be longer: a write that fails half way, for any user."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_study(folder: Path, *code: str) -> Path:
+    """A folder with one notebook."""
+    cells = [new_code_cell(text.strip()) for text in (PARAMETERS, *code)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    folder.mkdir(parents=True, exist_ok=True)
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "01_study.ipynb")
+    return folder
+
+
+def start(study: Path, reports: Path, *arguments: str, before: str = "") -> subprocess.Popen:
+    """The batch runner; ``before``: the file whose replacement it does not survive."""
+    program = [str(REPOSITORY / "papermill_runs.py"), "--folder", str(study), *arguments]
+    if before:
+        code = f"{DIE_BEFORE}\nsys.argv.pop(0)\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+        program = ["-c", code, before, *program]
+    return subprocess.Popen(
+        [sys.executable, *program],
+        env=ENVIRONMENT | {"REPORTS_ROOT": str(reports)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    """What it printed."""
+    try:
+        return process.communicate(timeout=90)[0]
+    finally:
+        process.kill()
+
+
+def kill_nine(process: subprocess.Popen, kill: Callable[[int, int], None]) -> None:
+    """Nothing that it started goes on computing."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert len(below) >= 2  # papermill and the kernel
+    kill(process.pid, signal.SIGKILL)
+    said = finish(process)
+    assert process.returncode == -signal.SIGKILL, said
+    assert not psutil.wait_procs(below, timeout=20)[1]
+
+
+def status(said: str) -> str:
+    return re.findall(r"^01_study +(\w+) ", said, re.MULTILINE)[-1]
+
+
+def printed(results: Path) -> str:
+    """All text that the last successful run put out."""
+    cells = nbformat.read(results / "executed.ipynb", 4).cells
+    return "".join(out.get("text", "") for cell in cells for out in cell.get("outputs", []))
+
+
+def drawn(results: Path) -> dict[Path, bytes]:
+    """What a study shows, without the dates and seconds."""
+    parts = ("figures", "tables", "contents.json")
+    files = {path.relative_to(results): data for path, data in contents(results).items()}
+    return {path: data for path, data in files.items() if path.parts[0] in parts}
+
+
+def waits(trial: Toy, context: object) -> dict:
+    """From number 3 on, wait until somebody makes the file ``go``."""
+    if trial.number >= 3:
+        wait_for(beside(context, "go").exists)
+    return work(trial, context)
+
+
+def meets(trial: Toy, context: object) -> dict:
+    """Go on when a second process is here too."""
+    beside(context, f"here_{os.getpid()}").touch()
+    wait_for(lambda: len(list(beside(context, "").glob("here_*"))) == 2)
+    return work(trial, context)
+
+
+def wants_much(trial: Toy, context: object) -> dict:
+    """Number 1 asks for more than its process may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**26, hard))
+    try:
+        return {"sum": float(np.ones(2**28 if trial.number == 1 else 1).sum())}
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def needs_artefact(trial: Toy, context: object) -> dict:
+    """Its number, by way of 400 kB that are kept."""
+    tensors = artefact(trial, context, lambda: {"a": torch.full((10**5,), float(trial.number))})
+    return {"mean": tensors["a"].mean().item()}
+
+
+def needs_mask(trial: Toy, context: object) -> dict:
+    """The zeros of the mask file of its number."""
+    path = beside(context, f"{trial.number}.safetensors")
+    masks = load_task(path, base(), {"out": nn.Conv2d(5, 7, 1)}).masks
+    return {"zeros": sum(int((~mask).sum()) for mask in masks.values())}
+
+
+def learns(trial: Toy, context: object) -> dict:
+    """Twenty steps, with a checkpoint after ten."""
+    torch.manual_seed(trial.number)
+    inputs, model = torch.randn(20, 8, 3), nn.Linear(3, 1)
+    losses = train(
+        model,
+        lambda network, x: network(x).square().mean(),
+        lambda step: inputs[step],
+        steps=20,
+        lr=0.1,
+        checkpoint=context.checkpoint,
+        checkpoint_every=10,
+    )
+    return {"loss": losses[-1]}
+
+
+def reads_data(trial: Toy, context: object) -> dict:
+    return {"word": (context.data_root / "größe 数.txt").read_text(encoding="utf-8")}
