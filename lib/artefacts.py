@@ -6,7 +6,9 @@ Several trials need the same teacher; whichever comes first builds it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -37,6 +39,17 @@ def artefact(
     tensors = _plain(build())
     write_atomically(path, save(tensors))
     return tensors
+
+
+@contextmanager
+def own_checkpoint(trial: object, context: Context) -> Iterator[Path | None]:
+    """Where the training of an artefact may resume from: its own file, not that of the trial that
+    happens to need it; removed at the end, unless that is an error. None where nothing is kept.
+    """
+    path = context.artefacts and context.artefacts / f"{trial_key(trial)}.checkpoint"
+    yield path
+    if path:
+        path.unlink(missing_ok=True)
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -192,8 +192,8 @@ def test_the_discriminator_sees_the_input():
         assert found[0] < 0.2 and found[1] > 0.8
 
 
-@pytest.mark.parametrize("sizes", [(0, 4, 1), (3, 0, 1), (3, 4, 0)])
-def test_sizes_below_one_are_refused(sizes):
-    channels, width, layers = sizes
-    with pytest.raises(ValueError, match=f"not {channels}, {width} and {layers}"):
-        PatchDiscriminator(channels, width=width, layers=layers)
+@pytest.mark.parametrize("name", ["channels", "width", "layers"])
+def test_sizes_below_one_are_refused(name):
+    sizes = {"channels": 3, "width": 4, "layers": 1, name: 0}
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
+        PatchDiscriminator(**sizes)

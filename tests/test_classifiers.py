@@ -180,8 +180,8 @@ def test_it_learns_eight_images_by_heart(architecture):
 def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match=r"\('vgg16', 'vgg5', 'resnet20'\), not 'alexnet'"):
         build_classifier("alexnet", 10, 16, 0)
-    for classes, width in ((0, 4), (10, 0)):
-        with pytest.raises(ValueError, match=f"at least 1, not {classes} and {width}"):
+    for classes, width, name in ((0, 4, "classes"), (10, 0, "width")):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
             build_classifier("vgg16", classes, width, 0)
 
 

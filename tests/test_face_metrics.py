@@ -9,7 +9,6 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from lib.methods.face_metrics import (
     attribute_scores,
     cumulative_errors,
-    failure_rate,
     landmark_errors,
     majority,
     mean_shape,
@@ -68,7 +67,6 @@ def test_cumulative_errors():
     """Mean errors .02, .1 and .3."""
     errors = np.array([[0.02] * 5, [0, 0, 0, 0, 0.5], [0.3] * 5])
     assert cumulative_errors(errors, [0, 0.02, 0.1, 0.2, 1]).tolist() == [0, 1 / 3, 2 / 3, 2 / 3, 1]
-    assert failure_rate(errors) == pytest.approx(1 / 3)
 
 
 def test_mean_shape_by_hand():

@@ -174,9 +174,9 @@ def test_the_seed_alone_decides_the_weights():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"width": 0}, "not 3, 3 and 0"),
-        ({"in_channels": 0}, "not 0, 3"),
-        ({"out_channels": -1}, "not 3, -1"),
+        ({"width": 0}, "width must be at least 1, not 0"),
+        ({"in_channels": 0}, "in_channels must be at least 1, not 0"),
+        ({"out_channels": -1}, "out_channels must be at least 1, not -1"),
         ({"norm": "layer"}, "'layer'"),
     ],
 )

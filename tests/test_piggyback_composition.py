@@ -110,6 +110,5 @@ def test_files_hold_what_was_counted_and_little_more():
     weights = 14_776_000 / 16  # a quarter of the width
     assert pieces["network"] * 2**20 == pytest.approx(4 * weights, rel=0.1)
     assert pieces["mask"] * 2**20 == pytest.approx(weights / 8, rel=0.35)
-    assert files.mask_bits(width=64) == pytest.approx(14_776_000 / 8 / 2**20)
     whole = pieces["network"] + 4 * pieces["mask"]
     assert sizes.loc["piggyback", "files"] == pytest.approx(whole)

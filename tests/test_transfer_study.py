@@ -102,8 +102,8 @@ def tables():
                 })  # fmt: skip
         row = key | {"images": 100, "outputs": 1000 if place < 5 else 20,
                      "shuffled": 1.0, "shuffled_low": 0.9, "shuffled_high": 1.1}  # fmt: skip
-        for name, score in SCORES.items():
-            value = 100 - place if score.sign == 1 else 1 + place
+        for name, sign in SCORES.items():
+            value = 100 - place if sign == 1 else 1 + place
             row |= {name: value, f"{name}_low": value - 0.1, f"{name}_high": value + 0.1}
         scores.append(row)
     return sizes, pd.DataFrame(fine), pd.DataFrame(scores)

@@ -232,11 +232,10 @@ def test_a_frozen_encoder_stays_in_evaluation_mode():
     assert not torch.allclose(free.features(images, ["conv5_2"])["conv5_2"], features)
 
 
-@pytest.mark.parametrize("sizes", [(0, 2, 2), (3, 0, 2), (3, 2, 0)])
-def test_sizes_below_one_are_refused(sizes):
-    inputs, outputs, width = sizes
-    with pytest.raises(ValueError, match=f"not {inputs}, {outputs} and {width}"):
-        UNet(inputs, outputs, width=width)
+@pytest.mark.parametrize("name", ["in_channels", "out_channels", "width"])
+def test_sizes_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
+        UNet(**{name: 0})
 
 
 def test_bad_calls_are_refused():

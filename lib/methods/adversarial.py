@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lib.models.checks import refuse_below_one
+from lib.models.generator import initialised
 from lib.models.seeding import seeded
 
 
@@ -20,11 +22,7 @@ class PatchDiscriminator(nn.Sequential):
     """
 
     def __init__(self, channels: int, *, width: int = 64, layers: int = 3, seed: int = 0) -> None:
-        if min(channels, width, layers) < 1:
-            raise ValueError(
-                "channels, width and layers must be at least 1, "
-                f"not {channels}, {width} and {layers}"
-            )
+        refuse_below_one(channels=channels, width=width, layers=layers)
         with seeded(seed):
             parts = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
             inputs = width
@@ -38,11 +36,8 @@ class PatchDiscriminator(nn.Sequential):
                 ]
                 inputs = outputs
             parts.append(nn.Conv2d(inputs, 1, 4, padding=1))
-            for part in parts:
-                if isinstance(part, nn.Conv2d):
-                    nn.init.normal_(part.weight, std=0.02)  # CycleGAN's
-                    nn.init.zeros_(part.bias)
-        super().__init__(*parts)
+            super().__init__(*parts)
+            initialised(self)
 
 
 class Adversary:

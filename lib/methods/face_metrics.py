@@ -14,7 +14,6 @@ from lib.data.face_records import LANDMARKS, UNKNOWN
 
 EYES = [LANDMARKS.index("left eye"), LANDMARKS.index("right eye")]
 INPUT = (128, 128)  # pixels of the paper's input
-FAILED = 0.1  # of the eye distance: the usual limit
 
 
 def landmark_errors(
@@ -45,11 +44,6 @@ def cumulative_errors(errors: ArrayLike, thresholds: ArrayLike) -> np.ndarray:
     """Share of faces with a mean error of at most the threshold: (N, 5), (T,) -> (T,) in 0..1."""
     means = np.sort(_finite(errors, 2).mean(1))
     return np.searchsorted(means, _finite(thresholds, 1), side="right") / len(means)
-
-
-def failure_rate(errors: ArrayLike) -> float:
-    """Share of faces with a mean error above ``FAILED``."""
-    return float(1 - cumulative_errors(errors, [FAILED])[0])
 
 
 def attribute_scores(predicted: ArrayLike, truth: ArrayLike) -> pd.DataFrame:

@@ -18,15 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lib.data.catalogue import DATASETS, locate
-from lib.models.classifiers import IMAGENET_MEAN, IMAGENET_STD
 from lib.models.seeding import seeded
+from lib.models.source_weights import converted
+from lib.models.sources import IMAGENET, Normalise
 
-IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)  # of its networks' inputs
-SQUEEZENET = "squeezenet1_1-imagenet"  # its name in the catalogue
 RANDOM_WIDTH = 16  # channels of the random network's first level; VGG16 has 64
 
 
@@ -50,17 +47,14 @@ class FeatureNetwork(nn.Module):
         super().__init__()
         self.network = network[: max(layers) + 1].eval().requires_grad_(False)
         self.layers, self.content = layers, content
-        self.mean: Tensor
-        self.std: Tensor
-        for name, values in zip(("mean", "std"), IMAGENET, strict=True):
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
+        self.normalise = Normalise(*map(torch.tensor, IMAGENET))
 
     def train(self, mode: bool = True) -> FeatureNetwork:
         """Always in evaluation mode."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        x, found = (images - self.mean) / self.std, []
+        x, found = self.normalise(images), []
         for index, layer in enumerate(self.network):
             x = layer(x)
             if index in self.layers:
@@ -91,13 +85,8 @@ def _vgg16(root: str | Path | None) -> FeatureNetwork:
 
 
 def _squeezenet(root: str | Path | None) -> FeatureNetwork:
-    from torchvision.models import squeezenet1_1
-
-    network = squeezenet1_1()
-    (file,) = DATASETS[SQUEEZENET].files
-    state = load_file(locate(SQUEEZENET, root) / file)
-    network.load_state_dict({key: values.float() for key, values in state.items()})
-    return FeatureNetwork(_without_in_place(network.features), (1, 4, 7, 9), content=1)
+    features = converted("squeezenet1_1", "imagenet", root).features
+    return FeatureNetwork(_without_in_place(features), (1, 4, 7, 9), content=1)
 
 
 def _random(root: str | Path | None) -> FeatureNetwork:
@@ -153,7 +142,7 @@ class PerceptualLoss:
         self.network = network
         self.content_weight, self.style_weight = content_weight, style_weight
         with torch.no_grad():
-            features = network(style[None].to(network.mean))
+            features = network(style[None].to(network.normalise.mean))
         self.style_grams = [gram(each) for each in features]
 
     def __call__(self, output: Tensor, content: Tensor) -> Losses:

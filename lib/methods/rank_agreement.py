@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -38,11 +39,7 @@ def agreement_interval(score: np.ndarray, accuracy: np.ndarray, measure: str) ->
     A model drawn twice is tied with itself, which tau-b and mean ranks allow for. A draw of a
     single model, over and over, counts as 0: with six models that is one in 7,776.
     """
-    score, accuracy = _checked(score, accuracy)
-    rows = pd.DataFrame({"score": score, "accuracy": accuracy})
-    return bootstrap(
-        lambda drawn: agreement(drawn["score"], drawn["accuracy"], measure), rows, draws=DRAWS
-    )
+    return _interval(partial(agreement, measure=measure), score, accuracy)
 
 
 def agreement_difference(
@@ -90,11 +87,15 @@ def selection_regret(score: np.ndarray, accuracy: np.ndarray) -> float:
 
 def regret_interval(score: np.ndarray, accuracy: np.ndarray) -> Estimate:
     """The selection regret with its 95 % interval, by a bootstrap of the models."""
+    return _interval(selection_regret, score, accuracy)
+
+
+def _interval(
+    measure: Callable[[pd.Series, pd.Series], float], score: np.ndarray, accuracy: np.ndarray
+) -> Estimate:
     score, accuracy = _checked(score, accuracy)
     rows = pd.DataFrame({"score": score, "accuracy": accuracy})
-    return bootstrap(
-        lambda drawn: selection_regret(drawn["score"], drawn["accuracy"]), rows, draws=DRAWS
-    )
+    return bootstrap(lambda drawn: measure(drawn["score"], drawn["accuracy"]), rows, draws=DRAWS)
 
 
 def _checked(score: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -17,31 +15,17 @@ from lib.methods.transferability import (
     softmax_score,
 )
 
-
-@dataclass(frozen=True)
-class Score:
-    """sign: 1 if more is taken as closer to the target, else -1. source: where it is from.
-
-    needs: what it is computed from beside the labels, as ``all_scores`` names it.
-    """
-
-    sign: int
-    source: str
-    needs: tuple[str, ...]
-
-
-_OUTPUT, _NAMED, _FEATURES = ("probabilities",), ("probabilities", "distances"), ("features",)
-SCORES = {
-    "softmax": Score(1, "the paper, 3.1", _OUTPUT),
-    "emd": Score(-1, "the paper, 3.2", _NAMED),
-    "normalised_emd": Score(-1, "this repository", _NAMED),
-    "centred_emd": Score(-1, "this repository", _NAMED),
-    "leep": Score(1, "Nguyen et al. 2020", _OUTPUT),
-    "nce": Score(1, "Tran et al. 2019", _OUTPUT),
-    "log_me": Score(1, "You et al. 2021", _FEATURES),
-    "h_score": Score(1, "Bao et al. 2019", _FEATURES),
-    "knn": Score(1, "nearest other image", _FEATURES),
-    "parc": Score(1, "Bolya et al. 2021", _FEATURES),
+SCORES = {  # 1 if more is taken as closer to the target, else -1
+    "softmax": 1,  # the paper, 3.1
+    "emd": -1,  # the paper, 3.2
+    "normalised_emd": -1,  # this repository
+    "centred_emd": -1,  # this repository
+    "leep": 1,  # Nguyen et al. 2020
+    "nce": 1,  # Tran et al. 2019
+    "log_me": 1,  # You et al. 2021
+    "h_score": 1,  # Bao et al. 2019
+    "knn": 1,  # nearest other image
+    "parc": 1,  # Bolya et al. 2021
 }
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.checks import refuse_below_one
 from lib.models.seeding import seeded
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -39,8 +40,7 @@ class Classifier(nn.Module):
         self, classes: int, width: int, channels: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
         super().__init__()
-        if min(classes, width) < 1:
-            raise ValueError(f"classes and width must be at least 1, not {classes} and {width}")
+        refuse_below_one(classes=classes, width=width)
         # Inside the network and not in the data: an image that is optimised sees its gradient
         # in pixel values and its bounds at 0 and 1, whatever the network was trained with. In the
         # state: weights never meet another normalisation than their own.

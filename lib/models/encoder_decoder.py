@@ -145,24 +145,21 @@ class EncoderDecoder(nn.Module):
         for level in range(depth):
             outer = in_channels if level == 0 else widths[level - 1]
             here, below = widths[level], widths[min(level + 1, depth - 1)]
-            self.down.append(
-                nn.Sequential(
-                    _unit(outer, here, 3, problems, stride=2), _unit(here, here, 3, problems)
-                )
-            )
-            bypass = 0
-            if level in architecture.skips:
-                self.skip[str(level)] = _unit(outer, skip_width, 1, problems)
-                bypass = skip_width
-            self.enlarge.append(self._upsampler(below))
-            self.up.append(
-                nn.Sequential(
-                    nn.BatchNorm2d((below + bypass) * problems, affine=False),
-                    _unit(below + bypass, here, 3, problems),
-                    _unit(here, here, 1, problems),
-                )
-            )
+            self._add_level(level, outer, here, below, skip_width)
         self.head = _Conv(widths[0], out_channels, 1, problems, bias=True)
+
+    def _add_level(self, level: int, outer: int, here: int, below: int, skip_width: int) -> None:
+        """Layers between a level and the next: outer channels come in, below come up."""
+        problems, joined = self.problems, below
+        first = _unit(outer, here, 3, problems, stride=2)
+        self.down.append(nn.Sequential(first, _unit(here, here, 3, problems)))
+        if level in self.architecture.skips:
+            self.skip[str(level)] = _unit(outer, skip_width, 1, problems)
+            joined += skip_width
+        self.enlarge.append(self._upsampler(below))
+        norm = nn.BatchNorm2d(joined * problems, affine=False)
+        units = _unit(joined, here, 3, problems), _unit(here, here, 1, problems)
+        self.up.append(nn.Sequential(norm, *units))
 
     def _upsampler(self, channels: int) -> nn.Module:
         if self.upsampling != "learned":

@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lib.models.checks import refuse_below_one, refuse_other_channels
 from lib.models.padding import pad_to_multiple
 from lib.models.seeding import seeded
 
@@ -60,18 +61,14 @@ class Generator(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if min(in_channels, out_channels, width) < 1:
-            raise ValueError(
-                "in_channels, out_channels and width must be at least 1, "
-                f"not {in_channels}, {out_channels} and {width}"
-            )
+        refuse_below_one(in_channels=in_channels, out_channels=out_channels, width=width)
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {tuple(NORMS)}, not {norm!r}")
         self.in_channels, self.width, self.norm = in_channels, width, norm
         self.frozen = False
         with seeded(seed):
-            self.encoder = _initialised(_encoder(in_channels, width, norm))
-            self.decoder = _initialised(_decoder(out_channels, width, norm))
+            self.encoder = initialised(_encoder(in_channels, width, norm))
+            self.decoder = initialised(_decoder(out_channels, width, norm))
         self.tasks = nn.ModuleDict()
 
     def add_task(self, name: str, *, blocks: int = BLOCKS, seed: int = 0) -> nn.Sequential:
@@ -86,7 +83,7 @@ class Generator(nn.Module):
         channels = 4 * self.width
         with seeded(seed):
             stack = nn.Sequential(*(ResidualBlock(channels, self.norm) for _ in range(blocks)))
-            _initialised(stack)
+            initialised(stack)
         like = next(self.encoder.parameters())
         self.tasks[name] = stack.to(like).train(self.training)
         return stack
@@ -108,10 +105,7 @@ class Generator(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Images to features (N, 4 * width, H / 4, W / 4), of the padded size."""
-        if images.ndim != 4 or images.shape[1] != self.in_channels:
-            raise ValueError(
-                f"images must be (N, {self.in_channels}, H, W), not {tuple(images.shape)}"
-            )
+        refuse_other_channels(images, self.in_channels)
         # at least 8 pixels: norms and reflected borders need 2 x 2 features
         return self.encoder(pad_to_multiple(images, 4, least=8) * 2 - 1)
 
@@ -153,8 +147,8 @@ def _decoder(out_channels: int, width: int, norm: str) -> nn.Sequential:
     )
 
 
-def _initialised(network: nn.Sequential) -> nn.Sequential:
-    """CycleGAN's N(0, 0.02) for the weights of convolutions, biases at zero."""
+def initialised(network: nn.Sequential) -> nn.Sequential:
+    """The network with CycleGAN's N(0, 0.02) for the weights of convolutions, biases at zero."""
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.normal_(layer.weight, std=0.02)

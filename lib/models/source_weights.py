@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.data.catalogue import DATASETS, locate
 from lib.models.classifiers import pretrained_resnet20
@@ -51,14 +51,19 @@ def _torchvision(architecture: str, root: str | Path | None) -> _State:
     return get_model(architecture, weights="IMAGENET1K_V1").state_dict()
 
 
-def _converted(architecture: str, trained_on: str, root: str | Path | None) -> _State:
+def converted(architecture: str, trained_on: str, root: str | Path | None) -> nn.Module:
+    """torchvision's network with weights of the catalogue's ``<architecture>-<trained_on>``."""
     (file,) = DATASETS[f"{architecture}-{trained_on}"].files
     path = locate(f"{architecture}-{trained_on}", root) / file
     try:
         state = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is not readable: {error}") from error
-    return _ordered(architecture, trained_on, state, path)
+    return _filled(architecture, trained_on, state, path)
+
+
+def _converted(architecture: str, trained_on: str, root: str | Path | None) -> _State:
+    return converted(architecture, trained_on, root).state_dict()
 
 
 def _places(architecture: str, root: str | Path | None) -> _State:
@@ -68,11 +73,11 @@ def _places(architecture: str, root: str | Path | None) -> _State:
     except Exception as error:  # torch raises many kinds
         raise ValueError(f"{path} is not readable: {error}") from error
     state = {name.replace("module.", ""): values for name, values in state.items()}
-    return _ordered(architecture, "places365", state, path)
+    return _filled(architecture, "places365", state, path).state_dict()
 
 
-def _ordered(architecture: str, trained_on: str, state: _State, path: Path) -> _State:
-    """The state in the order of torchvision's network, which files do not keep."""
+def _filled(architecture: str, trained_on: str, state: _State, path: Path) -> nn.Module:
+    """torchvision's network, whose state has the order that files do not keep."""
     from torchvision.models import get_model
 
     network = get_model(architecture, num_classes=TRAINED_ON[trained_on])
@@ -80,7 +85,7 @@ def _ordered(architecture: str, trained_on: str, state: _State, path: Path) -> _
         network.load_state_dict({name: values.float() for name, values in state.items()})
     except RuntimeError as error:
         raise ValueError(f"{path} has not {architecture}'s weights: {error}") from error
-    return network.state_dict()
+    return network
 
 
 def _cifar10(root: str | Path | None) -> _State:

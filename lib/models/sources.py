@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.checks import refuse_below_one
 from lib.models.classifiers import IMAGENET_MEAN, IMAGENET_STD, resnet20, vgg5
 from lib.models.seeding import seeded
 
@@ -152,8 +153,7 @@ def source_network(architecture: str, classes: int, *, width: int, seed: int) ->
         raise ValueError(
             f"architecture must be one of {tuple(ARCHITECTURES)}, not {architecture!r}"
         )
-    if classes < 1:
-        raise ValueError(f"classes must be at least 1, not {classes}")
+    refuse_below_one(classes=classes)
     with seeded(seed):
         parts = ARCHITECTURES[architecture](width)
         head = parts.head(classes)
@@ -162,5 +162,8 @@ def source_network(architecture: str, classes: int, *, width: int, seed: int) ->
 
 
 def new_head(architecture: str, classes: int, *, width: int, seed: int) -> nn.Module:
-    """An untrained head, for a network that goes to another task."""
+    """An untrained head, for a network that goes to another task: a whole network's.
+
+    Its weights are drawn after those of the layers: without them a seed would mean another head.
+    """
     return source_network(architecture, classes, width=width, seed=seed).head

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.checks import refuse_below_one, refuse_other_channels
 from lib.models.padding import pad_to_multiple
 from lib.models.seeding import seeded
 
@@ -61,11 +62,7 @@ class UNet(nn.Module):
         self, in_channels: int = 3, out_channels: int = 21, *, width: int = 64, seed: int = 0
     ) -> None:
         super().__init__()
-        if min(in_channels, out_channels, width) < 1:
-            raise ValueError(
-                "in_channels, out_channels and width must be at least 1, "
-                f"not {in_channels}, {out_channels} and {width}"
-            )
+        refuse_below_one(in_channels=in_channels, out_channels=out_channels, width=width)
         self.in_channels, self.width = in_channels, width
         self.encoder_frozen = False
         with seeded(seed):
@@ -115,10 +112,7 @@ class UNet(nn.Module):
 
     def _run(self, images: Tensor, kept: dict[str, Tensor]) -> Tensor:
         """The output; fills ``kept`` with the layers it names."""
-        if images.ndim != 4 or images.shape[1] != self.in_channels:
-            raise ValueError(
-                f"images must be (N, {self.in_channels}, H, W), not {tuple(images.shape)}"
-            )
+        refuse_other_channels(images, self.in_channels)
 
         def apply(layers: nn.ModuleDict, name: str, x: Tensor) -> Tensor:
             x = layers[name](x)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.artefacts import artefact
+from lib.artefacts import artefact, own_checkpoint
 from lib.data.batches import Epochs
 from lib.data.catalogue import DATASETS, locate
 from lib.data.labelled import Labelled, load_labelled
 from lib.models.classifiers import build_classifier, pretrained_resnet20
 from lib.models.sizes import count_parameters
-from lib.sweep import Context, trial_key
+from lib.sweep import Context
 from lib.training import one_cycle, train
 
 PRETRAINED = "resnet20-cifar10"  # its name in the catalogue
@@ -93,17 +93,13 @@ def initial_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
 def _train(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
     data = labelled_images(trial, context)
     labels = data.train_labels.to(context.device)
-    # its own checkpoint, not that of the trial that happens to need it
-    folder = context.artefacts
-    checkpoint = folder and folder / f"{trial_key(trial)}.checkpoint"
-    model, _ = fit(
-        trial,
-        data.train_images,
-        lambda net, index, images: F.cross_entropy(net(images), labels[index]),
-        replace(context, checkpoint=checkpoint),
-    )
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
+    with own_checkpoint(trial, context) as checkpoint:
+        model, _ = fit(
+            trial,
+            data.train_images,
+            lambda net, index, images: F.cross_entropy(net(images), labels[index]),
+            replace(context, checkpoint=checkpoint),
+        )
     return model.state_dict()
 
 

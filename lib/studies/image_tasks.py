@@ -152,6 +152,11 @@ def palette(classes: int) -> Tensor:
 Forward = Callable[[Tensor], Tensor]  # network inputs to outputs
 
 
+def in_batches(forward: Forward, images: Tensor) -> Tensor:
+    """Outputs for (N, C, H, W), of any N."""
+    return torch.cat([forward(part) for part in images.split(EVALUATION_BATCH)])
+
+
 @torch.no_grad()
 def evaluate(
     task: Task, forward: Forward, *, rgb: bool = False, optimised: Tensor | None = None
@@ -163,10 +168,8 @@ def evaluate(
         photograph; for an RGB output the latter with the input's luma, and ssim_rgb as it is.
     style: content, style and total loss, ssim_content to the input, ssim to the optimised picture.
     """
-    outputs, images = [], task.test.images.float() / 255
-    for part in images.split(EVALUATION_BATCH):
-        outputs.append(forward(task.inputs(part)).float())
-    output = torch.cat(outputs)
+    images = task.test.images.float() / 255
+    output = in_batches(lambda part: forward(task.inputs(part)).float(), images)
     if not output.isfinite().all():
         raise ArithmeticError(f"task {task.number}: the network's output is not finite")
     if task.kind == "segmentation":
@@ -212,20 +215,20 @@ def _colour(output: Tensor, images: Tensor, rgb: bool) -> dict[str, float]:
 def _style(
     task: Task, picture: Tensor, images: Tensor, optimised: Tensor | None
 ) -> dict[str, float]:
-    losses = [
-        task.perceptual(*parts)
-        for parts in zip(
-            picture.split(EVALUATION_BATCH), images.split(EVALUATION_BATCH), strict=True
-        )
-    ]
-    metrics = {
-        name: float(torch.cat([getattr(each, name) for each in losses]).mean())
-        for name in ("total", "content", "style")
-    }
-    metrics["ssim_content"] = ssim(picture, images)
+    metrics = style_losses(task, picture, images) | {"ssim_content": ssim(picture, images)}
     if optimised is not None:
         metrics["ssim"] = ssim(picture[: len(optimised)], optimised.to(picture))
     return metrics
+
+
+def style_losses(task: Task, output: Tensor, images: Tensor) -> dict[str, float]:
+    """A style task's mean losses of (N, 3, H, W) outputs in [0, 1]: total, content, style."""
+    pairs = zip(output.split(EVALUATION_BATCH), images.split(EVALUATION_BATCH), strict=True)
+    losses = [task.perceptual(*pair) for pair in pairs]
+    return {
+        name: float(torch.cat([getattr(each, name) for each in losses]).mean())
+        for name in ("total", "content", "style")
+    }
 
 
 def ssim(a: Tensor, b: Tensor) -> float:

@@ -14,6 +14,7 @@ from lib.models.unet import LAYERS
 from lib.stats import Estimate, mean_interval
 from lib.studies.image_tasks import KINDS, MAIN, TASKS
 from lib.studies.piggyback_plan import STREAMS, norms_of
+from lib.studies.piggyback_trials import PLAIN
 
 FIELDS = ("method", "task", "norms", "loss", "start", "seed", "run", "shuffled", "alone")
 HIGHER = ("miou", "accuracy", "ssim", "ssim_rgb", "ssim_content")  # better; of others, lower
@@ -49,12 +50,15 @@ def pick(
     after = after or met
     if after == 1 and not method.startswith("resblock"):
         method = "scratch"
-    plain = {"loss": "", "start": 0, "run": 0, "shuffled": False, "alone": False}
-    wanted = {**plain, "norms": norms_of(method), **fields, "method": method, "task": after}
-    chosen = (rows["met"] == met) & (rows["name"] == (name or main_metric(met)))
-    for field, value in wanted.items():
-        chosen &= rows[field] == value
+    named = (rows["met"] == met) & (rows["name"] == (name or main_metric(met)))
+    chosen = named & _are_of(rows, method, after, fields)
     return rows[chosen].set_index("seed")["value"].sort_index()
+
+
+def _are_of(rows: pd.DataFrame, method: str, task: int, fields: dict) -> np.ndarray:
+    """Which rows are of a trial: of the main table, but for the fields."""
+    wanted = {**PLAIN, "norms": norms_of(method), **fields, "method": method, "task": task}
+    return np.logical_and.reduce([rows[field] == value for field, value in wanted.items()])
 
 
 def mean(values: pd.Series) -> Estimate:
@@ -186,8 +190,4 @@ def zero_rate_rows(trials: pd.DataFrame) -> pd.DataFrame:
 def zero_share(trials: pd.DataFrame, method: str, task: int, **fields) -> pd.Series:
     """seed -> mean zero rate of a mask's layers; by default of the main table's."""
     layers = zero_rate_rows(trials)
-    plain = {"norms": norms_of(method), "run": 0, "shuffled": False, "alone": False}
-    chosen = (layers.method == method) & (layers.task == task)
-    for field, value in (plain | fields).items():
-        chosen &= layers[field] == value
-    return layers[chosen].groupby("seed").rate.mean()
+    return layers[_are_of(layers, method, task, fields)].groupby("seed").rate.mean()

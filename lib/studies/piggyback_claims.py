@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lib.claims import Ledger, Rule, above, below, between
-from lib.stats import Estimate
+from lib.claims import Evidence, Ledger, Rule, above, below, between
 from lib.studies import piggyback_analysis as analysis
 from lib.studies.image_tasks import TASKS
+from lib.studies.piggyback_composition import ORDERS
 from lib.studies.piggyback_plan import STREAMS
 
 _NEW = "not in the paper"
@@ -44,17 +44,12 @@ class Results:
         return sum(found) / len(found)
 
 
-class _Entry:
-    """Enters claims of one kind: those with the same evidence."""
+class _Entry(Evidence):
+    """Enters claims that the same file shows, ratios of two methods among them."""
 
-    def __init__(self, book: Ledger, results: Results, evidence: str) -> None:
-        self.book, self.results, self.evidence = book, results, evidence
-
-    def add(
-        self, id: str, text: str, estimate: Estimate, rule: Rule, paper: str, baseline: str
-    ) -> None:
-        shown = {"paper_value": paper, "baseline": baseline, "evidence": self.evidence}
-        self.book.add(id, text, estimate=estimate, rule=rule, **shown)
+    def __init__(self, book: Ledger, results: Results, file: str) -> None:
+        super().__init__(book, file)
+        self.results = results
 
     def ratio(
         self,
@@ -197,7 +192,7 @@ def _blocks(book: Ledger, results: Results) -> None:
     found = analysis.difference(masked, results.zeros(4))
     enter.add("masked-blocks-zeros", text, found, above(0), "larger", "equal: 0")
     enter, chains = _Entry(book, results, "figures/composition.png"), results.chains
-    for order in ("colour, style", "style, colour"):
+    for order in ORDERS:
         of = chains[chains.order == order]
         of = of.pivot_table(index="seed", columns="way", values="total")
         only = chains[chains.order == "style only"].total.mean() / of["re-encoded"].mean()

@@ -6,23 +6,20 @@ Blocks map features to features, so that those of two tasks may follow each othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 import torch
 from torch import Tensor
 
 from lib.data.colour import luma
-from lib.models.generator import Generator
-from lib.studies.image_tasks import Task, ssim, task
+from lib.studies.image_tasks import Forward, in_batches, ssim, style_losses, task
 from lib.studies.piggyback_learning import generator_of
 from lib.studies.piggyback_trials import TaskTrial, base
 from lib.sweep import Context
 
-Way = Callable[[Tensor], Tensor]
+ORDERS = ("colour, style", "style, colour")
 
 
-def ways(first: TaskTrial, second: TaskTrial, context: Context) -> dict[str, Way]:
+def ways(first: TaskTrial, second: TaskTrial, context: Context) -> dict[str, Forward]:
     """Images (N, 3, H, W) in [0, 1] to images: ``chained`` and ``re-encoded``, first task first.
 
     Raises ValueError for trials that do not share their auto-encoder.
@@ -49,50 +46,41 @@ def compare(colour: TaskTrial, style: TaskTrial, context: Context) -> pd.DataFra
     images = each.test.images.float() / 255
     grey = luma(images).repeat(1, 3, 1, 1)
     rows = []
-    for name, (first, second) in {
-        "colour, style": (colour, style),
-        "style, colour": (style, colour),
-    }.items():
-        outputs = {way: _run(f, grey) for way, f in ways(first, second, context).items()}
-        between = ssim(*outputs.values())
-        for way, output in outputs.items():
-            rows.append({"order": name, "way": way, **_losses(each, output, images)})
-            rows[-1]["ssim_between"] = between
+    for name, pair in _orders(colour, style).items():
+        outputs = {way: in_batches(f, grey) for way, f in ways(*pair, context).items()}
+        shared = {"order": name, "ssim_between": ssim(*outputs.values())}
+        rows += [
+            {**shared, "way": way, **style_losses(each, output, images)}
+            for way, output in outputs.items()
+        ]
     net = generator_of([colour, style], context)
     single = {
         "colour only": lambda x: net(x, f"t{colour.task}"),
         "style only": lambda x: net(x, f"t{style.task}"),
-        "neither": lambda x: net(x),
+        "neither": net,
     }
     for name, forward in single.items():
-        rows.append({"order": name, "way": "", **_losses(each, _run(forward, grey), images)})
-    return pd.DataFrame(rows)
+        losses = style_losses(each, in_batches(forward, grey), images)
+        rows.append({"order": name, "way": "", **losses})
+    columns = ["order", "way", "total", "style", "content", "ssim_between"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @torch.no_grad()
 def pictures(colour: TaskTrial, style: TaskTrial, images: Tensor, context: Context) -> dict:
     """Title -> (N, 3, H, W): the grey input, each task alone, both orders both ways."""
     grey = luma(images).repeat(1, 3, 1, 1)
-    net: Generator = generator_of([colour, style], context)
+    net = generator_of([colour, style], context)
     found = {
         "input": grey,
         "colour": net(grey, f"t{colour.task}"),
         "style": net(grey, f"t{style.task}"),
     }
-    for name, pair in {"colour, style": (colour, style), "style, colour": (style, colour)}.items():
+    for name, pair in _orders(colour, style).items():
         for way, forward in ways(*pair, context).items():
             found[f"{name}:\n{way}"] = forward(grey)
     return found
 
 
-def _run(forward: Way, images: Tensor) -> Tensor:
-    return torch.cat([forward(part) for part in images.split(32)])
-
-
-def _losses(each: Task, output: Tensor, images: Tensor) -> dict[str, float]:
-    parts = zip(output.split(32), images.split(32), strict=True)
-    losses = [each.perceptual(*part) for part in parts]
-    return {
-        name: float(torch.cat([getattr(loss, name) for loss in losses]).mean())
-        for name in ("total", "style", "content")
-    }
+def _orders(colour: TaskTrial, style: TaskTrial) -> dict[str, tuple[TaskTrial, TaskTrial]]:
+    return dict(zip(ORDERS, ((colour, style), (style, colour)), strict=True))

@@ -13,7 +13,6 @@ from torch import nn
 from lib.methods.mask_files import save_task
 from lib.methods.masks import MaskedNetwork
 from lib.models.generator import Generator
-from lib.models.sizes import mib
 from lib.models.unet import UNet
 from lib.studies.piggyback_audit import audit
 from lib.studies.piggyback_sizes import CLASSES
@@ -68,9 +67,3 @@ def stored_sizes(width: int = 64) -> pd.DataFrame:
         for method, (finding, pieces) in _STORED.items()
     ]
     return pd.DataFrame(rows)
-
-
-def mask_bits(width: int = 64) -> float:
-    """MiB of one mask's bits alone."""
-    layers = UNet(width=width).weight_layers().values()
-    return mib(sum(layer.weight.numel() for layer in layers), bits=1)

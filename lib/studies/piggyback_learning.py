@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.artefacts import artefact
+from lib.artefacts import artefact, own_checkpoint
 from lib.methods.mask_similarity import zero_rates
 from lib.methods.mask_tasks import Task as MaskTask
 from lib.methods.mask_tasks import fingerprint
 from lib.models.generator import Generator
 from lib.models.unet import UNet
-from lib.studies.image_tasks import evaluate, optimised, ssim, task
+from lib.studies.image_tasks import evaluate, in_batches, optimised, ssim, task
 from lib.studies.piggyback_methods import is_adversarial, learner
 from lib.studies.piggyback_networks import batches, generator, part, unet
 from lib.studies.piggyback_trials import ONE_BODY, TaskTrial, base, history, parent
-from lib.sweep import Context, trial_key
+from lib.sweep import Context
 from lib.training import one_cycle, train
 
 
@@ -121,24 +121,20 @@ def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     each = task(stream, trial.task or 1, context)
     origin = parent(trial)
     learned = learner(trial, each, origin and _learned(origin, context), context)
-    folder = context.artefacts
-    checkpoint = folder and folder / f"{trial_key(trial)}.checkpoint"
-    if is_adversarial(trial, each):
-        checkpoint = None  # it would not hold the discriminator
     begin = time.perf_counter()
-    losses = train(
-        learned.network.to(memory_format=torch.channels_last),
-        learned.loss,
-        batches(trial, each),
-        steps=stream.base_steps if trial == base(trial) else stream.steps,
-        lr=learned.lr,
-        schedule=one_cycle,
-        checkpoint=checkpoint,
-        label=f"{trial.method}, task {trial.task}",
-    )
+    with own_checkpoint(trial, context) as checkpoint:
+        losses = train(
+            learned.network.to(memory_format=torch.channels_last),
+            learned.loss,
+            batches(trial, each),
+            steps=stream.base_steps if trial == base(trial) else stream.steps,
+            lr=learned.lr,
+            schedule=one_cycle,
+            # it would not hold the discriminator
+            checkpoint=None if is_adversarial(trial, each) else checkpoint,
+            label=f"{trial.method}, task {trial.task}",
+        )
     seconds = time.perf_counter() - begin
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     learned.network.eval()
     return {
         **learned.keep(),
@@ -152,5 +148,5 @@ def _identity(trial: TaskTrial, context: Context) -> dict[str, float]:
     net = generator(trial, _network_state(trial, context), context)
     images = task(trial.stream, 1, context).test.images.float() / 255
     with torch.no_grad():
-        output = torch.cat([net(part) for part in images.split(32)])
+        output = in_batches(net, images)
     return {"rmse": float((output - images).square().mean().sqrt()), "ssim": ssim(output, images)}

@@ -23,6 +23,8 @@ IMAGE_LOSSES = ("adversarial", "ce", "l1", "l2")
 _NORMS = {"piggyback": NORM_POLICIES, "resblock": tuple(NORMS)}
 _NORMS["resblock+piggyback"] = _NORMS["resblock"]
 MASKED_BLOCKS = {"base": 3, "task": 4}  # the paper's experiment with both methods
+# fields of the main table's trials; others are controls
+PLAIN = {"loss": "", "start": 0, "run": 0, "shuffled": False, "alone": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,7 @@ def in_stream(trial: TaskTrial, task: int) -> TaskTrial:
     method = trial.method
     if method == "resblock+piggyback" and task != trial.task:
         method = "resblock"
-    plain = {"loss": "", "start": 0, "run": 0, "shuffled": False, "alone": False}
-    return replace(trial, method=method, task=task, **plain)
+    return replace(trial, method=method, task=task, **PLAIN)
 
 
 def parent(trial: TaskTrial) -> TaskTrial | None:

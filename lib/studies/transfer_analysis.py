@@ -108,8 +108,8 @@ def models(
         columns={"value": "accuracy"}
     )
     table = scores[[*KEYS, *SCORES]].merge(found, on=KEYS)
-    for name, score in SCORES.items():
-        table[name] = score.sign * table[name]
+    for name, sign in SCORES.items():
+        table[name] = sign * table[name]
     table[IMAGENET] = [
         IMAGENET_ACCURACY.get(row.network, 0.0) if row.source.startswith("imagenet") else 0.0
         for row in table.itertuples()

@@ -170,19 +170,7 @@ def fine_tune(
     batches = _batches(early, data, recipe, seed, mirror, device)
     test = describe(early, data.test_images, device)
     labels, truth = data.train_labels.to(device), data.test_labels.to(device)
-    correct: list[Tensor] = []
-    best: list[dict[str, Tensor]] = []
-
-    def observe(done: int) -> None:
-        if done % len(batches):
-            return
-        late.eval()
-        with torch.no_grad():
-            right = [late(part).argmax(1) for part in test.split(EVALUATION_BATCH)]
-        correct.append((torch.cat(right) == truth).cpu())
-        if correct[-1].sum() > max((each.sum() for each in correct[:-1]), default=-1):
-            best[:] = [{name: each.clone() for name, each in network.state_dict().items()}]
-
+    watch = _Watch(network, late, test, truth)
     with seeded(seed):  # dropout draws from the global generator
         train(
             late,
@@ -193,10 +181,29 @@ def fine_tune(
             optimiser=torch.optim.SGD,
             optimiser_options={"momentum": recipe.momentum},
             schedule=_steps(recipe),
-            observe=observe,
+            observe=lambda done: None if done % len(batches) else watch.look(),
             label=f"{source.architecture}, {source.name}",
         )
-    return Curve(torch.stack(correct), best[0])
+    return Curve(torch.stack(watch.correct), watch.best)
+
+
+class _Watch:
+    """What a ``Curve`` is made of: seen by ``late``, the part of the network that is trained."""
+
+    def __init__(self, network: nn.Module, late: nn.Module, test: Tensor, truth: Tensor) -> None:
+        self.network, self.late, self.test, self.truth = network, late, test, truth
+        self.correct: list[Tensor] = []
+        self.best: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """Try the test images; to be called after each epoch."""
+        self.late.eval()
+        found = [self.late(part).argmax(1) for part in self.test.split(EVALUATION_BATCH)]
+        most = max((each.sum() for each in self.correct), default=-1)
+        self.correct.append((torch.cat(found) == self.truth).cpu())
+        if self.correct[-1].sum() > most:
+            self.best = {name: each.clone() for name, each in self.network.state_dict().items()}
 
 
 def _steps(recipe: Recipe) -> Callable[[float], float]:
