@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +27,10 @@ from lib.network_drawings import (
     photographs,
     prepare,
 )
-from lib.style import GREY, INK, LABEL, PALETTE, SMALL, TINY, WIDE
+from lib.style import DISTINCT, GREY, INK, LABEL, PALETTE, SMALL, TINY, WIDE
+
+if TYPE_CHECKING:
+    from lib.methods.image_weights import Recipe  # imports torch, which a drawing does not need
 
 SIZE = (WIDE, 5.3)  # inches: axes in which the labels fit
 PHOTOS = "chelsea,astronaut,coffee,rocket,camera,motorcycle_left,retina,coins,moon,brick"
@@ -116,6 +121,22 @@ def draw_training_with_generated(ax: Axes) -> None:
         ax.text(7.7, y, text, va="center", fontsize=SMALL)
     text = "gradient: all weights of the new classifier"
     draw_loss(ax, (6.9, 7.5), 1.5, (4.4, 0.54), text)
+
+
+def looks_of_recipes(recipes: Mapping[str, Recipe]) -> dict[str, dict[str, Any]]:
+    """Lines of recipes: a colour for the updates; dashed: low-pass, dash-dotted: Fourier basis."""
+    colours: dict[Recipe, str] = {}
+    found = {}
+    for name, recipe in recipes.items():
+        updates = replace(recipe, low_pass=None, basis="pixel")
+        colour = colours.setdefault(updates, DISTINCT[len(colours) % len(DISTINCT)])
+        line, marker = ("-", "o")
+        if recipe.low_pass is not None:
+            line, marker = ("--", "s")
+        elif recipe.basis == "fourier":
+            line, marker = ("-.", "D")
+        found[name] = {"color": colour, "linestyle": line, "marker": marker}
+    return found
 
 
 def _curve(ax: Axes, x: float, y: float, function: Callable, reach: float) -> None:

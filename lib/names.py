@@ -4,6 +4,7 @@ from __future__ import annotations
 
 READABLE = {
     "vgg5": "VGG-5",
+    "vgg16": "VGG-16",
     "resnet20": "ResNet-20",
     "resnet18": "ResNet-18",
     "alexnet": "AlexNet",

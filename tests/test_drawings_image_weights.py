@@ -9,8 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Circle, Rectangle
 from test_drawings import arrows, collisions
 
-from lib.drawings_image_weights import SIZE, draw_image_weight_layer, draw_training_with_generated
-from lib.style import PALETTE, use_style
+from lib.drawings_image_weights import (
+    SIZE,
+    draw_image_weight_layer,
+    draw_training_with_generated,
+    looks_of_recipes,
+)
+from lib.studies.image_weight_plan import OPTIMISERS
+from lib.style import DISTINCT, PALETTE, use_style
 
 BOTH = (draw_image_weight_layer, draw_training_with_generated)
 
@@ -98,3 +104,17 @@ def test_the_new_set_has_some_generated_images_at_their_own_places():
 def in_front(frame, image):
     left, _, bottom, _ = image.get_extent()
     return np.allclose(frame.get_xy(), (left, bottom))
+
+
+def test_a_way_has_the_colour_of_its_updates_and_the_line_of_its_family():
+    styles = looks_of_recipes(OPTIMISERS)
+    assert list(styles) == list(OPTIMISERS)
+    assert len({tuple(look.values()) for look in styles.values()}) == len(OPTIMISERS)
+    for line, first, second in (
+        ("--", "SGD + low-pass", "momentum + low-pass"),
+        ("-.", "Fourier", "Fourier, momentum"),
+    ):
+        for name, updates in ((first, "SGD"), (second, "momentum")):
+            assert styles[name]["color"] == styles[updates]["color"]
+            assert (styles[name]["linestyle"], styles[updates]["linestyle"]) == (line, "-")
+    assert {look["color"] for look in styles.values()} == set(DISTINCT[:6])
