@@ -1,14 +1,18 @@
-"""Vector drawing of the continual-learning methods: what is frozen, trained and stored."""
+"""Vector drawing of the continual-learning methods, and matrices of numbers on colours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Polygon, Rectangle
+from numpy.typing import ArrayLike
 
 from lib.methods.masks import INITIAL, THRESHOLD
 from lib.models.generator import BLOCKS, Generator
@@ -50,6 +54,14 @@ REAL = np.array([[12, 3, 9, 4], [1, 11, 7, 2], [8, 4, 2, 10]]) / 1000  # an exam
 WEIGHT = np.array([[3, -1, -4, 2], [5, 1, -2, 6], [-3, 4, 2, -1]]) / 10  # and of W
 CELL = 0.06  # of a mask on a network; 6 x 6 on the residual blocks
 CORNERS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
+READABLE = {
+    "ewc": "EWC",
+    "piggyback": "Piggyback",
+    "resblock": "Resblock",
+    "resblock+piggyback": "Resblock + Piggyback",
+}
+BLUES = ListedColormap(colormaps["Blues"](np.linspace(0.1, 0.8, 256)), "cells")
+NO_COLOUR = "#c8c8c8"  # a cell with a number that has no place on the scale
 
 
 def draw_methods(ax: Axes) -> None:
@@ -74,6 +86,42 @@ def draw_methods(ax: Axes) -> None:
                 draw_arrow(ax, (centre - 0.67, y - 1.05), (centre - 0.4, y - 1.05), gid="next")
     draw_rule(ax, 2.6)
     _mask_step(ax, 1.3)
+
+
+def readable(method: str) -> str:
+    """A method as ``draw_methods`` calls it; any other title is its own."""
+    return READABLE.get(method, method)
+
+
+def draw_cells(
+    ax: Axes, values: ArrayLike, texts: Sequence[Sequence[str]], low: float, high: float
+) -> AxesImage:
+    """A matrix in blues, pale (low) to dark (high), each cell with its text.
+
+    Where there is no value, a cell is grey, or white without a text. Returns what a colour bar
+    needs.
+    """
+    values, names = np.asarray(values, float), np.asarray(texts, object)
+    blank = np.where(np.isnan(values) & (names != ""), 0.0, np.nan)
+    ax.imshow(blank, cmap=ListedColormap([NO_COLOUR]))
+    picture = ax.imshow(values, cmap=BLUES, vmin=low, vmax=high)
+    for (row, column), text in np.ndenumerate(names):
+        value = values[row, column]
+        cell = NO_COLOUR if np.isnan(value) else picture.to_rgba(value)
+        ink = max(("white", INK), key=lambda ink, cell=cell: contrast(ink, cell))
+        ax.text(column, row, text, ha="center", va="center", color=ink)
+    ax.grid(visible=False)
+    return picture
+
+
+def contrast(a: object, b: object) -> float:
+    """WCAG's contrast of two colours, 1 to 21."""
+    linear = [
+        [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in to_rgb(colour)]
+        for colour in (a, b)
+    ]
+    dark, light = sorted(np.dot(rgb, (0.2126, 0.7152, 0.0722)) for rgb in linear)
+    return float((light + 0.05) / (dark + 0.05))
 
 
 def _counts() -> tuple[int, int, int]:
@@ -160,8 +208,11 @@ def _mask_step(ax: Axes, y: float) -> None:
     }
     for x, (name, more) in names.items():
         draw_name(ax, x, y - 0.48, name, more)
+    draw_flow(ax, 8.6, 8.88, y)
+    for x, name in ((9.2, "output"), (10.38, "target")):
+        draw_box(ax, x, y, 0.6, 0.5, FAINT, gid=name, text=name)
     text = "gradient as if there were no threshold:  ∂L/∂r = ∂L/∂(W ⊙ m) ⊙ W"
-    draw_loss(ax, (8.65, 9.75), y, (1.1, y - 0.89), text)
+    draw_loss(ax, (9.52, 10.06), y, (1.1, y - 0.89), text)
 
 
 def _matrix(ax: Axes, x: float, y: float, texts: Iterable[str], colours: Iterable[str]) -> None:

@@ -14,7 +14,17 @@ from matplotlib.patches import Arc, Polygon, Rectangle
 from matplotlib.path import Path
 from test_drawings import arrows, collisions, texts
 
-from lib.drawings_continual import METHODS, METHODS_SIZE, REAL, WEIGHT, draw_methods
+from lib.drawings_continual import (
+    METHODS,
+    METHODS_SIZE,
+    NO_COLOUR,
+    REAL,
+    WEIGHT,
+    contrast,
+    draw_cells,
+    draw_methods,
+    readable,
+)
 from lib.drawings_continual_networks import (
     GENERATOR_SIZE,
     UNET_SIZE,
@@ -26,6 +36,7 @@ from lib.models.generator import BLOCKS, Generator
 from lib.models.sizes import count_weights, mib
 from lib.models.unet import LAYERS, UNet
 from lib.network_drawings import FROZEN, HIGHLIGHT, TASKS
+from lib.studies.piggyback_trials import METHODS as STORED
 from lib.style import use_style
 
 SIZES = {draw_methods: METHODS_SIZE, draw_unet: UNET_SIZE, draw_generator: GENERATOR_SIZE}
@@ -175,6 +186,43 @@ def test_the_mask_step_computes_what_it_shows():
     assert (bits == (real > THRESHOLD)).all() and 0 < bits.sum() < 12
     assert (used == weight * bits).all()
     assert f"m = [r > {THRESHOLD:g}]" in words
+
+
+def test_the_loss_compares_the_output_with_a_target():
+    ax = drawn(draw_methods)
+    (output,), (target,) = boxes(ax, "output"), boxes(ax, "target")
+    (loss,) = arrows(ax, "compare")
+    xs = [x for x, _ in loss.get_path().vertices if x > 1]  # a closed path ends in (0, 0)
+    left, right = min(xs), max(xs)
+    assert 0 <= left - extent(output)[2] < 0.1 and 0 <= extent(target)[0] - right < 0.1
+    assert {"output", "target"} <= set(texts(ax))
+
+
+def test_methods_are_called_as_in_the_drawing():
+    found = {readable(method) for method in STORED if method != "ewc"}
+    assert found == set(METHODS) and readable("ewc") == "EWC"
+    assert readable("input") == "input"
+
+
+def test_contrast_is_that_of_the_guidelines():
+    assert contrast("white", "black") == pytest.approx(21)
+    assert contrast("#777777", "white") == pytest.approx(4.48, abs=0.01)
+
+
+def test_numbers_on_cells_can_be_read_and_two_kinds_of_nothing_be_told_apart():
+    values = np.append(np.linspace(0, 1, 48), [np.nan, np.nan]).reshape(5, 10)
+    names = np.full(values.shape, "1.0", object)
+    names[-1, -1] = ""  # no number: white
+    ax = Figure().subplots()
+    picture = draw_cells(ax, values, names, 0, 1)
+    colours = [picture.to_rgba(value) for value in values.flat[:-2]] + [NO_COLOUR]
+    inks = [text.get_color() for text in ax.texts][:-1]
+    assert min(map(contrast, inks, colours)) > 3.8 and len(set(inks)) == 2
+    grey, blues = (image.get_array() for image in ax.images)
+    assert np.argwhere(~np.ma.getmaskarray(grey)).tolist() == [[4, 8]]
+    assert np.ma.getmaskarray(blues).sum() == 2
+    shades = [contrast(colour, "white") for colour in colours[:-1]]
+    assert shades == sorted(shades) and shades[0] > 1.1
 
 
 def test_the_unet_has_the_networks_layers_and_channels():
