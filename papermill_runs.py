@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from lib import notebooks
-from lib.batch import Job, Row, run_all
-from lib.files import REPOSITORY, committed_reports, reports_root
-from lib.profiles import PROFILES
+from lib.engine import notebooks
+from lib.engine.files import REPOSITORY, committed_reports, reports_root
+from lib.engine.profiles import PROFILES
+from lib.engine.runner import Job, Row, run_all
 
 
 def show(rows: Sequence[Row]) -> None:
@@ -46,8 +46,8 @@ def check_writable(folder: Path) -> None:
 
 def build_page(root: Path, refresh: bool) -> None:
     """Rebuild the ledger and the index page of all reports, and the README's table on refresh."""
-    from lib.readme import update_readme
-    from lib.report import build_index
+    from lib.ledger.readme import update_readme
+    from lib.ledger.report import build_index
 
     build_index(root, committed=refresh)
     if refresh and root == committed_reports():

@@ -15,8 +15,8 @@ import piggyback
 import torch
 import transferability
 
-from lib.files import file_name, reports_root, write_atomically
-from lib.provenance import describe_device
+from lib.engine.files import file_name, reports_root, write_atomically
+from lib.engine.provenance import describe_device
 
 
 @click.command()

@@ -6,8 +6,8 @@ import torch
 from timing import Row, compare
 
 from lib.data.images import load_images
-from lib.methods import dip
-from lib.models.encoder_decoder import Architecture, EncoderDecoder
+from lib.dip import prior as dip
+from lib.dip.network import Architecture, EncoderDecoder
 
 ARCHITECTURE = Architecture(4, (0,))
 NETWORK = {"width": 32, "skip_width": 4, "upsampling": "nearest"}

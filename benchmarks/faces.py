@@ -15,8 +15,8 @@ from skimage.data import astronaut
 from timing import Row, compare
 from torch.utils.data import DataLoader, Dataset
 
-from lib.data.batches import Epochs
 from lib.data.shards import load_shards
+from lib.engine.batches import Epochs
 
 FILES, SIZE, BATCH, WORKERS = 1500, 128, 32, 2
 WIDTH, HEIGHT = 178, 218  # of CelebA's aligned photographs

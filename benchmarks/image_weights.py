@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from lib.data.batches import Epochs
-from lib.methods.image_weights import EPSILON, Recipe, synthesize
-from lib.models.classifiers import vgg16
+from lib.engine.batches import Epochs
+from lib.image_weights.layer import EPSILON, Recipe, synthesize
+from lib.networks.classifiers import vgg16
 
 IMAGES, SAMPLE = 256, 8  # of one batch; of these, for the reference
 EPOCH, BATCH = 10_000, 128

@@ -21,9 +21,9 @@ import torch
 import torchvision
 from paper_trials import Work, paper_work
 
-from lib.files import file_name, reports_root, write_atomically
-from lib.provenance import describe_device, provenance
-from lib.sweep import Context, trial_key
+from lib.engine.files import file_name, reports_root, write_atomically
+from lib.engine.provenance import describe_device, provenance
+from lib.engine.sweep import Context, trial_key
 
 DEVICES = (1, 8, 64)
 

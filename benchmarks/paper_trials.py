@@ -10,35 +10,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lib.methods.image_weights import Recipe
-from lib.profiles import (
-    CONTINUAL_STUDY,
-    ENCODER_DECODER_STUDY,
-    IMAGE_WEIGHT_STUDY,
-    MULTI_TASK_STUDY,
-    TRANSFER_STUDY,
-)
-from lib.studies import (
-    encoder_decoder_plan,
-    image_weight_plan,
-    multitask_plan,
-    piggyback_plan,
-    transfer_plan,
-)
-from lib.studies.classifiers import ClassifierTrial, run_classifier
-from lib.studies.encoder_decoders import DipTrial, TrainedTrial, run_dip, run_trained
-from lib.studies.generated_training import (
-    GeneratedTrial,
-    StudentTrial,
-    run_generation,
-    run_student,
-)
-from lib.studies.image_synthesis import SynthesisTrial, run_synthesis
-from lib.studies.multitask import FaceTask, MultiTaskTrial, run_multitask
-from lib.studies.piggyback_learning import run_task
-from lib.studies.piggyback_trials import TaskTrial, base
-from lib.studies.transfer_fine_tuning import FineTuneTrial, run_fine_tuning
-from lib.studies.transfer_sources import Source, Stage
+from lib.continual import plan as piggyback_plan
+from lib.continual.learning import run_task
+from lib.continual.profile import CONTINUAL_STUDY
+from lib.continual.trials import TaskTrial, base
+from lib.dip import plan as encoder_decoder_plan
+from lib.dip.profile import ENCODER_DECODER_STUDY
+from lib.dip.trials import DipTrial, TrainedTrial, run_dip, run_trained
+from lib.image_weights import plan as image_weight_plan
+from lib.image_weights.classifiers import ClassifierTrial, run_classifier
+from lib.image_weights.layer import Recipe
+from lib.image_weights.profile import IMAGE_WEIGHT_STUDY
+from lib.image_weights.synthesis import SynthesisTrial, run_synthesis
+from lib.image_weights.training import GeneratedTrial, StudentTrial, run_generation, run_student
+from lib.multitask import plan as multitask_plan
+from lib.multitask.profile import MULTI_TASK_STUDY
+from lib.multitask.trials import FaceTask, MultiTaskTrial, run_multitask
+from lib.transfer import plan as transfer_plan
+from lib.transfer.fine_tuning import FineTuneTrial, run_fine_tuning
+from lib.transfer.profile import TRANSFER_STUDY
+from lib.transfer.sources import Source, Stage
 
 # training images of the papers' sets, which are not here
 IMAGES = {"caltech101": 6_942, "caltech256": 24_486, "celeba": 162_770, "cifar10": 50_000}

@@ -13,10 +13,10 @@ from timing import Row, at_most, compare, seconds
 from torch import nn
 from torch.nn import functional as F
 
-from lib.methods.mask_files import save_task
-from lib.methods.mask_tasks import Task, TaskSwitcher
-from lib.methods.masks import MaskedNetwork
-from lib.models.unet import UNet
+from lib.continual.mask_files import save_task
+from lib.continual.mask_tasks import Task, TaskSwitcher
+from lib.continual.masks import MaskedNetwork
+from lib.continual.unet import UNet
 
 CLASSES = 21
 SLOWER = 1.15  # a step's time over that of a plain step, at most

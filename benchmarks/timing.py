@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lib.provenance import describe_device, provenance
+from lib.engine.provenance import describe_device, provenance
 
 REPEATS = 5
 Row = dict[str, Any]

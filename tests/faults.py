@@ -23,10 +23,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 from torch import nn
 from trials import Toy, beside, work
 
-from lib.artefacts import artefact
-from lib.files import REPOSITORY
-from lib.methods.mask_files import load_task
-from lib.training import train
+from lib.continual.mask_files import load_task
+from lib.engine.artefacts import artefact
+from lib.engine.files import REPOSITORY
+from lib.engine.training import train
 
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests")))
@@ -34,7 +34,7 @@ ENVIRONMENT = os.environ | {
 PARAMETERS = 'profile = "quick"  # quick | medium | paper\njobs = 1  # processes'
 SWEEP = """
 from lib import sweep
-from lib.report import Report
+from lib.ledger.report import Report
 from faults import wait_for, waits
 from trials import grid
 report = Report("01_study", profile)

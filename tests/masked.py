@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lib.methods.mask_tasks import Task
-from lib.methods.masks import MaskedNetwork
+from lib.continual.mask_tasks import Task
+from lib.continual.masks import MaskedNetwork
 
 LAYERS = {"down": 12 * 3 * 9, "deep.conv": 6 * 4 * 9 * 3, "up": 18 * 5 * 4}  # mask sizes
 

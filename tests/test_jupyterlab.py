@@ -30,7 +30,7 @@ DRAWN = ALL % ".jp-RenderedImage img" + ".filter(image => image.naturalWidth > 0
 ERROR = "Cell In["  # each traceback of IPython holds it, a warning does not
 SMALL = """
 from lib import claims, report, stats, sweep
-from lib.studies.classifiers import ClassifierTrial, run_classifier
+from lib.image_weights.classifiers import ClassifierTrial, run_classifier
 small = dict(dataset="digits", train=200, test=100, architecture="vgg5", width=4, epochs=1)
 trials = [ClassifierTrial(**small, batch=50, lr=0.05, flip=False, seed=seed) for seed in (0, 1)]
 report = report.Report("01_small", "quick")

@@ -61,8 +61,8 @@ socket.socket.connect = refuse
 start = time.perf_counter()
 import lib
 assert time.perf_counter() - start < 3
-import lib.sweep, lib.report, lib.claims, lib.training
-import lib.studies.encoder_decoder_analysis
+import lib.engine.sweep, lib.ledger.report, lib.ledger.claims, lib.engine.training
+import lib.dip.analysis
 """
     done = subprocess.run(
         [sys.executable, "-B", "-c", code],

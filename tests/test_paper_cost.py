@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from lib.files import REPOSITORY
-from lib.sweep import Context, trial_key
+from lib.engine.files import REPOSITORY
+from lib.engine.sweep import Context, trial_key
 
 sys.path.append(str(REPOSITORY / "benchmarks"))
 from paper import add_up, measure, wall_seconds

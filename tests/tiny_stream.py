@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lib.profiles import CONTINUAL_STUDY
+from lib.continual.profile import CONTINUAL_STUDY
 
 STREAM = replace(
     CONTINUAL_STUDY["quick"].stream,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lib.data.catalogue import DATASETS, download, folder_of, is_present
-from lib.files import data_root
+from lib.engine.files import data_root
 
 
 @click.group(invoke_without_command=True)

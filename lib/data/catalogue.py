@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from lib.files import data_root
+from lib.engine.files import data_root
 
 _PHOTOS = (
     "astronaut.png",

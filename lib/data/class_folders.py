@@ -13,7 +13,7 @@ import torch
 from lib.data.catalogue import locate
 from lib.data.images import SUFFIXES, read_square
 from lib.data.labelled import Labelled
-from lib.files import data_root
+from lib.engine.files import data_root
 
 # name -> folders that are no class of it
 CLASS_FOLDERS = {"caltech101": ("BACKGROUND_Google",), "caltech256": ()}

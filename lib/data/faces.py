@@ -6,11 +6,11 @@ from functools import cache
 from pathlib import Path
 
 from lib.data.celeba import list_celeba
-from lib.data.drawn_faces import draw_faces
+from lib.data.drawn.faces import draw_faces
 from lib.data.face_files import read_faces
 from lib.data.face_records import Faces
 from lib.data.mtfl import list_mtfl
-from lib.files import data_root
+from lib.engine.files import data_root
 
 PARTS = {
     "drawn_faces": ("train", "test"),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lib.data.catalogue import folder_of, locate
-from lib.files import data_root
+from lib.engine.files import data_root
 
 LABELLED = ("cifar10", "digits", "scenes")
 CIFAR10_CLASSES = (
@@ -158,7 +158,7 @@ def _digits() -> Labelled:
 
 @cache
 def _scenes(train: int, test: int) -> Labelled:
-    from lib.data.scenes import CATEGORIES, render_objects
+    from lib.data.drawn.scenes import CATEGORIES, render_objects
 
     if not train or not test:
         raise ValueError(f"scenes are drawn: say how many, not {train} and {test}")

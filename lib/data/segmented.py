@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lib.data.catalogue import locate
 from lib.data.images import UNREADABLE, read_square
-from lib.files import data_root
+from lib.engine.files import data_root
 
 SEGMENTED = ("scenes_a", "scenes_b", "voc2012", "voc2012_aug", "coco2017")
 SPLITS = ("train", "test")
@@ -91,7 +91,7 @@ def load_segmented(
 
 @cache
 def _scenes(name: str, split: str, size: int, count: int) -> Segmented:
-    from lib.data.scenes import CATEGORIES, render_scenes
+    from lib.data.drawn.scenes import CATEGORIES, render_scenes
 
     if not count:
         raise ValueError(f"{name} are drawn: say how many, not 0")

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.files import REPOSITORY, write_atomically
-from lib.progress import progress
+from lib.engine.files import REPOSITORY, write_atomically
+from lib.engine.progress import progress
 
 SHARD = 4096  # images of a file: 200 MB at 128 px
 MANIFEST = "manifest.json"

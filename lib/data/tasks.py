@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib.data.class_folders import CLASS_FOLDERS, load_class_folders
-from lib.data.drawn_tasks import DRAWN, load_drawn
+from lib.data.drawn.tasks import DRAWN, load_drawn
 from lib.data.labelled import Labelled, load_labelled
 from lib.data.segmented import load_segmented
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.files import data_root
+from lib.engine.files import data_root
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -113,7 +113,7 @@ def _trained() -> KeyedVectors:
 
 
 def _sentences() -> list[list[str]]:
-    from lib.data.scenes import render_scenes
+    from lib.data.drawn.scenes import render_scenes
 
     scenes = [render_scenes(domain=domain, **_SENTENCES) for domain in "AB"]
     captions = [caption for each in scenes for caption in each.captions]

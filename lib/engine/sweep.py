@@ -1,0 +1,237 @@
+"""Runs a list of trials and keeps one JSON record for each, so that no finished work is lost.
+
+A trial is a frozen dataclass that holds everything that decides its result. Its record is a file
+named by the hash of the trial, written in one atomic step: a run that is killed loses the trials
+it was in the middle of and nothing else, and the next run does only what has no record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, cpu_count, delayed
+
+from lib.engine.files import write_atomically
+from lib.engine.progress import progress
+from lib.engine.provenance import describe_device, provenance
+
+ENGINES = ("joblib", "dask", "stored")
+STATUSES = ("ok", "error")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a trial runs; nothing in it may change the result beyond rounding.
+
+    checkpoint: a file that a long trial may use to resume from; it is removed once the trial is
+        stored.
+    data_root: where data sets are looked for first.
+    artefacts: folder of what several trials share (see lib/engine/artefacts.py).
+    """
+
+    device: torch.device
+    checkpoint: Path | None = None
+    data_root: Path | None = None
+    artefacts: Path | None = None
+
+
+TrialFunction = Callable[[object, Context], dict]
+
+
+def trial_key(trial: object) -> str:
+    """Name of a trial: a hash over its class and all its fields."""
+    spec = {"trial": type(trial).__name__, **asdict(trial)}
+    text = json.dumps(spec, sort_keys=True, default=_to_json, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Store:
+    """A folder of records, one file a trial; safe for several writers at once."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, trial: object) -> Path:
+        """The file of a trial's record."""
+        return self.folder / f"{trial_key(trial)}.json"
+
+    def read(self, trial: object) -> dict | None:
+        """The record of a trial; None if there is none that can be read."""
+        path = self.path(trial)
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            whole = all(isinstance(record[part], dict) for part in ("trial", "metrics"))
+            if not whole or record["status"] not in STATUSES:
+                raise ValueError("not a record's shape")
+            return record
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"damaged record {path} ({error}): its trial runs again", stacklevel=2)
+            return None
+
+    def is_done(self, trial: object) -> bool:
+        """Whether the trial has a record of success."""
+        record = self.read(trial)
+        return record is not None and record["status"] == "ok"
+
+    def write(self, trial: object, record: dict) -> None:
+        """Store a record; a failure never replaces a success that another run stored."""
+        if record["status"] != "ok" and self.is_done(trial):
+            return
+        text = json.dumps(record, indent=1, default=_to_json)
+        write_atomically(self.path(trial), text)
+
+    def table(self, trials: Iterable[object]) -> pd.DataFrame:
+        """One row for each trial that has a record: its fields, metrics and circumstances."""
+        rows = [row for row in map(self.read, trials) if row is not None]
+        flat = [
+            {**r["trial"], **r["metrics"], **{k: r[k] for k in r if k not in ("trial", "metrics")}}
+            for r in rows
+        ]
+        return pd.DataFrame(flat)
+
+
+def execute(
+    function: TrialFunction, trial: object, folder: str, device: str, data_root: str | None
+) -> None:
+    """Run one trial and store its record; an exception becomes a record too."""
+    store = Store(folder)
+    if store.is_done(trial):  # another run on the same store was faster
+        return
+    checkpoint = store.path(trial).with_suffix(".checkpoint")
+    place = torch.device(device or available_devices()[0])
+    root = Path(data_root) if data_root else None
+    context = Context(place, checkpoint, root, store.folder)
+    record = {"status": "ok", "trial": asdict(trial), "metrics": {}, "error": ""}
+    start = time.perf_counter()
+    try:
+        record["metrics"] = _storable(function(trial, context))
+    except Exception as error:
+        record["status"] = "error"
+        record["error"] = f"{type(error).__name__}: {error}"
+        record["traceback"] = traceback.format_exc()
+    record["seconds"] = round(time.perf_counter() - start, 3)
+    record |= {"device": describe_device(context.device), **provenance()}
+    store.write(trial, record)
+    if record["status"] == "ok":
+        checkpoint.unlink(missing_ok=True)
+
+
+def run(
+    function: TrialFunction,
+    trials: Sequence[object],
+    store: str | Path,
+    *,
+    engine: str = "joblib",
+    jobs: int | None = None,
+    address: str | None = None,
+    device: str | None = None,
+    data_root: str | Path | None = None,
+) -> pd.DataFrame:
+    """Bring the store up to date with the trials and return their table.
+
+    function: an importable function ``(trial, context) -> metrics`` (a flat dict).
+    engine: ``joblib`` on this machine with ``jobs`` processes (default: one a GPU, else one a
+        core), ``dask`` on the scheduler at ``address`` (workers must see ``store``), or
+        ``stored``, which runs nothing and takes what is there.
+    device: ``cpu``, ``cuda:1``, ...; default: the GPUs in turn, else the CPU.
+    data_root: where data sets are looked for (default: $DATA_ROOT, ``data/``).
+    Failed trials are rows with status ``error`` and are tried again by the next call. Raises
+    RuntimeError, with the number of stored trials, when a worker dies or cannot store its record.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
+    records = Store(store)
+    unique = list({trial_key(trial): trial for trial in trials}.values())
+    missing = [trial for trial in unique if not records.is_done(trial)]
+    print(f"{len(unique) - len(missing)} stored, {len(missing)} to do")
+    if engine == "stored":
+        missing = []
+    # a Dask worker looks for a GPU on its own machine, not on the caller's
+    devices = [device or ""] if device or engine == "dask" else available_devices()
+    root = str(Path(data_root).resolve()) if data_root else None
+    calls = [
+        (function, trial, str(records.folder.resolve()), devices[i % len(devices)], root)
+        for i, trial in enumerate(missing)
+    ]
+    try:
+        if missing and engine == "dask":
+            _run_dask(calls, address)
+        elif missing:
+            _run_joblib(calls, jobs or (len(devices) if devices[0] != "cpu" else cpu_count()))
+    except (BrokenExecutor, OSError) as error:
+        cause, stored = str(error).partition("\n")[0], sum(map(records.is_done, unique))
+        raise RuntimeError(
+            f"the sweep stopped: {cause.rstrip('.')}; {stored} of {len(unique)} trials "
+            f"are stored in {records.folder}; the same call does the others"
+        ) from error
+    table = records.table(unique)
+    failed = table[table.status == "error"] if len(table) else table
+    for error, count in failed.get("error", pd.Series(dtype=str)).value_counts().items():
+        print(f"{count} failed: {error}")
+    return table
+
+
+def available_devices() -> list[str]:
+    """Every GPU, else the CPU."""
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+
+
+def _run_joblib(calls: list[tuple], jobs: int) -> None:
+    jobs = min(jobs, len(calls))
+    with Parallel(jobs, return_as="generator_unordered") as pool:
+        done = pool(delayed(_execute_alone)(jobs, *call) for call in calls)
+        for _ in progress(done, total=len(calls), desc="trials"):
+            pass
+
+
+def _execute_alone(jobs: int, *call: object) -> None:
+    """One process of several: share the cores instead of fighting for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, cpu_count() // jobs))
+    execute(*call)
+    torch.set_num_threads(before)  # with one job this is the caller's own process
+
+
+def _run_dask(calls: list[tuple], address: str | None) -> None:
+    from dask.distributed import Client, KilledWorker, as_completed
+
+    if not address:
+        raise ValueError("engine='dask' needs the address of a scheduler, e.g. tcp://host:8786")
+    with Client(address) as client:
+        # a trial may outlive several dead workers; its record makes a second run of it harmless
+        futures = [client.submit(execute, *call, pure=False, retries=3) for call in calls]
+        for future in progress(as_completed(futures), total=len(calls), desc="trials"):
+            try:
+                future.result()
+            except KilledWorker as error:
+                raise BrokenExecutor(str(error)) from error
+
+
+def _storable(metrics: object) -> dict:
+    """The metrics, or TypeError: found out in the trial, whose row then says so."""
+    if not isinstance(metrics, dict):
+        raise TypeError(f"a trial returns a dict of metrics, not {type(metrics).__name__}")
+    json.dumps(metrics, default=_to_json)
+    return metrics
+
+
+def _to_json(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return value.as_posix()
+    raise TypeError(f"a trial or metric of type {type(value).__name__} cannot be stored as JSON")

@@ -1,0 +1,155 @@
+"""Trains a classifier of 32 px images, or takes a published one; kept for those that need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.data.catalogue import DATASETS, locate
+from lib.data.labelled import Labelled, load_labelled
+from lib.engine.artefacts import artefact, own_checkpoint
+from lib.engine.batches import Epochs
+from lib.engine.sweep import Context
+from lib.engine.training import one_cycle, train
+from lib.networks.classifiers import build_classifier, pretrained_resnet20
+from lib.networks.sizes import count_parameters
+
+PRETRAINED = "resnet20-cifar10"  # its name in the catalogue
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTrial:
+    """One classifier: what it is and how it is trained.
+
+    train, test: number of images (0: all). epochs=0 with architecture ``resnet20`` takes the
+        published CIFAR-10 weights. lr: peak, of SGD with Nesterov momentum 0.9, weight decay 5e-4
+        and one cycle. flip: augment with mirror images (digits have none).
+    """
+
+    dataset: str
+    train: int
+    test: int
+    architecture: str
+    width: int
+    epochs: int
+    batch: int
+    lr: float
+    flip: bool = True
+    seed: int = 0
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        published = ("cifar10", "resnet20", 16)
+        if self.pretrained and (self.dataset, self.architecture, self.width) != published:
+            raise ValueError(f"without epochs there is only {published}, not {self}")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether nothing is trained."""
+        return self.epochs == 0
+
+
+def labelled_images(trial: ClassifierTrial, context: Context) -> Labelled:
+    """The trial's data, on the CPU."""
+    return load_labelled(trial.dataset, train=trial.train, test=trial.test, root=context.data_root)
+
+
+def run_classifier(trial: ClassifierTrial, context: Context) -> dict:
+    """Train and keep it; test accuracy and mean confidence."""
+    model, data = load_classifier(trial, context), labelled_images(trial, context)
+    logits = predict(model, data.test_images)
+    confidence = F.softmax(logits, 1).amax(1)
+    return {
+        **score(logits, data.test_labels),
+        "confidence": float(confidence.mean()),
+        "parameters": count_parameters(model),
+    }
+
+
+def load_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
+    """The trained classifier, frozen, in evaluation mode on the trial's device."""
+    if trial.pretrained:
+        folder, (file,) = locate(PRETRAINED, context.data_root), DATASETS[PRETRAINED].files
+        model: nn.Module = pretrained_resnet20(folder / file)
+    else:
+        model = initial_classifier(trial, context)
+        model.load_state_dict(artefact(trial, context, lambda: _train(trial, context)))
+    model = model.to(context.device, memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)
+
+
+def initial_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
+    """The untrained network of a trial's seed, on the CPU."""
+    classes = len(labelled_images(trial, context).classes)
+    return build_classifier(trial.architecture, classes, trial.width, trial.seed)
+
+
+def _train(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
+    data = labelled_images(trial, context)
+    labels = data.train_labels.to(context.device)
+    with own_checkpoint(trial, context) as checkpoint:
+        model, _ = fit(
+            trial,
+            data.train_images,
+            lambda net, index, images: F.cross_entropy(net(images), labels[index]),
+            replace(context, checkpoint=checkpoint),
+        )
+    return model.state_dict()
+
+
+def fit(
+    trial: ClassifierTrial,
+    images: Tensor,
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    context: Context,
+) -> tuple[nn.Module, float]:
+    """Train from scratch on augmented uint8 images; the model and the last epoch's mean loss.
+
+    loss: (model, index, images) -> scalar, for a batch of the ``index``-th images, augmented. Seed
+    alone decides weights, order and augmentation, so that runs with other losses are paired.
+    """
+    model = initial_classifier(trial, context)
+    model = model.to(context.device, memory_format=torch.channels_last)
+    epochs = Epochs(images.to(context.device), batch=trial.batch, seed=trial.seed, flip=trial.flip)
+    losses = train(
+        model,
+        lambda net, batch: loss(net, *batch),
+        epochs,
+        steps=trial.epochs * len(epochs),
+        lr=trial.lr,
+        optimiser=torch.optim.SGD,
+        optimiser_options={"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+        schedule=one_cycle,
+        checkpoint=context.checkpoint,
+        label=f"training {trial.architecture}",
+    )
+    return model.eval(), float(np.mean(losses[-len(epochs) :]))
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """(N, K) logits on the CPU, for (N, 3, H, W) images, uint8 or in [0, 1]."""
+    device = next(model.parameters()).device
+    return torch.cat(
+        [model(as_float(part.to(device))).cpu() for part in images.split(EVALUATION_BATCH)]
+    )
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Images in [0, 1], whether they are bytes or floats already."""
+    images = images.float() / 255 if images.dtype == torch.uint8 else images
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy in per cent, and cross entropy."""
+    return {
+        "accuracy": 100 * float((logits.argmax(1) == labels).double().mean()),
+        "cross_entropy": float(F.cross_entropy(logits, labels)),
+    }

@@ -1,0 +1,143 @@
+"""Saves what a notebook shows: figures, tables, claims and provenance.
+
+``python -m lib.ledger.report`` puts all notebooks on one page, ``index.html``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lib.engine.files import reports_root, write_atomically
+from lib.engine.profiles import PROFILES
+from lib.ledger.page import build_index, csv_text, read_json
+
+if TYPE_CHECKING:  # a notebook chooses its backend before matplotlib is needed here
+    from matplotlib.figure import Figure
+
+FILE_DPI = 150
+# files without a date or a version in them: equal data gives equal bytes
+NO_METADATA = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+
+
+class Report:
+    """The folder ``reports/<profile>/<notebook>``; nothing is created before something is saved.
+
+    Raises ValueError for a name that is not of ``a-z0-9_`` or an unknown profile, OSError, naming
+    the path, where a file cannot be written.
+    """
+
+    def __init__(self, notebook: str, profile: str) -> None:
+        if profile not in PROFILES:
+            raise ValueError(f"profile must be one of {PROFILES}, not {profile!r}")
+        self.notebook, self.profile = _checked(notebook), profile
+        self.folder = reports_root() / profile / notebook
+        self.figures = self.folder / "figures"
+        self.tables = self.folder / "tables"
+        self.trials = self.folder / "trials"
+
+    def figure(self, fig: Figure, name: str, data: pd.DataFrame, caption: str) -> None:
+        """Show a figure, save it (png, pdf) with its numbers (csv), and close it."""
+        from matplotlib.pyplot import close
+
+        path = self.figures / _checked(name)
+        write_atomically(path.with_suffix(".png"), _render(fig, "png", dpi=FILE_DPI))
+        write_atomically(path.with_suffix(".pdf"), _render(fig, "pdf"))
+        write_atomically(path.with_suffix(".csv"), csv_text(data))
+        self._remember("figures", name, caption)
+        _show(fig, caption)
+        close(fig)  # or the notebook would show it a second time
+
+    def table(self, df: pd.DataFrame, name: str, caption: str) -> pd.DataFrame:
+        """Save a table with 6 significant digits and return it for display."""
+        path = self.tables / f"{_checked(name)}.csv"
+        write_atomically(path, csv_text(df, float_format="%.6g"))
+        self._remember("tables", name, caption)
+        return df
+
+    def claims(self, table: pd.DataFrame) -> None:
+        """Save this notebook's part of the ledger."""
+        write_atomically(self.folder / "claims.csv", csv_text(table, float_format="%.6g"))
+
+    def provenance(
+        self, *, parameters: dict, dataset: str, trials: pd.DataFrame | None
+    ) -> dict[str, Any]:
+        """Save and return what the results were made with.
+
+        trials: the table of ``sweep.run`` (status, seconds, device, commit), None without one.
+        """
+        from lib.engine.provenance import provenance
+
+        record = {
+            "notebook": self.notebook,
+            "profile": self.profile,
+            "dataset": dataset,
+            "parameters": parameters,
+            "trials": None if trials is None else _count(trials),
+            **provenance(),
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        text = json.dumps(record, indent=1, default=str, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.folder / "provenance.json", text + "\n")
+        return record
+
+    def _remember(self, kind: str, name: str, caption: str) -> None:
+        """Keep captions and order; a name that is saved again stays in its place."""
+        path = self.folder / "contents.json"
+        contents = read_json(path)
+        captions = {entry["name"]: entry["caption"] for entry in contents.get(kind, [])}
+        captions[name] = caption
+        contents[kind] = [{"name": n, "caption": c} for n, c in captions.items()]
+        write_atomically(path, json.dumps(contents, indent=1, ensure_ascii=False) + "\n")
+
+
+def _count(trials: pd.DataFrame) -> dict[str, Any]:
+    if trials.empty:  # it has no columns either
+        return {"ok": 0, "failed": 0, "seconds": 0.0, "devices": [], "commits": []}
+    ok = int((trials["status"] == "ok").sum())
+    return {
+        "ok": ok,
+        "failed": len(trials) - ok,
+        "seconds": round(float(trials["seconds"].sum()), 1),
+        "devices": sorted(trials["device"].unique()),
+        "commits": sorted(trials["commit"].unique()),
+    }
+
+
+def _checked(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError(f"a name consists of a-z, 0-9 and _, unlike {name!r}")
+    return name
+
+
+def _render(fig: Figure, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format=kind, metadata=NO_METADATA[kind], **options)
+    return buffer.getvalue()
+
+
+def _show(fig: Figure, caption: str) -> None:
+    """Display it with the caption, where there is a notebook to display it in."""
+    if "IPython" not in sys.modules:
+        return
+    from IPython import get_ipython
+    from IPython.display import Image, Markdown, display
+
+    if get_ipython():
+        display(Image(_render(fig, "png"), alt=caption), Markdown(caption))
+
+
+if __name__ == "__main__":
+    try:
+        print(build_index(reports_root()))
+    except (OSError, ValueError) as error:
+        sys.exit(f"no index: {error}")

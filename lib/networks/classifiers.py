@@ -1,0 +1,219 @@
+"""Classifiers of small colour images: VGG16 with batch norm, a short VGG, the CIFAR ResNet-20.
+
+All take (N, 3, H, W) float images with pixel values in [0, 1], H and W multiples of 32 (they are
+built for 32), and give (N, classes) logits. Simonyan and Zisserman, ICLR 2015; He, Zhang, Ren and
+Sun, "Deep residual learning for image recognition", 2015, section 4.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.engine.seeding import seeded
+from lib.networks.checks import refuse_below_one
+
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# convolutions of each stage, and their channels in units of the width
+VGG16_STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
+VGG5_STAGES = ((1, 1), (1, 2), (1, 4), (1, 8))
+RESNET20_SHA256 = "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8"
+
+
+class Classifier(nn.Module):
+    """Normalisation, ``features`` (a subclass's), global average, one linear layer.
+
+    channels: of the last feature map.
+    mean, std: a colour channel's, in pixel values of [0, 1].
+    Raises ValueError for less than one class or channel, and for images of another shape.
+    """
+
+    def __init__(
+        self, classes: int, width: int, channels: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        refuse_below_one(classes=classes, width=width)
+        # Inside the network and not in the data: an image that is optimised sees its gradient
+        # in pixel values and its bounds at 0 and 1, whatever the network was trained with. In the
+        # state: weights never meet another normalisation than their own.
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.linear = nn.Linear(channels, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised (N, 3, H, W) to the last feature map."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        _, channels, height, width = images.shape
+        if channels != 3 or height % 32 or width % 32:
+            raise ValueError(
+                "images must be (N, 3, H, W) with H and W multiples of 32, "
+                f"not {tuple(images.shape)}"
+            )
+        return self.linear(self.features((images - self.mean) / self.std).mean((2, 3)))
+
+
+class _VGG(Classifier):
+    def __init__(
+        self,
+        stages: tuple[tuple[int, int], ...],
+        classes: int,
+        width: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        super().__init__(classes, width, stages[-1][1] * width, mean, std)
+        layers, inputs = [], 3
+        for convolutions, factor in stages:
+            for _ in range(convolutions):
+                # the bias does nothing before a norm: kept for the published parameter count
+                conv = nn.Conv2d(inputs, factor * width, 3, padding=1)
+                layers += [conv, nn.BatchNorm2d(factor * width), nn.ReLU(inplace=True)]
+                inputs = factor * width
+            layers.append(nn.MaxPool2d(2))
+        self.layers = nn.Sequential(*layers)
+        _initialise(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut without parameters (option A)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.added = stride, outputs - inputs
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        """Every ``stride``-th pixel; new channels are zero, half before and half after."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        before = self.added // 2
+        return F.pad(x, (0, 0, 0, 0, before, self.added - before))
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(residual + self._shortcut(x))
+
+
+class _ResNet20(Classifier):
+    # the layers' names are those of the published weights that pretrained_resnet20 loads
+    def __init__(
+        self, classes: int, width: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__(classes, width, 4 * width, mean, std)
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = _stage(width, width, stride=1)
+        self.layer2 = _stage(width, 2 * width, stride=2)
+        self.layer3 = _stage(2 * width, 4 * width, stride=2)
+        _initialise(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+
+def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        _Block(inputs, outputs, stride), _Block(outputs, outputs, 1), _Block(outputs, outputs, 1)
+    )
+
+
+def _initialise(network: Classifier) -> None:
+    """He et al.'s initialisation of the convolutions, biases at zero."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def vgg16(
+    classes: int,
+    width: int = 64,
+    *,
+    mean: Sequence[float] = CIFAR10_MEAN,
+    std: Sequence[float] = CIFAR10_STD,
+) -> Classifier:
+    """VGG16 with batch norm, five max-pools and one linear layer instead of three.
+
+    width: channels of the first stage; 64 with 10 classes has 14,728,266 parameters.
+    """
+    return _VGG(VGG16_STAGES, classes, width, mean, std)
+
+
+def vgg5(
+    classes: int,
+    width: int = 64,
+    *,
+    mean: Sequence[float] = CIFAR10_MEAN,
+    std: Sequence[float] = CIFAR10_STD,
+) -> Classifier:
+    """A VGG of one convolution a stage and four stages: learns in minutes on a CPU.
+
+    width: channels of the first stage. A VGG16 that is narrow enough for a CPU is so deep for its
+    width that its output hardly follows its input; this one stays easy to steer.
+    """
+    return _VGG(VGG5_STAGES, classes, width, mean, std)
+
+
+def resnet20(
+    classes: int,
+    width: int = 16,
+    *,
+    mean: Sequence[float] = CIFAR10_MEAN,
+    std: Sequence[float] = CIFAR10_STD,
+) -> Classifier:
+    """The CIFAR ResNet of 3 stages of 3 blocks, with shortcuts without parameters (option A).
+
+    width: channels of the first stage; 16 with 10 classes has 269,722 parameters.
+    """
+    return _ResNet20(classes, width, mean, std)
+
+
+CLASSIFIERS: dict[str, Callable[..., Classifier]] = {
+    "vgg16": vgg16,
+    "vgg5": vgg5,
+    "resnet20": resnet20,
+}
+
+
+def build_classifier(architecture: str, classes: int, width: int, seed: int) -> Classifier:
+    """A network of ``CLASSIFIERS`` whose initial weights depend on its arguments alone."""
+    if architecture not in CLASSIFIERS:
+        raise ValueError(f"architecture must be one of {tuple(CLASSIFIERS)}, not {architecture!r}")
+    with seeded(seed):
+        return CLASSIFIERS[architecture](classes, width)
+
+
+def pretrained_resnet20(path: str | Path) -> Classifier:
+    """ResNet-20 with the published CIFAR-10 weights, in evaluation mode (test accuracy 91.7 %).
+
+    path: ``resnet20-12fca82f.th`` of github.com/akamaster/pytorch_resnet_cifar10.
+    Raises FileNotFoundError, and ValueError for any other file, before it is unpickled.
+    """
+    data = Path(path).read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != RESNET20_SHA256:
+        raise ValueError(f"{path} has sha256 {found[:8]}..., not {RESNET20_SHA256[:8]}...")
+    state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["state_dict"]
+    network = resnet20(10, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    weights = {name.removeprefix("module."): value for name, value in state.items()}
+    network.load_state_dict(weights | {"mean": network.mean, "std": network.std})
+    return network.eval()

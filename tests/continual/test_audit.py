@@ -1,0 +1,212 @@
+"""The audit against other libraries, masks drawn at random, and the paper's own sums."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from scipy.stats import entropy as scipy_entropy
+from sklearn.metrics import cohen_kappa_score, mutual_info_score
+from torch import nn
+
+from lib.continual.audit import audit, readings, share
+from lib.continual.similarities import AGREEMENT, densities, entropy, similarity
+from lib.continual.sizes import parts, tensors
+
+
+@pytest.fixture(scope="module")
+def table():
+    return audit()
+
+
+def test_sizes_by_hand(table):
+    """14,776,000 weights are 59,104,000 bytes; 7,077,888 are 27 times 2^20; and so on."""
+    expected = {
+        "unet-weights": 14_776_000,
+        "encoder-weights": 9_402_048,
+        "decoder-weights": 5_373_952,
+        "block-weights": 7_077_888,
+        "size-unet": 59_104_000 / 1_048_576,
+        "size-decoder": 20.5,
+        "size-mask": 1_847_000 / 1_048_576,
+        "size-scratch": 281.83,
+        "size-fine-tune": 56.366,
+        "size-decoders": 56.366 + 82,
+        "size-piggyback": 63.41,
+        "size-blocks": 27.0,
+        "size-resblock": 143.7,
+        "size-auto-encoder": 756_739 * 4 / 1_048_576,
+        "size-resblock-cyclegan": 137.9,
+        "size-block-mask": 0.84375,
+        "size-two-tasks": 62.7,
+        "size-two-tasks-masked": 36.54375,
+        "size-saving": 26.15625,
+        "size-ratio": 63.41 / 138.366,
+        "size-resblock-ratio": 143.7 / 281.83,
+        "size-blocks-5": 135.0,
+        "size-block-masks-5": 4.21875,
+        "size-auto-encoder-3": 8.66,
+    }
+    assert table["ours"][list(expected)].to_dict() == pytest.approx(expected, rel=3e-4)
+
+
+def test_every_finding_has_a_name_of_its_own_and_a_reason(table):
+    assert table.index.is_unique
+    assert (table["explanation"] != "").all()
+
+
+def test_what_agrees_with_the_paper(table):
+    given = table[table["paper"].notna()]
+    assert table[table["paper"].isna()]["agrees"].isna().all()
+    wrong = {
+        "size-fine-tune",
+        "size-blocks",
+        "size-resblock",
+        "size-auto-encoder",
+        "size-resblock-cyclegan",
+        "size-block-mask",
+        "size-two-tasks",
+        "size-two-tasks-masked",
+        "size-saving",
+        "size-resblock-ratio",
+        "sum-two-tasks",
+        "sum-saving",
+        "mask-pairs",
+        "resblock-mse-3",
+        "resblock-ssim-4",
+        "resblock-loss-4",
+        "resblock-loss-5",
+        "changed-scratch",
+        "kinds",
+        "methods",
+    }
+    assert set(given.index[~given["agrees"].astype(bool)]) == wrong
+
+
+def test_the_papers_sums_again(table):
+    """Its own terms: two of the seven sums are not what is printed."""
+    sums = table[table.index.str.startswith("sum-")]["ours"]
+    expected = {
+        "sum-scratch": 282.0,
+        "sum-decoders": 138.4,
+        "sum-piggyback": 63.6,
+        "sum-ratio": 0.4595,
+        "sum-resblock": 683.7,
+        "sum-two-tasks": 278.7,
+        "sum-two-tasks-twice": 287.4,
+        "sum-two-tasks-masked": 147.9,
+        "sum-saving": 130.8,
+    }
+    assert sums.round(4).to_dict() == expected
+
+
+def test_vgg16_has_as_many_weights_in_its_convolutions(table):
+    with torch.device("meta"):
+        layers = list(torchvision.models.vgg16().modules())
+    counted = sum(layer.weight.numel() for layer in layers if isinstance(layer, nn.Conv2d))
+    linear = sum(layer.weight.numel() for layer in layers if isinstance(layer, nn.Linear))
+    assert table["ours"]["vgg-weights"] == counted == 14_710_464
+    assert round(linear / 1e6) == 124
+    assert table["ours"]["vgg-parameters"] == 138_357_544
+    assert table["ours"]["unet-vgg"] == pytest.approx(0.1068, abs=5e-5)
+    assert table["ours"]["unet-layers"] == 22
+
+
+def test_the_notes_of_table_3():
+    """Worked out once by hand from the printed numbers, to the digits given."""
+    found = similarity().set_index(["a", "b"])
+    chance = {(2, 3): 0.5001, (2, 4): 0.4990, (2, 5): 0.4993, (3, 4): 0.4994, (4, 5): 0.5063}
+    for pair, value in chance.items():
+        assert found["chance"][pair] == pytest.approx(value, abs=6e-5)
+    kappas = {(2, 3): 0.011, (2, 4): 0.009, (2, 5): 0.007, (3, 4): 0.005, (3, 5): 0.006}
+    for pair, value in (kappas | {(4, 5): 0.030}).items():
+        assert found["kappa"][pair] == pytest.approx(value, abs=5e-4)
+
+
+def test_the_column_of_task_1_is_the_share_of_ones(table):
+    zeros = {2: 0.4925, 3: 0.4958, 4: 0.5674, 5: 0.5471}
+    for task, value in zeros.items():
+        assert table["ours"][f"zero-rate-{task}"] == pytest.approx(value, abs=1e-12)
+    assert table["ours"]["mask-pairs"] == 6
+
+
+def test_similarity_is_that_of_masks_with_these_numbers():
+    """A pair of masks built to agree as printed, judged by scikit-learn."""
+    ones, n = densities(), 20_000
+    for row in similarity().itertuples():
+        both = round(n * (row.agreement + ones[row.a] + ones[row.b] - 1) / 2)
+        first, second = np.zeros(n, int), np.zeros(n, int)
+        first[: round(n * ones[row.a])] = 1
+        second[:both] = 1
+        second[round(n * ones[row.a]) :][: round(n * ones[row.b]) - both] = 1
+        assert (first == second).mean() == pytest.approx(AGREEMENT[row.a, row.b], abs=1e-9)
+        assert row.kappa == pytest.approx(cohen_kappa_score(first, second), abs=1e-9)
+        bits = mutual_info_score(first, second) / np.log(2)
+        assert row.mutual_information == pytest.approx(bits, abs=1e-9)
+
+
+def test_masks_do_not_compress(table):
+    for task, ones in densities().items():
+        expected = scipy_entropy([ones, 1 - ones], base=2)
+        assert table["ours"][f"entropy-{task}"] == pytest.approx(expected)
+        assert expected > 0.986
+    assert 0 < table["ours"]["entropy-5-given-4"] < 0.001
+
+
+def test_entropy_refuses_what_is_no_distribution():
+    assert entropy(1.0, 0.0) == 0
+    for bad in ((0.5, 0.6), (1.2, -0.2)):
+        with pytest.raises(ValueError, match="no distribution"):
+            entropy(*bad)
+
+
+def test_tensors_count_what_a_file_would_hold():
+    counted = tensors(width=4)
+    for name, part in parts(width=4).items():
+        floats = [value for value in part.state_dict().values() if value.is_floating_point()]
+        mib = sum(value.numel() for value in floats) * 4 / 2**20
+        assert counted["mib_all"][name] == pytest.approx(mib)
+    assert (counted["mib_weights"] <= counted["mib_all"]).all()
+
+
+def test_claims_against_table_2(table):
+    """By eye: 532.83 > 244.00, 0.9281 > 0.9138, 0.3467 < 0.3678, 460268 > 413833, and so on."""
+    expected = {
+        "resblock-mse-3": 0,
+        "resblock-ssim-3": 1,
+        "resblock-ssim-4": 0,
+        "resblock-loss-4": 0,
+        "resblock-loss-5": 0.5,  # 520221 > 447480 > 320221
+        "worst-piggyback-ssim-3": 1,
+        "worst-piggyback-loss-4": 1,
+        "worst-piggyback-loss-5": 0.75,  # not where 521470 < 544249
+        "worst-resblock-mse-3": 1,
+        "worst-resblock-ssim-4": 1,
+        "kept": 12,
+        "changed-fine-tune": 4,
+        "changed-scratch": 0,
+        "constant": 4,  # 0.57, 0.70 < 100 / 81; 1.87, 4.26 < 100 / 21
+        "epochs-4": 4,
+        "kinds": 3,
+        "methods": 3,
+    }
+    assert table["ours"][list(expected)].to_dict() == expected
+    ratio = table["ours"]["piggyback-ratio-loss-4"]
+    assert ratio == pytest.approx(528_587 / 405_893)
+    assert "Fine-tune 400400 or 490490" in table["explanation"]["resblock-loss-5"]
+
+
+def test_readings_combine_what_the_scan_has_twice():
+    rows = readings("loss of task 5")
+    assert len({tuple(row.values()) for row in rows}) == len(rows) == 16
+    assert {row["Scratch"] for row in rows} == {447_480}
+    assert {row["Decoder"] for row in rows} == {544_249, 344_348}
+    assert readings("SSIM of task 4") == [
+        dict(zip(rows[0], (0.3678, 0.3555, 0.3595, 0.3501, 0.3467), strict=True))
+    ]
+
+
+def test_share_takes_less_error_for_better():
+    for measure, best in (("MSE of task 3", "Fine-tune"), ("SSIM of task 3", "Resblock")):
+        assert share(measure, lambda scores, best=best: max(scores, key=scores.get) == best) == 1

@@ -1,0 +1,434 @@
+"""Notebook 01's five tasks: colours, losses and scores against ones worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.special import log_softmax
+from skimage.metrics import structural_similarity
+from tiny_stream import STREAM
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from lib.continual import tasks as image_tasks
+from lib.continual.perceptual import PerceptualLoss, feature_network
+from lib.continual.tasks import (
+    TASKS,
+    GatysTrial,
+    Task,
+    evaluate,
+    optimised,
+    palette,
+    run_gatys,
+    ssim,
+    task,
+    trivial,
+)
+from lib.data.images import load_images
+from lib.data.segmented import VOC_CLASSES, Segmented, load_segmented
+from lib.engine.sweep import Context, trial_key
+
+# as the development kit of the VOC challenge gives it
+VOC_COLOURS = {
+    "background": (0, 0, 0),
+    "aeroplane": (128, 0, 0),
+    "bicycle": (0, 128, 0),
+    "bird": (128, 128, 0),
+    "boat": (0, 0, 128),
+    "bottle": (128, 0, 128),
+    "bus": (0, 128, 128),
+    "car": (128, 128, 128),
+    "cat": (64, 0, 0),
+    "chair": (192, 0, 0),
+    "cow": (64, 128, 0),
+    "diningtable": (192, 128, 0),
+    "dog": (64, 0, 128),
+    "horse": (192, 0, 128),
+    "motorbike": (64, 128, 128),
+    "person": (192, 128, 128),
+    "pottedplant": (0, 64, 0),
+    "sheep": (128, 64, 0),
+    "sofa": (0, 192, 0),
+    "train": (128, 192, 0),
+    "tvmonitor": (0, 64, 128),
+}
+SEGMENTATION_LOSSES = pytest.mark.parametrize("kind", ["last layer", "ce", "l1", "l2"])
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory) -> Context:
+    return Context(torch.device("cpu"), artefacts=tmp_path_factory.mktemp("store"))
+
+
+def made_up(kind: str, images: Tensor, labels: Tensor, classes: int = 5) -> Task:
+    """A task on uint8 images (N, 3, H, W) and label maps of one's own, as its test set."""
+    names = ("background", *map(str, range(1, classes)))
+    data = Segmented(images, labels.to(torch.uint8), names, tuple(map(str, range(len(images)))), 0)
+    return Task(1, kind, data, data, palette(classes))
+
+
+def label_maps(count: int, classes: tuple[int, ...], seed: int, size: int = 8) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.tensor(classes)[
+        torch.randint(len(classes), (count, size, size), generator=rng)
+    ].long()
+
+
+def carrying(labels: Tensor) -> Tensor:
+    """Images whose red is the label, so that a network can be made that answers with it."""
+    return labels[:, None].repeat(1, 3, 1, 1).to(torch.uint8)
+
+
+def reader(classes: int):
+    return lambda x: one_hot((255 * x[:, 0]).round().long(), classes).movedim(-1, 1).float()
+
+
+def photographs(count: int = 3, size: int = 24) -> Tensor:
+    names = "photos:astronaut,chelsea,coffee,retina"
+    return load_images(names, size=size, channels=3)[1][:count]
+
+
+def pillow(images: Tensor, mode: str) -> np.ndarray:
+    """(N, H, W, ...) of uint8 images, converted by PIL."""
+    pictures = [Image.fromarray(each.permute(1, 2, 0).numpy()).convert(mode) for each in images]
+    return np.stack([np.asarray(each, np.float32) for each in pictures])
+
+
+def test_the_palette_is_vocs():
+    found = (255 * palette(21)).round().int().tolist()
+    assert dict(zip(VOC_CLASSES, map(tuple, found), strict=True)) == VOC_COLOURS
+
+
+def test_all_classes_of_coco_have_colours_of_their_own():
+    assert len(palette(81).unique(dim=0)) == 81
+    assert torch.pdist(palette(81)).min() == pytest.approx(32 / 255, rel=1e-5)
+
+
+def test_miou_is_that_of_a_confusion_matrix_counted_by_hand():
+    """Of 0..4, class 3 is nowhere, 4 only found; 40 images are more than one batch."""
+    labels, found = label_maps(40, (0, 0, 1, 2, 255), 0), label_maps(40, (0, 1, 2, 2, 4), 1)
+    matrix = np.zeros((5, 5))
+    for truth, answer in zip(labels.flatten().tolist(), found.flatten().tolist(), strict=True):
+        if truth != 255:
+            matrix[truth, answer] += 1
+    common = matrix.diagonal()
+    together = matrix.sum(0) + matrix.sum(1) - common
+    assert together[3] == 0 and matrix[4].sum() == 0 < matrix[:, 4].sum()
+    expected = 100 * (common[[0, 1, 2, 4]] / together[[0, 1, 2, 4]]).mean()
+    metrics = evaluate(made_up("segmentation", carrying(found), labels), reader(5))
+    assert metrics["miou"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["accuracy"] == pytest.approx(100 * common.sum() / matrix.sum())
+
+
+def test_all_background_by_hand():
+    """Ten of 14 labelled pixels: an intersection over union of 10 / 14, and one of 0."""
+    labels = torch.tensor([0] * 10 + [1] * 4 + [255] * 2).view(1, 4, 4)
+    metrics = trivial(made_up("segmentation", torch.zeros(1, 3, 4, 4, dtype=torch.uint8), labels))
+    assert metrics == pytest.approx({"miou": 100 * 10 / 14 / 2, "accuracy": 100 * 10 / 14})
+
+
+def test_mse_is_in_levels_of_255_by_hand():
+    """JPEG's Cb and Cr of pure red are 43.03 levels below and 127.5 above grey."""
+    grey, labels = torch.full((2, 3, 12, 12), 90, dtype=torch.uint8), torch.zeros(2, 12, 12)
+    off = torch.tensor([3.0, -1.0])[:, None, None] / 255
+    metrics = evaluate(made_up("colour", grey, labels), lambda x: off.expand(len(x), -1, 12, 12))
+    assert metrics["mse"] == pytest.approx((3**2 + 1**2) / 2, rel=1e-4)
+    red = torch.zeros_like(grey)
+    red[:, 0] = 255
+    nothing = trivial(made_up("colour", red, labels))
+    assert nothing["mse"] == pytest.approx((43.028**2 + 127.5**2) / 2, rel=1e-4)
+
+
+def test_mse_weighs_cb_as_cr_and_every_pixel_alike():
+    """One pixel of 144 that is off by 12 levels in one of both channels: 12^2 / 144 / 2."""
+    grey = torch.full((1, 3, 12, 12), 90, dtype=torch.uint8)
+    for channel in (0, 1):
+        off = torch.zeros(1, 2, 12, 12)
+        off[0, channel, 3, 4] = 12 / 255
+        metrics = evaluate(made_up("colour", grey, torch.zeros(1, 12, 12)), lambda _, off=off: off)
+        assert metrics["mse"] == pytest.approx(0.5, rel=1e-3)
+
+
+def test_ssim_is_scikit_images():
+    """Which leaves out five pixels at each border; ours continues the image there by its mirror.
+
+    On images continued that way both are the mean over the same windows, to 32 bits of accuracy.
+    """
+    a = photographs().float() / 255
+    b = (a + 0.1 * torch.randn(a.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    b[2] = a[2].flip(1)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    wider = (
+        np.pad(each.double().numpy(), ((0, 0), (0, 0), (5, 5), (5, 5)), "reflect")
+        for each in (a, b)
+    )
+    expected = [
+        structural_similarity(x, y, data_range=1, channel_axis=0, **options)
+        for x, y in zip(*wider, strict=True)
+    ]
+    assert ssim(a, b) == pytest.approx(np.mean(expected), abs=1e-5)
+    assert max(expected) - min(expected) > 0.1
+
+
+@pytest.mark.parametrize("classes", [21, 81])
+def test_a_painted_label_map_is_read_back(classes):
+    labels = torch.arange(100).view(1, 10, 10) % classes
+    labels[0, 0, :3] = 255
+    each = made_up("segmentation", carrying(labels), labels, classes)
+    painted = each.target_image(torch.rand(1, 3, 10, 10), labels)
+    seen, found = labels != 255, each.colour_scores(painted).argmax(1)
+    assert torch.equal(found[seen], labels[seen])
+    assert (painted.movedim(1, -1)[~seen] == 0).all()
+    noise = 0.03 * (2 * torch.rand(painted.shape) - 1)  # half of the least distance is 0.063
+    assert torch.equal(each.colour_scores(painted + noise).argmax(1)[seen], labels[seen])
+    metrics = evaluate(each, lambda _: painted, rgb=True)
+    assert metrics == pytest.approx({"miou": 100, "accuracy": 100})
+
+
+def segmentation_loss(each: Task, kind: str, output: Tensor, labels: Tensor) -> Tensor:
+    if kind == "last layer":
+        return each.loss(output, torch.zeros(len(labels), 3, 8, 8), labels)
+    return each.image_loss(kind, output, torch.zeros(len(labels), 3, 8, 8), labels)
+
+
+@SEGMENTATION_LOSSES
+def test_borders_are_ignored(kind):
+    labels = label_maps(2, (0, 1, 4, 255), 0)
+    each, border = made_up("segmentation", carrying(labels), labels), labels == 255
+    channels = 5 if kind == "last layer" else 3
+    output = torch.rand(2, channels, 8, 8, generator=torch.Generator().manual_seed(1))
+    output.requires_grad_()
+    loss = segmentation_loss(each, kind, output, labels)
+    loss.backward()
+    value = loss.item()
+    steepness = output.grad.abs().sum(1)
+    assert (steepness[border] == 0).all() and (steepness[~border] > 0).all()
+    for where, same in ((border, True), (~border, False)):
+        changed = torch.where(where[:, None], 1 - output.detach(), output.detach())
+        other = segmentation_loss(each, kind, changed, labels)
+        assert (other.item() == value) is same
+
+
+@SEGMENTATION_LOSSES
+def test_segmentation_losses_by_hand(kind):
+    """Cross entropy: mean over the labelled pixels; distances: over all, 0 at borders."""
+    labels = label_maps(2, (0, 1, 4, 255), 0)
+    each = made_up("segmentation", carrying(labels), labels)
+    channels = 5 if kind == "last layer" else 3
+    output = torch.rand(2, channels, 8, 8, generator=torch.Generator().manual_seed(1))
+    colours = np.array([VOC_COLOURS[name] for name in VOC_CLASSES[:5]]) / 255
+    terms, ignored = [], 0
+    for pixel, label in zip(
+        output.movedim(1, -1).reshape(-1, channels), labels.view(-1), strict=True
+    ):
+        values = pixel.double().numpy()
+        if label == 255:
+            ignored += 1
+        elif kind in ("l1", "l2"):
+            terms.append((np.abs(values - colours[label]) ** int(kind[1])).mean())
+        else:
+            distances = np.sqrt(((values - colours) ** 2).sum(1)) if kind == "ce" else None
+            terms.append(-log_softmax(values if kind == "last layer" else -20 * distances)[label])
+    expected = sum(terms) / (len(terms) + (ignored if kind in ("l1", "l2") else 0))
+    assert ignored > 10
+    found = segmentation_loss(each, kind, output, labels)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_grey_input_carries_no_colour(context):
+    """PIL's grey is rounded to bytes. Both colours below are of the luma 0.299 * 200."""
+    each, images = task(STREAM, 3, context), photographs()
+    grey = each.inputs(images.float() / 255)
+    assert grey.shape == images.shape
+    assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2])
+    np.testing.assert_allclose(255 * grey[:, 0], pillow(images, "L"), atol=1)
+    red = torch.tensor([200.0, 0, 0]).view(1, 3, 1, 1) / 255
+    green = torch.tensor([0, 0.299 * 200 / 0.587, 0]).view(1, 3, 1, 1) / 255
+    torch.testing.assert_close(each.inputs(red), each.inputs(green))
+    for number in (1, 2, 4, 5):
+        assert task(STREAM, number, context).inputs(red) is red
+
+
+def test_tasks_have_the_papers_data_and_outputs(context):
+    channels = {1: 11, 2: 6, 3: 2, 4: 3, 5: 3}
+    for number in TASKS:
+        each = task(STREAM, number, context)
+        domain = "scenes_b" if number == 2 else "scenes_a"
+        for split, count in (("train", 12), ("test", 6)):
+            data, expected = getattr(each, split), load_segmented(domain, split, size=16, count=12)
+            assert torch.equal(data.images, expected.images[:count])
+            assert torch.equal(data.labels, expected.labels[:count])
+        assert (each.number, each.channels) == (number, channels[number])
+        assert task(STREAM, number, context) is each
+
+
+def test_losses_are_in_their_units(context):
+    """1 for cross entropy (as by hand above), 0.01 for colour, 1e5 for style."""
+    images = photographs(2, 16).float() / 255
+    labels = torch.zeros(2, 16, 16).long()
+    grey = images.mean(1, keepdim=True).repeat(1, 3, 1, 1)
+    colour = task(STREAM, 3, context).loss(torch.full((2, 2, 16, 16), 0.3), grey, labels)
+    assert float(colour) == pytest.approx(0.3**2 / 0.01, rel=1e-4)
+    style = task(STREAM, 4, context)
+    scores = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    total = reference(4)(1 / (1 + (-scores).exp()), images).total.mean()
+    assert float(style.loss(scores, images, labels)) == pytest.approx(float(total) / 1e5, rel=1e-4)
+    # an RGB output is the picture already
+    for kind in ("l2", "ce"):
+        found = style.image_loss(kind, scores.sigmoid(), images, labels)
+        assert float(found) == pytest.approx(float(total) / 1e5, rel=1e-4)
+    squared = task(STREAM, 3, context).image_loss("l2", images + 0.1, images, labels)
+    assert float(squared) == pytest.approx(0.01, rel=1e-4)
+
+
+def reference(number: int) -> PerceptualLoss:
+    """Of task 4 or 5, with the quick profile's weights and pictures."""
+    _, style = load_images({4: "photos:retina", 5: "photos:ihc"}[number], size=16, channels=3)
+    weights = {"content_weight": 1e5, "style_weight": 1e8}
+    return PerceptualLoss(feature_network("random"), style[0] / 255, **weights)
+
+
+@pytest.mark.parametrize("number", [4, 5])
+@pytest.mark.parametrize("rgb", [False, True])
+def test_the_style_score_is_the_perceptual_loss(number, rgb, context, monkeypatch):
+    monkeypatch.setattr(image_tasks, "EVALUATION_BATCH", 4)  # of six images
+    each = task(STREAM, number, context)
+    metrics = evaluate(each, lambda x: 2 * x - 0.5, rgb=rgb)
+    images = each.test.images.float() / 255
+    output = (2 * images - 0.5).clamp(0, 1) if rgb else (2 * images - 0.5).sigmoid()
+    losses = reference(number)(output, images)
+    for name in ("total", "content", "style"):
+        assert metrics[name] == pytest.approx(float(getattr(losses, name).mean()), rel=1e-4)
+    weighted = 1e5 * metrics["content"] + 1e8 * metrics["style"]
+    assert metrics["total"] == pytest.approx(weighted, rel=1e-4)
+    assert metrics["ssim_content"] == pytest.approx(ssim(output, images), abs=1e-5)
+
+
+def test_a_perfect_output_scores_perfectly(context):
+    labels = label_maps(3, (0, 1, 2, 255), 0)
+    answer = labels.where(labels != 255, 4)  # at borders anything
+    metrics = evaluate(made_up("segmentation", carrying(answer), labels), reader(5))
+    assert metrics == pytest.approx({"miou": 100, "accuracy": 100})
+    images = photographs()
+    colour, rgb = made_up("colour", images, torch.zeros(3, 24, 24)), images.float() / 255
+    levels = pillow(images, "YCbCr")[..., 1:] - 128
+    chroma = torch.from_numpy(levels).permute(0, 3, 1, 2) / 255
+    metrics = evaluate(colour, lambda _: chroma)
+    assert metrics["mse"] < 0.5 and metrics["ssim"] > 0.999  # of bytes
+    metrics = evaluate(colour, lambda _: rgb, rgb=True)
+    assert metrics == pytest.approx({"mse": 0, "ssim": 1, "ssim_rgb": 1}, abs=1e-4)
+    _, style = load_images("photos:retina", size=16, channels=3)
+    metrics = evaluate(
+        task(STREAM, 4, context), lambda _: (style / 255).expand(6, -1, -1, -1), rgb=True
+    )
+    assert metrics["style"] == pytest.approx(0, abs=1e-9) and metrics["content"] > 0.01
+
+
+def test_an_rgb_output_is_scored_with_the_inputs_luma_and_as_it_is():
+    """Lighter everywhere: the chroma of before."""
+    images = (64 + photographs() // 2).to(torch.uint8)
+    lighter = images.float() / 255 + 0.2 * torch.rand(3, 1, 24, 24)
+    metrics = evaluate(
+        made_up("colour", images, torch.zeros(3, 24, 24)), lambda _: lighter, rgb=True
+    )
+    assert metrics["mse"] == pytest.approx(0, abs=1e-4)
+    assert metrics["ssim"] == pytest.approx(1, abs=1e-4)
+    assert metrics["ssim_rgb"] == pytest.approx(ssim(lighter, images / 255), abs=1e-5)
+    assert metrics["ssim_rgb"] < 0.9
+
+
+def test_doing_nothing_by_hand(context):
+    """A grey photograph, and a photograph without any style."""
+    images = photographs()
+    nothing = trivial(made_up("colour", images, torch.zeros(3, 24, 24)))
+    levels = pillow(images, "YCbCr")[..., 1:] - 128
+    assert nothing["mse"] == pytest.approx((levels**2).mean(), rel=0.02)
+    grey = torch.from_numpy(pillow(images, "L"))[:, None].repeat(1, 3, 1, 1) / 255
+    assert nothing["ssim"] == pytest.approx(ssim(grey, images / 255), abs=1e-3)
+    assert nothing["ssim"] < 0.99
+    each = task(STREAM, 5, context)
+    rgb = each.test.images.float() / 255
+    nothing, expected = trivial(each), reference(5)(rgb, rgb)
+    assert nothing["content"] == 0 and nothing["ssim_content"] == pytest.approx(1, abs=1e-6)
+    assert nothing["total"] == pytest.approx(float(expected.total.mean()), rel=1e-4)
+    assert "ssim" not in nothing
+
+
+def test_pictures_to_look_at():
+    labels = label_maps(1, (0, 1, 2), 0)
+    each = made_up("segmentation", carrying(labels), labels)
+    scores, painted = one_hot(labels, 5).movedim(-1, 1), each.target_image(None, labels)
+    assert torch.equal(each.picture(scores, None, rgb=False), painted)
+    assert torch.equal(each.picture(painted + 0.05, None, rgb=True), painted)
+    images = photographs(1).float() / 255
+    colour = made_up("colour", photographs(1), torch.zeros(1, 24, 24))
+    grey = colour.picture(torch.zeros(1, 2, 24, 24), images, rgb=False)
+    torch.testing.assert_close(grey, colour.inputs(images))
+    style = made_up("style", photographs(1), torch.zeros(1, 24, 24))
+    torch.testing.assert_close(style.picture(images.logit(), images, rgb=False), images)
+    for each in (colour, style):
+        assert torch.equal(each.picture(images + 2, images, rgb=True), torch.ones_like(images))
+
+
+@pytest.mark.parametrize("number", TASKS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_output_that_is_not_finite_is_refused(number, value, context):
+    def broken(x: Tensor) -> Tensor:
+        output = torch.zeros(len(x), each.channels, *x.shape[2:])
+        output[-1, -1, -1, -1] = value
+        return output
+
+    each = task(STREAM, number, context)
+    with pytest.raises(ArithmeticError, match=f"task {number}: .*not finite"):
+        evaluate(each, broken)
+
+
+@pytest.mark.parametrize("number", [0, 6, "4"])
+def test_an_unknown_task_is_refused(number, context):
+    with pytest.raises(ValueError, match=rf"\(1, 2, 3, 4, 5\), not {number!r}"):
+        task(STREAM, number, context)
+
+
+def test_optimised_pictures_are_kept(tmp_path, monkeypatch):
+    context = Context(torch.device("cpu"), artefacts=tmp_path)
+    assert all(optimised(STREAM, number, context) is None for number in (1, 2, 3))
+    assert not list(tmp_path.iterdir())
+    pictures = optimised(STREAM, 4, context)
+    (path,) = tmp_path.iterdir()
+    assert path.name == f"{trial_key(GatysTrial(STREAM, 4))}.safetensors"
+    assert pictures.shape == (2, 3, 16, 16) and 0 <= pictures.min() < pictures.max() <= 1
+    monkeypatch.setattr(image_tasks, "gatys", lambda *_, **__: pytest.fail("optimised again"))
+    assert torch.equal(optimised(STREAM, 4, context), pictures)
+    metrics = run_gatys(GatysTrial(STREAM, 4), context)
+    images = task(STREAM, 4, context).test.images[:2].float() / 255
+    loss = reference(4)
+    for name, of in (("total", pictures), ("untouched", images)):
+        assert metrics[name] == pytest.approx(float(loss(of, images).total.mean()), rel=1e-4)
+    assert metrics["total"] < 0.9 * metrics["untouched"]
+    assert metrics["ssim_content"] == pytest.approx(ssim(pictures, images), abs=1e-5)
+
+
+def test_a_style_is_compared_with_the_optimised_pictures(context):
+    """Which are of the first images alone; both styles have their own."""
+    of_4, of_5 = (optimised(STREAM, number, context) for number in (4, 5))
+    assert not torch.equal(of_4, of_5)
+    each = task(STREAM, 4, context)
+    output = torch.cat((of_4, torch.rand(4, 3, 16, 16)))
+    metrics = evaluate(each, lambda _: output, rgb=True, optimised=of_4)
+    assert metrics["ssim"] == pytest.approx(1, abs=1e-5)
+    metrics = evaluate(each, lambda _: output, rgb=True, optimised=of_5)
+    assert metrics["ssim"] == pytest.approx(ssim(of_4, of_5), abs=1e-5)
+    assert metrics["ssim"] < 0.99
+    nothing = trivial(each, of_4)
+    images = each.test.images[:2].float() / 255
+    assert nothing["ssim"] == pytest.approx(ssim(images, of_4), abs=1e-5)
+    assert nothing["ssim"] < 0.99
+
+
+def test_a_finer_stream_is_another_task(context):
+    coarse, fine = task(STREAM, 1, context), task(replace(STREAM, size=32), 1, context)
+    assert coarse.test.images.shape[2:] == (16, 16) and fine.test.images.shape[2:] == (32, 32)

@@ -1,0 +1,232 @@
+"""Which trials notebook 01 is made of, what each starts from, and an order that can be run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from tiny_stream import SIZES, STREAM
+
+from lib.continual import plan
+from lib.continual.profile import CONTINUAL_STUDY
+from lib.continual.tasks import TASKS, GatysTrial
+from lib.continual.trials import TaskTrial, base, history, in_stream, parent
+from lib.engine.sweep import trial_key
+
+PROFILES = pytest.mark.parametrize("sizes", CONTINUAL_STUDY.values(), ids=CONTINUAL_STUDY)
+METHODS = ("scratch", "fine-tune", "ewc", "decoder", "piggyback", "resblock")
+
+
+def trial(method: str, task: int, seed: int = 3, **changes) -> TaskTrial:
+    return plan.trial(SIZES, method, task, seed, **changes)
+
+
+def name(trial: TaskTrial | None) -> str:
+    """As "fine-tune 5 from 3"."""
+    if trial is None:
+        return ""
+    return f"{trial.method} {trial.task}" + (f" from {trial.start}" if trial.start else "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"method": "finetune"}, r"'scratch', 'fine-tune', .*not 'finetune'"),
+        ({"method": ""}, "not ''"),
+        ({"method": "scratch", "task": 0}, r"scratch has the tasks \(1, 2, 3, 4, 5\), not 0"),
+        ({"method": "scratch", "task": 6}, "not 6"),
+        ({"method": "fine-tune", "task": 1}, r"fine-tune has the tasks \(2, 3, 4, 5\), not 1"),
+        ({"method": "piggyback", "task": 1, "norms": "frozen"}, r"\(2, 3, 4, 5\), not 1"),
+        ({"method": "resblock", "task": 6, "norms": "batch"}, r"\(0, 1, 2, 3, 4, 5\), not 6"),
+        ({"method": "resblock+piggyback", "task": 3, "norms": "batch"}, r"\(4,\), not 3"),
+        ({"method": "piggyback"}, "piggyback has no norms ''"),
+        ({"method": "piggyback", "norms": "batch"}, "piggyback has no norms 'batch'"),
+        ({"method": "resblock"}, "resblock has no norms ''"),
+        ({"method": "resblock", "norms": "frozen"}, "resblock has no norms 'frozen'"),
+        ({"method": "resblock+piggyback", "task": 4, "norms": "affine"}, "no norms 'affine'"),
+        ({"method": "decoder", "norms": "frozen"}, "decoder has no norms 'frozen'"),
+        ({"method": "scratch", "loss": "l1"}, "scratch has no loss 'l1' for task 2"),
+        ({"method": "resblock", "norms": "batch", "loss": "huber"}, "resblock has no loss 'huber'"),
+        # it would be taken for a segmentation, or L2 be learned under another name
+        ({"method": "resblock", "task": 3, "norms": "batch", "loss": "ce"}, "'ce' for task 3"),
+        ({"method": "resblock", "task": 4, "norms": "batch", "loss": "adversarial"}, "for task 4"),
+        ({"method": "resblock", "task": 0, "norms": "batch", "loss": "l1"}, "for task 0"),
+        (
+            {"method": "resblock+piggyback", "task": 4, "norms": "batch", "loss": "l1"},
+            r"resblock\+piggyback has no loss 'l1'",
+        ),
+        ({"method": "fine-tune", "task": 5, "start": 5}, "fine-tune cannot start task 5 from 5"),
+        ({"method": "fine-tune", "task": 5, "start": -1}, "from -1"),
+        ({"method": "ewc", "task": 5, "start": 3}, "ewc cannot start task 5 from 3"),
+    ],
+)
+def test_bad_trials_are_refused(changes, named):
+    with pytest.raises(ValueError, match=named):
+        TaskTrial(**{"stream": STREAM, "task": 2, **changes})
+
+
+@pytest.mark.parametrize(
+    ("of", "starts_from", "met"),
+    [
+        (trial("scratch", 1), "", "scratch 1"),
+        (trial("scratch", 3), "", "scratch 1, scratch 2, scratch 3"),
+        (trial("fine-tune", 2), "scratch 1", "scratch 1, fine-tune 2"),
+        (trial("fine-tune", 4), "fine-tune 3", "scratch 1, fine-tune 2, fine-tune 3, fine-tune 4"),
+        (
+            trial("fine-tune", 5, start=3),
+            "fine-tune 3",
+            "scratch 1, fine-tune 2, fine-tune 3, fine-tune 5 from 3",
+        ),
+        (trial("fine-tune", 3, start=1), "scratch 1", "scratch 1, fine-tune 3 from 1"),
+        (trial("ewc", 2), "scratch 1", "scratch 1, ewc 2"),
+        (trial("ewc", 4), "ewc 3", "scratch 1, ewc 2, ewc 3, ewc 4"),
+        (trial("decoder", 3), "scratch 1", "scratch 1, decoder 2, decoder 3"),
+        (trial("piggyback", 3), "scratch 1", "scratch 1, piggyback 2, piggyback 3"),
+        (trial("piggyback", 3, alone=True), "scratch 1", "piggyback 3"),
+        (trial("resblock", 0), "", ""),
+        (trial("resblock", 1), "resblock 0", "resblock 1"),
+        (trial("resblock", 3), "resblock 0", "resblock 1, resblock 2, resblock 3"),
+        (trial("resblock+piggyback", 4), "resblock 3", "resblock 3, resblock+piggyback 4"),
+    ],
+    ids=lambda value: name(value) if isinstance(value, TaskTrial) else "",
+)
+def test_what_a_trial_starts_from_and_what_its_network_has_met(of, starts_from, met):
+    assert name(parent(of)) == starts_from
+    found = history(of)
+    assert ", ".join(map(name, found)) == met
+    assert not found or found[-1] == of
+    for other in (*found[:-1], parent(of) or of):
+        assert (other.stream, other.seed) == (of.stream, of.seed)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_base_is_task_1s_network_or_the_auto_encoder(method):
+    norms = {"norms": "batch"} if method == "resblock" else {}
+    expected = ("resblock", 0) if method == "resblock" else ("scratch", 1)
+    found = base(trial(method, 2, run=1, shuffled=True, alone=True, **norms))
+    assert (found.method, found.task) == expected
+    assert found == TaskTrial(stream=STREAM, method=expected[0], task=expected[1], seed=3, **norms)
+    assert base(found) == found
+
+
+def test_controls_stand_on_plain_trials():
+    """A control's ancestors are those of the main table, with the control's norms."""
+    control = trial("piggyback", 2, norms="affine", run=1, shuffled=True, alone=True)
+    assert in_stream(control, 3) == trial("piggyback", 3, norms="affine")
+    assert in_stream(control, 1) == parent(control) == trial("scratch", 1)
+    assert in_stream(trial("fine-tune", 5, start=3), 4) == trial("fine-tune", 4)
+    blocks = trial("resblock", 2, norms="batch", loss="l1", alone=True)
+    assert in_stream(blocks, 1) == trial("resblock", 1, norms="batch")
+    both = trial("resblock+piggyback", 4, norms="batch", alone=True)
+    assert parent(both) == trial("resblock", 3, norms="batch")
+    assert in_stream(both, 4) == trial("resblock+piggyback", 4, norms="batch")
+
+
+def test_two_methods_learn_masks_and_two_give_images():
+    every = [*METHODS, "resblock+piggyback"]
+    trials = {method: trial(method, 4) for method in every}
+    assert [m for m in every if trials[m].masked] == ["piggyback", "resblock+piggyback"]
+    assert [m for m in every if trials[m].on_images] == ["resblock", "resblock+piggyback"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_task_1_of_every_stream_is_in_the_plan(method):
+    first = trial(method, 1)
+    expected = ("resblock", "instance") if method == "resblock" else ("scratch", "")
+    assert (first.method, first.norms) == expected
+    assert history(trial(method, 2))[0] == first
+
+
+@PROFILES
+def test_every_trial_comes_after_what_it_needs(sizes):
+    """Weights from a phase before; what is only scored as well may be in the same one, before."""
+    earlier, done = set(), set()
+    for phase in plan.phases(sizes).values():
+        for each in phase:
+            assert parent(each) is None or parent(each) in earlier
+            assert set(history(each)) <= done | {each}
+            done.add(each)
+        earlier = set(done)
+
+
+@PROFILES
+def test_no_trial_is_planned_twice(sizes):
+    trials = [each for phase in plan.phases(sizes).values() for each in phase]
+    keys = Counter(map(trial_key, [*trials, *plan.pictures(sizes)]))
+    assert max(keys.values()) == 1
+    same = Counter(replace(each, alone=False, start=0) for each in trials)
+    (twice,) = {name(each) for each, count in same.items() if count > 1}
+    assert twice == "fine-tune 5"  # of two readings
+
+
+@PROFILES
+def test_how_many_trials_there_are(sizes):
+    """In task 2's phase also task 1's blocks, in 4 both methods, in 5 two readings."""
+    seeds, controls = sizes.seeds, sizes.controls
+    assert {phase: len(trials) for phase, trials in plan.phases(sizes).items()} == {
+        "bases": 2 * seeds + controls,
+        "task 2": 7 * seeds,
+        "task 3": 6 * seeds,
+        "task 4": 7 * seeds,
+        "task 5": 7 * seeds,
+        "controls": 12 * controls,
+    }
+    assert plan.pictures(sizes) == [GatysTrial(sizes.stream, 4), GatysTrial(sizes.stream, 5)]
+
+
+def test_the_quick_profile_has_42_trials():
+    assert sum(map(len, plan.phases(CONTINUAL_STUDY["quick"]).values())) == 42
+
+
+@PROFILES
+def test_the_main_table_has_no_gap(sizes):
+    """Six methods by five tasks; task 1 of the U-Nets is one network."""
+    phases = plan.phases(sizes)
+    cells = Counter()
+    for phase in list(phases)[:-1]:
+        for each in phases[phase]:
+            assert not (each.alone or each.run or each.shuffled or each.loss)
+            assert each.stream == sizes.stream
+            if each.norms != "batch" and each.task and not each.start:
+                cells[each.method, each.task, each.seed] += 1
+    wanted = {(m, task) for m in METHODS for task in TASKS[1:]}
+    wanted |= {("scratch", 1), ("resblock", 1), ("resblock+piggyback", 4)}
+    assert cells == Counter({(*cell, seed): 1 for cell in wanted for seed in range(sizes.seeds)})
+    norms = {each.method: each.norms for each in phases["task 4"]}
+    assert norms["piggyback"] == "statistics"
+    assert norms["resblock"] == norms["resblock+piggyback"] == "instance"
+    again = [each for each in phases["task 5"] if each.start]
+    assert [(each.start, each.seed) for each in again] == [(3, seed) for seed in range(sizes.seeds)]
+
+
+@PROFILES
+def test_controls_change_one_thing(sizes):
+    """A control without its change is a trial of the main table; it is scored alone."""
+    phases = plan.phases(sizes)
+    main = {each for phase in list(phases)[:-1] for each in phases[phase]}
+    found = []
+    for each in phases["controls"]:
+        assert each.alone and history(each) == [each]
+        plain = plan.trial(sizes, each.method, each.task, each.seed)
+        assert plain in main
+        fields = ("norms", "loss", "run", "shuffled")
+        (changed,) = (f for f in fields if getattr(each, f) != getattr(plain, f))
+        if each.seed == 0:
+            found.append((each.method, each.task, getattr(each, changed)))
+    assert sorted(found, key=str) == sorted(
+        [
+            *(("piggyback", task, norms) for task in (2, 4) for norms in ("frozen", "affine")),
+            *(("piggyback", task, 1) for task in (2, 4)),
+            ("piggyback", 2, True),
+            *(("resblock", 2, loss) for loss in ("ce", "l1", "l2")),
+            *(("resblock", task, "batch") for task in (3, 4)),
+        ],
+        key=str,
+    )
+    assert {each.seed for each in phases["controls"]} == set(range(sizes.controls))
+
+
+@PROFILES
+def test_a_control_has_a_seed_of_the_main_table(sizes):
+    assert 0 < sizes.controls <= sizes.seeds

@@ -1,0 +1,302 @@
+"""Drawn scenes: pictures, label maps and captions agree; the same again, in any number."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from skimage.measure import regionprops
+from torch.nn.functional import max_pool2d
+
+from lib.data.drawn import scenes
+from lib.data.drawn.scenes import BORDER, CATEGORIES, render_objects, render_scenes
+from lib.data.drawn.shapes import COLOURS, SHAPES, draw_shape
+
+COUNT = {"A": 300, "B": 150}
+
+
+@pytest.fixture(scope="module", params=["A", "B"])
+def domain(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def drawn(domain):
+    return render_scenes(COUNT[domain], size=64, seed=0, domain=domain)
+
+
+def named(caption: str) -> list[str]:
+    """The categories in a sentence, by its words alone."""
+    return [word for word in re.findall(r"[a-z]+", caption) if word in CATEGORIES["A"]]
+
+
+def alone(drawn):
+    """Picture (S, S, 3), its object's mask, number and caption, for every scene of one object."""
+    for image, labels, caption in zip(drawn.images, drawn.labels, drawn.captions, strict=True):
+        if len(named(caption)) == 1:
+            (number,) = set(labels.unique().tolist()) - {0, BORDER}
+            yield image.permute(1, 2, 0).numpy(), (labels == number).numpy(), number, caption
+
+
+def shape_of(category: str, variant: int = 0, **changed) -> np.ndarray:
+    """Coverage (S, S) in 0..1 of one shape."""
+    options = {"side": 100, "radius": 40, "angle": 0.0, "flip": False} | changed
+    return draw_shape(SHAPES[category][variant], COLOURS["red"], **options)[3] / 255
+
+
+def test_what_comes_back(drawn, domain):
+    count = COUNT[domain]
+    assert drawn.images.shape == (count, 3, 64, 64) and drawn.images.dtype == torch.uint8
+    assert drawn.labels.shape == (count, 64, 64) and drawn.labels.dtype == torch.uint8
+    assert len(drawn.captions) == count and all(type(c) is str for c in drawn.captions)
+    assert (drawn.images.float().flatten(1).std(1) > 5).all(), "no flat picture"
+    assert len(drawn.images.flatten(1).unique(dim=0)) == count, "no scene twice"
+
+
+def test_every_category_comes_and_nothing_else(drawn, domain):
+    categories = len(CATEGORIES[domain])
+    assert categories == {"A": 10, "B": 5}[domain]
+    assert drawn.labels.unique().tolist() == [*range(categories + 1), BORDER]
+    objects = [len(named(caption)) for caption in drawn.captions]
+    assert set(objects) == {1, 2, 3, 4}
+
+
+def test_a_border_of_one_pixel_lies_between_all_that_differs(drawn):
+    labels = drawn.labels.int()
+    for first, second in (
+        (labels[:, 1:], labels[:, :-1]),
+        (labels[..., 1:], labels[..., :-1]),
+        (labels[:, 1:, 1:], labels[:, :-1, :-1]),
+        (labels[:, 1:, :-1], labels[:, :-1, 1:]),
+    ):
+        border = (first == BORDER) | (second == BORDER)
+        assert ((first == second) | border).all()
+    border = labels == BORDER
+    inner = -max_pool2d(-border.float()[:, None], 3, 1, 1)[:, 0]
+    assert border.flatten(1).any(1).all()
+    assert inner.sum() < 0.02 * border.sum(), "nowhere thick, but around a hidden remnant"
+
+
+def test_a_caption_names_exactly_what_the_labels_show(drawn, domain):
+    for labels, caption in zip(drawn.labels, drawn.captions, strict=True):
+        shown = set(labels.unique().tolist()) - {0, BORDER}
+        assert {CATEGORIES[domain][number - 1] for number in shown} == set(named(caption))
+
+
+def test_captions_are_sentences_of_known_words(drawn):
+    thing = rf"an? ({'|'.join(COLOURS)}) ({'|'.join(CATEGORIES['A'])})"
+    sentence = rf"{thing}(( in front of| beside) {thing})* (on|in|at) [a-z ]+"
+    for caption in drawn.captions:
+        assert re.fullmatch(sentence, caption), caption
+        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", caption), caption
+
+
+def test_the_domains_share_no_background():
+    words = {
+        name: {
+            re.split(rf"\b(?:{'|'.join(CATEGORIES['A'])})\b", caption)[-1]
+            for caption in render_scenes(COUNT[name], size=64, seed=0, domain=name).captions
+        }
+        for name in "AB"
+    }
+    assert len(words["A"]) == len(words["B"]) == 5 and not words["A"] & words["B"]
+    assert set(CATEGORIES["B"]) < set(CATEGORIES["A"])
+
+
+def test_the_numbers_mean_the_silhouettes(drawn, domain):
+    """A disc is convex and fills pi/4 of its box; a star, a crescent and petals are not convex."""
+    solidity = {name: [] for name in CATEGORIES[domain]}
+    for _, mask, number, _ in alone(drawn):
+        region = regionprops(mask.astype(np.uint8))[0]
+        solidity[CATEGORIES[domain][number - 1]].append(region.solidity)
+    means = {name: np.mean(values) for name, values in solidity.items() if values}
+    assert len(means) == len(solidity)
+    assert max(means["star"], means["flower"]) < 0.75 < min(means["car"], means["fish"])
+    assert means["house"] > 0.85
+    if domain == "A":
+        assert means["moon"] < 0.75 and means["ball"] > 0.95
+        assert 0.85 < means["leaf"] < means["ball"] and means["tree"] < 0.85
+
+
+def test_the_picture_has_the_colour_that_the_caption_tells(drawn):
+    """Nearest of all colours, brightness left aside, by the median below the mask."""
+    plain = {name: COLOURS[name] for name in COLOURS if name not in ("black", "glass", "grey")}
+    names, table = list(plain), np.array(list(plain.values()), float)
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    agreed = []
+    for picture, mask, _, caption in alone(drawn):
+        _, told, category = caption.split()[:3]
+        if category in ("ball", "house", "tree") or told not in plain:
+            continue  # those have large parts in another colour
+        median = np.median(picture[mask], axis=0)
+        agreed.append(names[(table @ median / np.linalg.norm(median)).argmax()] == told)
+    assert len(agreed) > 15 and np.mean(agreed) > 0.8
+
+
+def test_the_background_is_what_the_caption_tells():
+    drawn = render_scenes(COUNT["A"], size=64, seed=0)
+    for words, strongest in (("on grass", 1), ("at dusk", 2), ("on sand", 0), ("on bricks", 0)):
+        chosen = [i for i, caption in enumerate(drawn.captions) if caption.endswith(words)]
+        assert len(chosen) > 20
+        for i in chosen:
+            pixels = drawn.images[i][:, drawn.labels[i] == 0].float()
+            assert pixels.mean(1).argmax() == strongest
+
+
+def test_what_is_hidden_is_neither_labelled_nor_named():
+    rng = np.random.default_rng(0)
+    canvas = scenes._Canvas(np.full((3, 64, 64), 90, np.float32), rng)
+    middle = np.array([0.5, 0.5])
+    canvas.put("star", "yellow", middle, radius=0.1, tilt=0)
+    canvas.put("ball", "red", middle, radius=0.3, tilt=0)
+    canvas.put("car", "blue", middle + 0.2, radius=0.2, tilt=0)
+    seen = canvas.visible()
+    assert scenes._caption(canvas, seen, "on grass") == "a blue car in front of a red ball on grass"
+    labels = canvas.labels(seen, CATEGORIES["A"])
+    assert set(np.unique(labels)) == {0, 1, 8, BORDER}
+
+
+def test_an_object_lies_where_it_is_put():
+    canvas = scenes._Canvas(np.full((3, 64, 64), 90, np.float32), np.random.default_rng(0))
+    canvas.put("ball", "red", np.array([0.25, 0.75]), radius=0.2, tilt=0)
+    rows, columns = canvas.masks[0].nonzero()
+    assert rows.mean() == pytest.approx(47.5, abs=1)
+    assert columns.mean() == pytest.approx(15.5, abs=1)
+
+
+def test_the_lower_object_is_in_front(drawn, domain):
+    """A caption goes from front to back, so the rows of its two objects go up, as a rule."""
+    lower = []
+    for labels, caption in zip(drawn.labels, drawn.captions, strict=True):
+        numbers = [CATEGORIES[domain].index(name) + 1 for name in named(caption)]
+        if len(set(numbers)) == len(numbers) == 2:
+            front, back = ((labels == n).nonzero()[:, 0].float().mean() for n in numbers)
+            lower.append(bool(front > back))
+    assert len(lower) > 10 and np.mean(lower) > 0.8
+
+
+def test_the_same_again_and_a_smaller_set_is_its_start(domain):
+    first = render_scenes(12, size=32, seed=5, domain=domain)
+    scenes._scenes.cache_clear()
+    again, start = (render_scenes(n, size=32, seed=5, domain=domain) for n in (12, 5))
+    for left, right, count in ((first, again, 12), (first, start, 5)):
+        assert torch.equal(left.images[:count], right.images)
+        assert torch.equal(left.labels[:count], right.labels)
+        assert left.captions[:count] == right.captions
+    other = render_scenes(12, size=32, seed=6, domain=domain)
+    assert (first.images != other.images).flatten(1).any(1).all()
+    assert first.captions != other.captions
+
+
+def test_a_caller_cannot_spoil_what_is_kept():
+    drawn = render_scenes(3, size=16, seed=0)
+    before = scenes.Scenes(drawn.images.clone(), drawn.labels.clone(), list(drawn.captions))
+    spoilt = render_scenes(3, size=16, seed=0)
+    spoilt.images.zero_(), spoilt.labels.zero_(), spoilt.captions.clear()
+    after = render_scenes(3, size=16, seed=0)
+    assert torch.equal(before.images, after.images) and torch.equal(before.labels, after.labels)
+    assert before.captions == after.captions
+    images, classes = render_objects(3, size=16, seed=0)
+    kept = images.clone(), classes.clone()
+    images.zero_(), classes.zero_()
+    assert all(map(torch.equal, kept, render_objects(3, size=16, seed=0)))
+
+
+@pytest.mark.parametrize("size", [16, 33, 300])
+def test_any_size(size):
+    drawn = render_scenes(4, size=size, seed=0)
+    assert drawn.images.shape[2:] == drawn.labels.shape[1:] == (size, size)
+    assert all(named(caption) for caption in drawn.captions)
+    assert render_objects(2, size=size, seed=0)[0].shape == (2, 3, size, size)
+
+
+def test_classes_are_balanced_and_shuffled():
+    images, classes = render_objects(60, size=32, seed=0)
+    assert images.shape == (60, 3, 32, 32) and images.dtype == torch.uint8
+    assert classes.shape == (60,) and classes.dtype == torch.int64
+    blocks = classes.reshape(6, 10)
+    assert (blocks.sort(1).values == torch.arange(10)).all()
+    assert len(blocks.unique(dim=0)) == 6
+
+
+def test_objects_again_and_a_smaller_set_is_its_start():
+    first = render_objects(25, size=32, seed=3)
+    scenes._objects.cache_clear()
+    assert all(map(torch.equal, first, render_objects(25, size=32, seed=3)))
+    start = render_objects(13, size=32, seed=3)
+    assert torch.equal(first[0][:13], start[0]) and torch.equal(first[1][:13], start[1])
+    images, classes = render_objects(25, size=32, seed=4)
+    assert (images != first[0]).flatten(1).any(1).all() and not torch.equal(classes, first[1])
+
+
+def test_the_class_is_what_is_drawn_largest():
+    _, classes, labels, _ = scenes._objects(400, 32, 0)
+    areas = torch.stack([(labels == number).flatten(1).sum(1) for number in range(1, 11)], 1)
+    assert torch.equal(areas.argmax(1), classes)
+    assert areas.max(1).values.min() > 25, "never hidden"
+    clutter = (areas > 0).sum(1) > 1
+    assert 0.2 < clutter.float().mean() < 0.6
+
+
+def test_classes_can_be_told_by_their_silhouettes():
+    """The outlines of one half tell the classes of the other, far above the chance of 0.1."""
+    _, classes, labels, _ = scenes._objects(400, 32, 0)
+    masks = (labels == classes[:, None, None] + 1).numpy()
+    features = torch.stack([torch.from_numpy(outline(mask)) for mask in masks]).float()
+    features = (features - features.mean(0)) / features.std(0)
+    nearest = torch.cdist(features[200:], features[:200]).argmin(1)
+    assert (classes[:200][nearest] == classes[200:]).float().mean() > 0.35
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    region = regionprops(mask.astype(np.uint8))[0]
+    ratio = region.axis_minor_length / region.axis_major_length
+    hu = np.log(np.abs(region.moments_hu[:4]) + 1e-6)
+    return np.array([region.solidity, region.extent, ratio, *hu])
+
+
+def test_areas_are_those_of_geometry():
+    disc, star = shape_of("ball").sum(), shape_of("star", 0).sum()
+    assert disc == pytest.approx(np.pi * (0.95 * 40) ** 2, rel=0.03)
+    assert star == pytest.approx(10 * 0.5 * 0.42 * np.sin(np.radians(36)) * 40**2, rel=0.05)
+
+
+@pytest.mark.parametrize("category", SHAPES)
+def test_edges_are_smooth_and_inside_the_square(category):
+    for variant in range(len(SHAPES[category])):
+        cover = shape_of(category, variant, angle=0.3)
+        assert cover.max() == 1 and 0.01 < ((cover > 0) & (cover < 1)).mean() < 0.2
+        away = np.hypot(*(np.indices(cover.shape) - 49.5))
+        assert cover[away > 1.15 * 40].max() == 0
+
+
+def test_angle_is_clockwise_and_flip_mirrors():
+    columns = np.arange(100) - 49.5
+    assert (shape_of("moon") * columns).sum() < 0 < (shape_of("moon", flip=True) * columns).sum()
+    plain = shape_of("mug")
+    for changed, expected in (
+        ({"flip": True}, plain[:, ::-1]),
+        ({"angle": np.pi / 2}, np.rot90(plain, -1)),
+        ({"angle": np.pi / 2, "flip": True}, np.rot90(plain[:, ::-1], -1)),
+    ):
+        assert np.abs(shape_of("mug", **changed) - expected).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"count": 0}, "count must be at least 1, not 0"),
+        ({"size": 15}, "size must be at least 16, not 15"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"domain": "C"}, r"domain must be one of \['A', 'B'\], not 'C'"),
+    ],
+)
+def test_bad_input_is_named(changed, message):
+    options = {"count": 1, "size": 16, "seed": 0} | changed
+    with pytest.raises(ValueError, match=message):
+        render_scenes(**options)
+    if "domain" not in changed:
+        with pytest.raises(ValueError, match=message):
+            render_objects(**options)

@@ -1,0 +1,181 @@
+"""The plan of notebook 05: the paper's numbers where they belong, and no trial twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, replace
+
+import pytest
+
+from lib.engine.sweep import trial_key
+from lib.image_weights import plan
+from lib.image_weights.profile import IMAGE_WEIGHT_STUDY, Network
+from lib.image_weights.synthesis import TARGETS
+from lib.image_weights.training import ARMS
+
+PROFILES = pytest.mark.parametrize("sizes", IMAGE_WEIGHT_STUDY.values(), ids=IMAGE_WEIGHT_STUDY)
+QUICK = IMAGE_WEIGHT_STUDY["quick"]
+
+
+def synthesis_trials(sizes) -> list:
+    return [*plan.synthesis(sizes), *plan.second_teacher(sizes), *plan.saturated(sizes)]
+
+
+def test_figures_3_to_5_have_the_papers_numbers():
+    """Learning rate, momentum, weight decay, updates, radius; as the paper states them."""
+    papers = {"SGD": (0.0, None), "momentum": (0.9, None), "momentum + low-pass": (0.9, 10)}
+    for label, (momentum, radius) in papers.items():
+        recipe = plan.OPTIMISERS[label]
+        assert (recipe.lr, recipe.weight_decay, recipe.steps) == (0.05, 5e-4, 100)
+        assert (recipe.momentum, recipe.low_pass) == (momentum, radius)
+        assert (recipe.mapping, recipe.basis, recipe.loss) == ("tan", "pixel", "kl")
+
+
+def test_the_controls_have_the_same_effective_step():
+    """lr / (1 - momentum) is what momentum moves in the long run."""
+
+    def effective(label: str) -> float:
+        return plan.OPTIMISERS[label].lr / (1 - plan.OPTIMISERS[label].momentum)
+
+    assert effective("SGD, 10 x lr") == pytest.approx(effective("momentum"))
+    assert effective("momentum, lr / 10") == pytest.approx(effective("SGD"))
+    reached = plan.OPTIMISERS["until reached"]
+    assert effective("until reached") == pytest.approx(10 * effective("momentum"))
+    assert reached.steps == 200
+    # eqs. 7 and 8 as printed multiply by the learning rate twice
+    assert plan.OPTIMISERS["momentum, as printed"].lr == pytest.approx(0.0025)
+
+
+def test_every_recipe_is_another_one():
+    ways = plan.OPTIMISERS | plan.MAPPINGS | plan.ATTACKS
+    assert len(ways) == len(plan.OPTIMISERS) + len(plan.MAPPINGS) + len(plan.ATTACKS)
+    assert len(set(ways.values())) == len(ways)
+    assert {m.mapping for m in plan.MAPPINGS.values()} == {"sigmoid", "clamp"}
+    assert {(a.kind, a.hard) for a in plan.ATTACKS.values()} == {
+        (kind, hard) for kind in ("fgsm", "pgd") for hard in (True, False)
+    }
+    for name, attack in plan.ATTACKS.items():
+        assert attack.radius == pytest.approx(8 / 255) and ("hard" in name) == attack.hard
+        assert attack.kind == "fgsm" or attack.step * attack.steps >= attack.radius
+
+
+@PROFILES
+def test_every_way_and_every_target_is_tried_once(sizes):
+    trials = plan.synthesis(sizes)
+    names = [(trial.label, trial.targets) for trial in trials]
+    assert len(names) == len(set(names))
+    tried = [label for label, targets in names if targets == "mixture"]
+    assert tried == [*plan.OPTIMISERS, *plan.MAPPINGS, *plan.ATTACKS]
+    assert {targets for _, targets in names} == set(TARGETS)
+    main, *others = plan.networks(sizes)
+    for trial in trials:
+        assert trial.teacher == main
+        if trial.targets == "mixture":
+            assert trial.observers == tuple(others)
+    (triangle,) = (trial for trial in trials if trial.targets == "simplex")
+    assert triangle.images == sizes.simplex_images and triangle.images % 45 == 0
+
+
+@PROFILES
+def test_a_second_classifier_is_driven_and_the_first_looks_on(sizes):
+    main, second, *_ = networks = plan.networks(sizes)
+    assert len(set(networks)) == 3 and networks[-1].seed != 0
+    twin = replace(networks[-1], seed=0)
+    assert twin in networks[:-1], "the last network differs from another one by its seed alone"
+    for trial in plan.second_teacher(sizes):
+        assert trial.teacher == second and set(trial.observers) == set(networks) - {second}
+        assert trial.method == plan.OPTIMISERS[trial.label]
+        names = [f"{each.architecture} {each.seed}" for each in trial.observers]
+        assert len(set(names)) == len(names), "metrics are named by them"
+    assert main not in (trial.teacher for trial in plan.second_teacher(sizes))
+
+
+@PROFILES
+def test_black_and_white_images_are_tried_under_every_map(sizes):
+    trials = plan.saturated(sizes)
+    assert [trial.label for trial in trials] == ["tan", "sigmoid", "clamp"]
+    assert all(trial.label == trial.method.mapping for trial in trials)
+    assert len({replace(trial.method, mapping="tan") for trial in trials}) == 1
+    assert {trial.teacher.dataset for trial in trials} == {"digits"}
+    assert not any(trial.teacher.flip for trial in trials)
+
+
+def test_there_are_as_many_test_images_as_trials_ask_for():
+    for sizes in IMAGE_WEIGHT_STUDY.values():
+        for trial in synthesis_trials(sizes):
+            assert trial.images <= (trial.teacher.test or 10_000), trial
+
+
+@PROFILES
+def test_no_trial_is_planned_twice(sizes):
+    generated = [plan.generated(sizes), plan.generated(sizes, plan.UNTIL_REACHED)]
+    trained = {*plan.networks(sizes), plan.digits(sizes), plan.base(sizes, plan.TEACHER_SEED)}
+    trials = [*synthesis_trials(sizes), *generated, *plan.students(sizes), *trained]
+    keys = Counter(map(trial_key, trials))
+    assert max(keys.values()) == 1 and len(trials) > 50
+
+
+@PROFILES
+def test_images_are_generated_as_in_section_3(sizes):
+    trial = plan.generated(sizes)
+    assert trial.recipe == plan.OPTIMISERS["SGD"] and trial.recipe.steps == 100
+    assert trial.share == 0.5
+    for each in plan.students(sizes):
+        teacher, student = each.generated.teacher, each.student
+        assert replace(teacher, seed=student.seed) == student, "a twin from another seed"
+        assert teacher.seed != student.seed
+
+
+@PROFILES
+def test_students_come_seed_by_seed_and_have_all_arms(sizes):
+    trials = plan.students(sizes)
+    seeds = [trial.student.seed for trial in trials]
+    assert seeds == sorted(seeds) and set(seeds) == set(range(sizes.seeds))
+    arms = [
+        [plan.arm_name(asdict(trial)) for trial in trials if trial.student.seed == seed]
+        for seed in range(sizes.seeds)
+    ]
+    assert all(names == arms[0] for names in arms)
+    assert len(set(arms[0])) == len(arms[0])
+    assert {trial.arm for trial in trials} == set(ARMS)
+
+
+@PROFILES
+def test_the_papers_table_and_its_controls(sizes):
+    first = [trial for trial in plan.students(sizes) if trial.student.seed == 0]
+    names = [plan.arm_name(asdict(trial)) for trial in first]
+    assert names == [
+        "original",
+        *(f"generated {share}%" for share in (10, 20, 30, 40, 50)),
+        "hard label 30%",
+        "soft label 30%",
+        "distillation 30%",
+        "relabelled 30%",
+        "generated 30%, KL(p||q)",
+        "generated 30%, reached",
+        "regenerated 30%",
+    ]
+    by_name = dict(zip(names, first, strict=True))
+    assert by_name["generated 30%, reached"].generated.recipe == plan.UNTIL_REACHED
+    assert by_name["generated 30%, KL(p||q)"].direction == "reverse"
+    anew = by_name["regenerated 30%"].regeneration
+    assert anew.steps == sizes.regeneration
+    assert anew.lr * anew.steps == pytest.approx(0.05 * 100), "as far as a hundred of the paper's"
+
+
+def test_the_papers_schedule():
+    sizes = IMAGE_WEIGHT_STUDY["paper"]
+    student = plan.base(sizes)
+    assert (student.dataset, student.architecture, student.width) == ("cifar10", "vgg16", 64)
+    assert (student.train, student.test, student.epochs) == (0, 0, 300)
+    assert student.flip and sizes.seeds == 5
+
+
+def test_a_classifier_trial_takes_every_number_of_its_network():
+    trial = plan.classifier(QUICK, Network("resnet20", 8, 123, 6, seed=3))
+    assert (trial.architecture, trial.width, trial.train) == ("resnet20", 8, 123)
+    assert (trial.epochs, trial.seed, trial.flip) == (6, 3, True)
+    shared = (QUICK.dataset, QUICK.test, QUICK.batch, QUICK.lr)
+    assert (trial.dataset, trial.test, trial.batch, trial.lr) == shared
+    changed = plan.classifier(QUICK, Network("resnet20", 8, 123, 6, seed=3), seed=7, batch=5)
+    assert changed == replace(trial, seed=7, batch=5)

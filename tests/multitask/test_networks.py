@@ -1,0 +1,495 @@
+"""Multi-task networks: what feeds what, what is trained and what is not, where they begin."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lib.multitask.build import NETWORKS, matched_widths, multitask_network
+from lib.multitask.networks import FUSIONS, SHARED, HardSharing, MultiTask
+from lib.networks.sizes import count_parameters
+
+TASKS = {"points": 3, "labels": 2}
+SIZES = {"widths": (4, 6), "size": 8, "hidden": 5}
+EVERY = [(name, {}) for name in NETWORKS if name != "separation"]
+EVERY += [("separation", {"fusion": fusion}) for fusion in FUSIONS]
+every = pytest.mark.parametrize(("name", "options"), EVERY, ids=str)
+fusions = pytest.mark.parametrize("fusion", FUSIONS)
+
+
+def make(name: str, tasks=TASKS, seed=0, **options) -> MultiTask:
+    return multitask_network(name, tasks, seed=seed, **{**SIZES, **options})
+
+
+def pictures(count=7, size=8, seed=0) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def learn(network: MultiTask, steps=4, size=8) -> None:
+    """SGD with momentum, on any targets."""
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network.train()
+    for step in range(steps):
+        optimiser.zero_grad()
+        sum((out - 1).square().mean() for out in network(pictures(seed=step)).values()).backward()
+        optimiser.step()
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    return {name: each.clone() for name, each in module.state_dict().items()}
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(each, second[name]) for name, each in first.items()
+    )
+
+
+def stage1() -> MultiTask:
+    """A hard-sharing network whose weights and statistics are not those of the start."""
+    network = make("hard sharing", seed=3)
+    learn(network)
+    return network.eval()
+
+
+# shapes and sizes
+
+
+@every
+@pytest.mark.parametrize(
+    ("widths", "size", "outputs"),
+    [((4, 6), 8, (3,)), ((5,), 2, (1, 4)), ((2, 3, 4, 4), 48, (10, 19)), ((4, 4), 12, (2, 1, 5))],
+)
+def test_shapes(name, options, widths, size, outputs):
+    tasks = {f"task {place}": count for place, count in enumerate(outputs)}
+    network = make(name, tasks, widths=widths, size=size, **options)
+    found = network(pictures(3, size))
+    assert {task: tuple(each.shape) for task, each in found.items()} == {
+        task: (3, count) for task, count in tasks.items()
+    }
+    maps = network.features(pictures(3, size))
+    streams = {"hard sharing": {SHARED}, "mtan": {SHARED, *tasks}, "separation": {SHARED, *tasks}}
+    assert maps.keys() == streams.get(name, set(tasks))
+    shapes = [
+        (3, width, size >> layer + 1, size >> layer + 1) for layer, width in enumerate(widths)
+    ]
+    for layers in maps.values():
+        assert [tuple(each.shape) for each in layers] == shapes
+
+
+@every
+def test_one_image_does_not_hang_on_the_others(name, options):
+    network = make(name, **options).eval()
+    images = pictures()
+    alone = network(images[2:3])
+    for task, each in network(images).items():
+        torch.testing.assert_close(each[2:3], alone[task], atol=1e-6, rtol=1e-5)
+
+
+def stream_weights(grown: int) -> int:
+    """3 x 3 convolutions without bias and two weights a channel of the batch norms."""
+    return (3 * 4 * 9 + 2 * 4) + (grown * 4 * 6 * 9 + 2 * 6)
+
+
+def head_weights(inputs: int) -> int:
+    return sum((inputs + 1) * 5 + (5 + 1) * outputs for outputs in (3, 2))
+
+
+ONE = 6 * 2 * 2  # features below a head: 8 px are halved twice
+MASKS = (4 * 4 + 8 + 4 * 4 + 8) + ((6 + 6) * 6 + 12 + 6 * 6 + 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "total", "still"),
+    [
+        ("hard sharing", {}, stream_weights(1) + head_weights(ONE), 0),
+        ("independent", {}, 2 * stream_weights(1) + head_weights(ONE), 0),
+        (
+            "separation",
+            {"fusion": "concat"},
+            stream_weights(1) + 2 * stream_weights(2) + head_weights(2 * ONE),
+            stream_weights(1),
+        ),
+        (
+            "separation",
+            {"fusion": "conv1x1"},
+            3 * stream_weights(1) + 2 * (8 * 4 + 12 * 6) + head_weights(ONE),
+            stream_weights(1),
+        ),
+        (
+            "separation",
+            {"fusion": "concat", "frozen": False},
+            stream_weights(1) + 2 * stream_weights(2) + head_weights(2 * ONE),
+            0,
+        ),
+        ("cross-stitch", {}, 2 * stream_weights(1) + 2 * 2 * (4 + 6) + head_weights(ONE), 0),
+        (
+            "mtan",
+            {},
+            stream_weights(1) + 2 * (MASKS + 4 * 6 * 9 + 12) + head_weights(ONE),
+            0,
+        ),
+    ],
+)
+def test_weights_by_hand(name, options, total, still):
+    network = make(name, **options)
+    assert count_parameters(network) == total
+    assert count_parameters(network, trained_only=True) == total - still
+
+
+def test_concatenation_makes_inputs_twice_as_wide():
+    single, double = make("independent"), make("separation", fusion="concat")
+    for task in TASKS:
+        pairs = list(zip(single.streams[task], double.streams[task], strict=True))
+        assert [(one[0].in_channels, two[0].in_channels) for one, two in pairs] == [(3, 3), (4, 8)]
+        assert [two[0].out_channels for _, two in pairs] == [4, 6]
+        assert double.heads[task][1].in_features == 2 * single.heads[task][1].in_features == 48
+    shared = [layer[0].in_channels for layer in double.streams[SHARED]]
+    assert shared == [3, 4]
+
+
+def test_layers_halve_and_do_not_go_below_zero():
+    maps = make("hard sharing").features(pictures())[SHARED]
+    assert all((each >= 0).all() for each in maps) and all((each > 0).any() for each in maps)
+
+
+# the separation network
+
+
+@fusions
+@pytest.mark.parametrize("frozen", [True, False])
+def test_separation_by_a_loop_of_its_own(fusion, frozen):
+    """Every layer of a task, and its head, sees [own, shared]; the shared ones see no task."""
+    network = make("separation", fusion=fusion, frozen=frozen, widths=(4, 6, 3), size=16).train()
+    learned = copied(network)
+    images = pictures(size=16)
+    found = network(images)
+    network.load_state_dict(learned)  # the statistics moved
+    for task in TASKS:
+        own = shared = images
+        for layer in range(3):
+            own = network.streams[task][layer](own)
+            shared = network.streams[SHARED][layer](shared)
+            if not frozen:  # once a task: let the statistics be what they were
+                network.streams[SHARED].load_state_dict(
+                    {n.removeprefix("streams.shared."): each for n, each in learned.items()
+                     if n.startswith("streams.shared.")}
+                )  # fmt: skip
+            if layer == 2:
+                last = torch.cat([own, shared], 1)
+                if fusion == "conv1x1":
+                    last = network.fusions[task][layer](last)
+                break
+            own = torch.cat([own, shared], 1)
+            if fusion == "conv1x1":
+                own = nn.functional.conv2d(own, network.fusions[task][layer].weight)
+        torch.testing.assert_close(found[task], network.heads[task](last), atol=1e-6, rtol=1e-5)
+
+
+@fusions
+def test_the_frozen_stream_stays_to_the_bit(fusion):
+    network = make("separation", fusion=fusion)
+    network.copy_shared(stage1())
+    before, tasks = copied(network.streams[SHARED]), copied(network.streams["points"])
+    assert any("running_var" in name for name in before)
+    learn(network)
+    assert equal(before, copied(network.streams[SHARED]))
+    after = copied(network.streams["points"])
+    assert all(not torch.equal(each, after[name]) for name, each in tasks.items())
+    assert all(each.grad is None for each in network.streams[SHARED].parameters())
+    for task in TASKS:
+        streams = (network.streams[task], network.heads[task])
+        assert all((p.grad != 0).any() for each in streams for p in each.parameters())
+
+
+@fusions
+def test_a_free_stream_learns(fusion):
+    network = make("separation", fusion=fusion, frozen=False)
+    before = copied(network.streams[SHARED])
+    learn(network)
+    after = copied(network.streams[SHARED])
+    assert all(not torch.equal(each, after[name]) for name, each in before.items())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_modes(frozen):
+    network = make("separation", fusion="concat", frozen=frozen)
+    assert network.train() is network
+    assert network.streams[SHARED].training != frozen
+    assert all(not layer.training for layer in network.streams[SHARED]) == frozen
+    assert network.streams["points"].training and network.heads.training
+    assert not any(each.training for each in network.eval().modules())
+
+
+def test_a_task_learns_from_the_shared_features():
+    """They are not only there: without them the outputs are others."""
+    network = make("separation", fusion="concat").eval()
+    before = network(pictures())
+    for layer in network.streams[SHARED]:
+        layer[1].weight.data.zero_()
+    after = network(pictures())
+    assert all(not torch.allclose(each, after[task]) for task, each in before.items())
+
+
+def test_with_copies_passed_on_it_begins_at_stage_1():
+    first, images = stage1(), pictures()
+    expected = first(images)
+    for passed in (True, False):
+        network = make("separation", fusion="conv1x1").eval()
+        network.copy_shared(first)
+        network.copy_tasks(first)
+        if passed:
+            network.pass_own()
+        for task, each in network(images).items():
+            assert torch.allclose(each, expected[task], atol=1e-6) == passed
+            assert (each - expected[task]).abs().max() > 0.01 or passed
+
+
+def test_passing_on_lets_the_shared_half_in_later():
+    """The weights of the shared half begin at 0 but have a gradient."""
+    network = make("separation", fusion="conv1x1")
+    network.pass_own()
+    for layers in network.fusions.values():
+        for fuse, width in zip(layers, SIZES["widths"], strict=True):
+            assert torch.equal(fuse.weight[:, :width, 0, 0], torch.eye(width))
+            assert (fuse.weight[:, width:] == 0).all()
+    learn(network, steps=1)
+    for layers in network.fusions.values():
+        for fuse, width in zip(layers, SIZES["widths"], strict=True):
+            assert (fuse.weight[:, width:] != 0).any()
+
+
+def test_concatenation_cannot_take_weights_of_stage_1():
+    """The paper's reason for the 1 x 1 convolution."""
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        make("separation", fusion="concat").copy_tasks(stage1())
+
+
+def test_copies_do_not_share_memory():
+    first = stage1()
+    before = copied(first)
+    for network in (make("separation", fusion="conv1x1", frozen=False), make("independent")):
+        if SHARED in network.streams:
+            network.copy_shared(first)
+        network.copy_tasks(first)
+        for task in TASKS:
+            assert equal(copied(network.streams[task]), copied(first.streams[SHARED]))
+            assert equal(copied(network.heads[task]), copied(first.heads[task]))
+        learn(network)
+        assert equal(copied(first), before)
+
+
+def spreads(network: MultiTask, images: Tensor) -> list[float]:
+    return [float(each.std()) for each in network.eval().features(images)[SHARED]]
+
+
+def test_settled_maps_keep_their_scale():
+    """Those of an untrained stream shrink from layer to layer; settled they are as of training."""
+    options = {"widths": (8, 8, 8, 8), "size": 32, "fusion": "concat"}
+    network, images = make("separation", **options), pictures(64, 32)
+    raw = spreads(network, images)
+    weights = copied(network)
+    network.train().settle(images)
+    assert network.training and not network.streams[SHARED].training
+    settled = spreads(network, images)
+    assert raw[-1] < 0.1 * settled[-1]
+    assert all(0.3 < each < 3 for each in settled)
+    assert settled[-1] > 0.5 * settled[0]
+    changed = {n for n, each in network.state_dict().items() if not torch.equal(each, weights[n])}
+    assert changed and all(
+        name.startswith("streams.shared.") and name.split(".")[-1].startswith(("running", "num_"))
+        for name in changed
+    )
+    norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    assert {norm.momentum for norm in norms} == {0.1}
+    # the statistics are those of these images, layer by layer
+    first = network.streams[SHARED][0]
+    maps = first[0](images)
+    torch.testing.assert_close(first[1].running_mean, maps.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(first[1].running_var, maps.var((0, 2, 3)), atol=1e-5, rtol=1e-3)
+    maps = network.streams[SHARED][1][0](first.eval()(images))
+    found = network.streams[SHARED][1][1].running_mean
+    torch.testing.assert_close(found, maps.mean((0, 2, 3)), atol=1e-3, rtol=1e-2)
+
+
+def test_settling_leaves_evaluation_mode_as_it_is():
+    network = make("separation", fusion="conv1x1").eval()
+    network.settle(pictures())
+    assert not any(each.training for each in network.modules())
+
+
+# the others
+
+
+@pytest.mark.parametrize("name", ["independent", "cross-stitch", "hard sharing", "mtan"])
+def test_which_streams_a_task_teaches(name):
+    network = make(name)
+    network(pictures())["points"].square().sum().backward()
+    taught = {
+        stream: any(p.grad is not None and bool((p.grad != 0).any()) for p in layers.parameters())
+        for stream, layers in network.streams.items()
+    }
+    assert (
+        taught
+        == {
+            "independent": {"points": True, "labels": False},
+            "cross-stitch": {"points": True, "labels": True},
+            "hard sharing": {SHARED: True},
+            "mtan": {SHARED: True},
+        }[name]
+    )
+    assert all(p.grad is None for p in network.heads["labels"].parameters())
+
+
+def test_in_separation_a_task_teaches_no_other_task():
+    network = make("separation", fusion="concat", frozen=False)
+    network(pictures())["points"].square().sum().backward()
+    assert all(p.grad is None for p in network.streams["labels"].parameters())
+    assert all((p.grad != 0).any() for p in network.streams[SHARED].parameters())
+
+
+def test_hard_sharing_is_its_stream_and_heads():
+    network, x = make("hard sharing").eval(), pictures()
+    found = network(x)
+    for layer in network.streams[SHARED]:
+        x = nn.functional.relu(layer[1](nn.functional.conv2d(x, layer[0].weight, padding=1)))
+        x = nn.functional.max_pool2d(x, 2)
+    for task, head in network.heads.items():
+        hidden = nn.functional.relu(x.flatten(1) @ head[1].weight.T + head[1].bias)
+        expected = hidden @ head[3].weight.T + head[3].bias
+        torch.testing.assert_close(found[task], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_identity_stitches_are_none():
+    stitched, single = make("cross-stitch"), make("independent", seed=1)
+    single.load_state_dict({n: x for n, x in stitched.state_dict().items() if "stitch" not in n})
+    x = pictures()
+    different = stitched.eval()(x), single.eval()(x)
+    assert all(not torch.allclose(different[0][task], different[1][task]) for task in TASKS)
+    for stitch in stitched.stitches:
+        stitch.data.copy_(torch.eye(2)[:, :, None].expand_as(stitch))
+    found, expected = stitched(x), single(x)
+    for task in TASKS:
+        torch.testing.assert_close(found[task], expected[task], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_stitches_begin_at_nine_tenths_of_the_own(count):
+    network = make("cross-stitch", {f"t{place}": 1 for place in range(count)})
+    for stitch, width in zip(network.stitches, SIZES["widths"], strict=True):
+        assert stitch.shape == (count, count, width)
+        own = stitch.diagonal(dim1=0, dim2=1)
+        torch.testing.assert_close(own, torch.full((width, count), 0.9))
+        rest = stitch.sum(1) - own.T
+        torch.testing.assert_close(rest, torch.full_like(rest, 0.1 if count > 1 else 0.0))
+
+
+def test_stitches_mix_channel_by_channel():
+    network = make("cross-stitch")
+    maps = {task: [torch.rand(2, 4, 3, 3)] for task in TASKS}
+    network.stitches[0].data.copy_(torch.rand(2, 2, 4))
+    found, (points, labels) = network.mix(0, maps), (maps[task][0] for task in TASKS)
+    for row, task in enumerate(TASKS):
+        own, other = (network.stitches[0][row, column][:, None, None] for column in (0, 1))
+        torch.testing.assert_close(found[task], own * points + other * labels)
+
+
+def test_masks_only_take_away():
+    network = make("mtan", widths=(4, 6, 6)).train()
+    seen = []
+    for layers in network.masks.values():
+        for mask in layers:
+            mask.register_forward_hook(lambda _, given, mask: seen.append(mask))
+    maps = network.features(pictures(16))
+    assert len(seen) == 6
+    assert all(((each > 0) & (each < 1)).all() for each in seen)
+    for task in TASKS:
+        for picked, shared in zip(maps[task], maps[SHARED], strict=True):
+            assert (picked.abs() <= shared.abs()).all()
+            assert (picked < shared).any()
+    assert not torch.equal(maps["points"][0], maps["labels"][0])
+
+
+def test_masks_look_at_what_was_picked_before():
+    network, x = make("mtan").eval(), pictures()
+    before = network.features(x)
+    network.masks["points"][0][-2].bias.data.add_(-2)  # picks less in the first layer
+    after = network.features(x)
+    assert (after["points"][0] <= before["points"][0]).all()
+    assert not torch.allclose(before["points"][1], after["points"][1])
+    assert torch.equal(before["labels"][1], after["labels"][1])
+
+
+# beginnings, and what is refused
+
+
+@every
+def test_a_seed_decides_the_weights(name, options):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = make(name, **options)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.rand(3)
+    assert equal(copied(first), copied(make(name, **options)))
+    other = make(name, seed=1, **options)
+    weights = [n for n, each in first.named_parameters() if n.endswith("weight") and each.ndim > 1]
+    assert len(weights) > 3
+    assert all(not torch.equal(first.get_parameter(n), other.get_parameter(n)) for n in weights)
+
+
+def test_kinds_of_networks_begin_different():
+    """Or single-task streams would resemble a shared one for their first weights."""
+    first = [make(name, **options).streams for name, options in EVERY]
+    kernels = [next(iter(streams.values()))[0][0].weight for streams in first]
+    for one, other in pairwise(kernels[:-1]):  # the last two are the fusions of one kind
+        assert not torch.equal(one, other)
+
+
+def test_streams_begin_different():
+    network = make("independent")
+    for one, other in pairwise(network.streams.values()):
+        assert not torch.equal(one[0][0].weight, other[0][0].weight)
+
+
+@every
+def test_biases_are_the_outputs_of_a_last_layer_of_zeros(name, options):
+    network = make(name, **options)
+    biases = {"points": torch.tensor([1.0, -2, 3]), "labels": torch.tensor([0.5, -4])}
+    network.set_biases(biases)
+    for head in network.heads.values():
+        head[-1].weight.data.zero_()
+    for task, each in network(pictures()).items():
+        assert torch.equal(each, biases[task].expand(7, -1))
+
+
+@pytest.mark.parametrize("factor", [0.6, 1, 4])
+def test_matched_widths(factor):
+    sizes = {"widths": (16, 32, 32), "size": 24, "hidden": 8}
+    plain = count_parameters(HardSharing(TASKS, **sizes))
+    widths = matched_widths(TASKS, round(factor * plain), **sizes)
+    found = count_parameters(HardSharing(TASKS, **{**sizes, "widths": widths}))
+    assert found == pytest.approx(factor * plain, rel=0.04)
+    if factor == 1:
+        assert widths == sizes["widths"]
+    ratios = [new / old for new, old in zip(widths, sizes["widths"], strict=True)]
+    assert max(ratios) - min(ratios) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks", "options", "match"),
+    [
+        ("hard sharing", TASKS, {"size": 10}, "no whole number"),
+        ("mtan", TASKS, {"widths": (4,) * 4}, "no whole number"),
+        ("independent", {SHARED: 2}, {}, "shared"),
+        ("separation", {SHARED: 2, "points": 1}, {"fusion": "concat"}, "shared"),
+        ("separation", TASKS, {"fusion": "sum"}, "fusion must be one of"),
+        ("separation", TASKS, {"fusion": ""}, "fusion must be one of"),
+        ("nddr", TASKS, {}, "network must be one of"),
+    ],
+)
+def test_refused(name, tasks, options, match):
+    with pytest.raises(ValueError, match=match):
+        make(name, tasks, **options)

@@ -1,0 +1,574 @@
+"""Notebook 04's trainings: the plan, the loss, what stays and what is kept, killed runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy import stats
+from torch import Tensor
+
+from lib.data.drawn.faces import ATTRIBUTES
+from lib.data.face_records import UNKNOWN, Faces
+from lib.engine.profiles import PROFILES
+from lib.engine.sweep import Context, Store, execute, trial_key
+from lib.multitask import analysis, plan
+from lib.multitask import predictions as predicted
+from lib.multitask import separation as looks
+from lib.multitask import trials as study
+from lib.multitask.face_metrics import attribute_scores, landmark_errors, mean_shape
+from lib.multitask.face_training import face_loss, predict
+from lib.multitask.networks import SHARED, Separation
+from lib.multitask.probes import linear_cka, linear_probe
+from lib.multitask.profile import MULTI_TASK_STUDY
+from lib.multitask.trials import load_network, run_multitask, trained
+from lib.networks.sizes import count_parameters
+
+SIZES = replace(
+    MULTI_TASK_STUDY["quick"],
+    train=64,
+    test=40,
+    epochs=2,
+    widths=(4, 4, 6, 6),
+    hidden=16,
+    seeds=1,
+    probed=40,
+)
+COUNT = len(ATTRIBUTES)
+STEPS = 2  # an epoch of 64 faces in batches of 32
+COPIED = (plan.LONG, plan.WEIGHTED, plan.COPIES, plan.TUNED)
+FROZEN = (plan.SMTN, plan.CONV, plan.TUNED, plan.LOOSE, plan.RANDOM)
+
+
+def trials(sizes=SIZES, seed=0) -> dict[str, study.MultiTaskTrial]:
+    return {each.name: each.trial for each in plan.variants(sizes, seed, COUNT)}
+
+
+TRIALS = trials()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast_plans():
+    """Widths are searched once for each profile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "wide", cache(plan.wide))
+        yield
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory) -> Context:
+    """One store of artefacts: each network is trained once."""
+    torch.set_num_threads(1)
+    return Context(torch.device("cpu"), artefacts=tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def labels(monkeypatch) -> list[tuple[str, object]]:
+    """Network and checkpoint of every training that takes place."""
+    seen, inner = [], study.train
+
+    def watched(*given, **options):
+        seen.append((options["label"], options["checkpoint"]))
+        return inner(*given, **options)
+
+    monkeypatch.setattr(study, "train", watched)
+    return seen
+
+
+def weights(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: each for name, each in kept.items() if name.startswith("model.")}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """All but the seconds, to the bit."""
+    return first.keys() == second.keys() and all(
+        torch.equal(each, second[name]) for name, each in first.items() if name != "seconds"
+    )
+
+
+# the plan
+
+
+def test_the_paper_profile_is_the_papers():
+    sizes = MULTI_TASK_STUDY["paper"]
+    first = plan.stage1(sizes, 0)
+    assert (first.faces.name, first.faces.size, first.faces.tests) == ("celeba", 128, ("test",))
+    assert (first.faces.train, first.faces.test) == (0, 0)
+    assert (first.batch, first.epochs, first.lr, first.momentum) == (32, 100, 1e-3, 0.9)
+    assert first.landmark_weight == 1
+    assert len(plan.KINDS[plan.PAPER]) == 4
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_training_and_no_look_comes_twice(profile):
+    sizes = MULTI_TASK_STUDY[profile]
+    every = plan.all_variants(sizes, COUNT)
+    assert len(every) == sizes.seeds * 14
+    for seed in range(sizes.seeds):
+        names = [each.name for each in every if each.trial.seed == seed]
+        assert names == list(plan.VARIANTS) and len(set(names)) == 14
+    for each in every:
+        assert each.trial.stage1 is None or each.trial.stage1.seed == each.trial.seed
+    inside = looks.separation_trials(sizes, COUNT)
+    assert len(inside) == sizes.seeds * len(looks.LOOKED_AT)
+    assert {each.of for each in inside} <= {each.trial for each in every}
+    keys = [trial_key(each) for each in (*(each.trial for each in every), *inside)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_papers_four_variants():
+    first, smtn, conv, tuned = (TRIALS[name] for name in plan.KINDS[plan.PAPER])
+    assert (first.network, first.stage1) == ("hard sharing", None)
+    for each in (smtn, conv, tuned):
+        assert (each.network, each.frozen, each.shared) == ("separation", True, "stage 1")
+        assert each.stage1 == first
+    assert [each.fusion for each in (smtn, conv, tuned)] == ["concat", "conv1x1", "conv1x1"]
+    assert [each.copied for each in (smtn, conv, tuned)] == [False, False, True]
+
+
+def test_untrained_networks_need_no_stage_1(tmp_path, labels):
+    """To count weights and multiplications."""
+    context = Context(torch.device("cpu"), artefacts=tmp_path)
+    for name, trial in TRIALS.items():
+        network = study.untrained(trial, context)
+        assert count_parameters(network) > 0, name
+    assert labels == [] and not list(tmp_path.iterdir())
+
+
+def differing(first: str, second: str) -> set[str]:
+    one, other = (vars(TRIALS[name]) for name in (first, second))
+    return {name for name, value in one.items() if value != other[name]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fields"),
+    [
+        (plan.SMTN, plan.CONV, {"fusion"}),
+        (plan.CONV, plan.TUNED, {"copied", "pass_own"}),
+        (plan.CONV, plan.LOOSE, {"copied"}),
+        (plan.LOOSE, plan.TUNED, {"pass_own"}),
+        (plan.LONG, plan.WEIGHTED, {"landmark_weight"}),
+        (plan.LONG, plan.COPIES, {"network"}),
+        (plan.SMTN, plan.RANDOM, {"shared", "stage1"}),
+        (plan.SINGLE, plan.STITCH, {"network"}),
+        (plan.SINGLE, plan.ATTENTION, {"network"}),
+        (plan.SINGLE, plan.JOINT, {"network", "fusion"}),
+        (plan.BASELINE, plan.LONG, {"stage1", "copied"}),
+        (plan.BASELINE, plan.WIDE, {"widths", "epochs"}),
+    ],
+)
+def test_a_control_differs_in_one_thing(first, second, fields):
+    assert differing(first, second) == fields
+
+
+def test_no_variant_has_more_training_than_the_two_stages():
+    for name, trial in TRIALS.items():
+        before = trial.stage1.epochs if trial.stage1 else 0
+        stages = 1 if name in (plan.BASELINE, plan.RANDOM) else 2  # the random stream has no other
+        assert before + trial.epochs == stages * SIZES.epochs, name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_wide_control_has_as_many_weights(profile):
+    sizes = MULTI_TASK_STUDY[profile]
+    tasks = {"landmarks": 10, "attributes": COUNT}
+    shape = {"size": sizes.size, "hidden": sizes.hidden, "seed": 0}
+    with torch.device("meta"):
+        wide = study.multitask_network(
+            "hard sharing", tasks, widths=plan.wide(sizes, COUNT), **shape
+        )
+        smtn = study.multitask_network(
+            "separation", tasks, widths=sizes.widths, fusion="concat", **shape
+        )
+    assert count_parameters(wide) == pytest.approx(count_parameters(smtn), rel=0.03)
+
+
+# the loss
+
+
+def made_up(attributes: list[list[int]]) -> Faces:
+    """Faces with all landmarks in the middle."""
+    labels = torch.tensor(attributes, dtype=torch.int8)
+    count = len(labels)
+    return Faces(
+        torch.zeros(count, 3, 8, 8, dtype=torch.uint8),
+        torch.full((count, 5, 2), 0.5),
+        labels,
+        torch.full((count, 2), 8.0),
+        tuple(map(str, range(count))),
+        tuple(map(str, range(labels.shape[1]))),
+    )
+
+
+def loss_of(faces: Faces, outputs: dict[str, Tensor], index: list[int], weight=1.0) -> Tensor:
+    loss = face_loss(faces, weight, torch.device("cpu"))
+    return loss(lambda images: outputs, (torch.tensor(index), torch.zeros(len(index), 3, 8, 8)))
+
+
+def test_the_loss_by_hand():
+    """Of faces 2 and 0: a nose .06 and .08 of the width off, and three logits."""
+    faces = made_up([[1, UNKNOWN], [0, 0], [0, 1]])
+    landmarks = torch.zeros(2, 10)  # from -1 to 1: the middle
+    landmarks[0, 4:6] = torch.tensor([2 * 0.06, 2 * 0.08])
+    logits = torch.tensor([[0.0, 2.0], [-1.0, 5.0]], requires_grad=True)
+    near = 0.2**2 / 5 / 2  # one of five landmarks of one of two faces
+    cross = (np.log(2) + np.log1p(np.exp(-2)) + np.log1p(np.exp(1))) / 3
+    outputs = {"landmarks": landmarks, "attributes": logits}
+    found = loss_of(faces, outputs, [2, 0])
+    assert float(found.detach()) == pytest.approx(near + cross, rel=1e-5)
+    assert float(loss_of(faces, outputs, [2, 0], weight=10).detach()) == pytest.approx(
+        10 * near + cross
+    )
+    found.backward()
+    assert logits.grad[1, 1] == 0 and (logits.grad.flatten()[:3] != 0).all()
+    # the derivative of the cross entropy: share less truth, mean of three
+    assert float(logits.grad[1, 0]) == pytest.approx((1 / (1 + np.e) - 1) / 3, rel=1e-5)
+
+
+def test_where_nothing_is_known_landmarks_count_alone():
+    outputs = {"landmarks": torch.full((1, 10), 0.1), "attributes": torch.ones(1, 2)}
+    found = loss_of(made_up([[UNKNOWN, UNKNOWN]]), outputs, [0])
+    assert float(found) == pytest.approx(2 * 0.1**2, rel=1e-5)
+
+
+# before training
+
+
+def test_biases_are_the_trivial_predictions(context):
+    faces = study.faces_of(TRIALS[plan.BASELINE].faces, "train", context)
+    shape = mean_shape(faces.landmarks.numpy())
+    rate = (faces.attributes == 1).float().sum(0).add(1) / (len(faces) + 2)
+    for name in (plan.BASELINE, plan.SMTN, plan.SINGLE, plan.STITCH, plan.ATTENTION):
+        network = study.build(TRIALS[name], context)
+        for head in network.heads.values():
+            head[-1].weight.data.zero_()
+        found = predict(network, faces.images[:5])
+        assert found["landmarks"].numpy() == pytest.approx(
+            np.broadcast_to(shape, (5, 5, 2)), abs=1e-5
+        )
+        torch.testing.assert_close(found["attributes"].sigmoid(), rate.expand(5, -1))
+
+
+def test_untrained_networks_are_about_as_good_as_the_mean_shape(context):
+    faces = study.faces_of(TRIALS[plan.BASELINE].faces, "test", context)
+    network = study.build(TRIALS[plan.BASELINE], context)
+    truth, shape = faces.landmarks.numpy(), mean_shape(faces.landmarks.numpy())
+    found = predict(network, faces.images)["landmarks"].numpy()
+    assert np.abs(found - found.mean(0)).max() < 0.1
+    errors = [landmark_errors(each, truth).mean() for each in
+              (found, np.broadcast_to(shape, truth.shape), np.full_like(truth, 0.5))]  # fmt: skip
+    assert errors[0] == pytest.approx(errors[1], rel=0.25)
+    assert errors[0] < 0.85 * errors[2]  # than the middle of the image
+
+
+def test_an_attribute_that_none_has_is_no_infinity():
+    found = study._log_odds(torch.tensor([[0, 1], [0, 1], [UNKNOWN, 1]], dtype=torch.int8))
+    assert found.tolist() == pytest.approx([np.log(1 / 3), np.log(4)])
+
+
+def test_a_random_frozen_stream_is_settled(context):
+    """With the statistics of training faces; those of stage 1 come with its weights."""
+    random = study.build(TRIALS[plan.RANDOM], context).streams[SHARED]
+    assert all(layer[1].num_batches_tracked == 1 for layer in random)
+    first = study.load_network(TRIALS[plan.BASELINE], context).streams[SHARED]
+    taken = study.build(TRIALS[plan.SMTN], context).streams[SHARED]
+    for name, each in first.state_dict().items():
+        assert torch.equal(each, taken.state_dict()[name]), name
+    assert taken[0][1].num_batches_tracked == STEPS * SIZES.epochs
+
+
+def test_prediction_is_in_batches_and_in_evaluation_mode(context, monkeypatch):
+    network = load_network(TRIALS[plan.BASELINE], context).train()
+    images = study.faces_of(TRIALS[plan.BASELINE].faces, "test", context).images
+    whole = predict(network, images)
+    assert whole["landmarks"].shape == (40, 5, 2) and whole["attributes"].shape == (40, COUNT)
+    monkeypatch.setattr(study, "EVALUATION_BATCH", 7)
+    for task, each in predict(network.train(), images).items():
+        torch.testing.assert_close(each, whole[task], atol=1e-5, rtol=1e-4)
+    raw = network.eval()(images.float() / 255)["landmarks"].detach()
+    torch.testing.assert_close(2 * whole["landmarks"].flatten(1) - 1, raw, atol=1e-5, rtol=1e-4)
+
+
+# after training
+
+
+@pytest.mark.parametrize("name", plan.VARIANTS)
+def test_records(name, context):
+    record = run_multitask(TRIALS[name], context)
+    assert json.loads(json.dumps(record)) == record
+    assert record["train_images"] == 64 and record["test_images"] == 40
+    assert record["train_seconds"] > 0 and record["macs"] > 0
+    assert (record["trained_parameters"] < record["parameters"]) == (name in FROZEN)
+    assert record["moved"] == 0
+    if name in COPIED:
+        assert record["gap"] < 1e-5
+    elif TRIALS[name].stage1:
+        assert record["gap"] > 1e-3
+    else:
+        assert record["gap"] == 0
+
+
+@pytest.mark.parametrize("name", [plan.BASELINE, plan.TUNED])
+def test_the_curve_ends_at_what_is_kept(name, context):
+    trial = TRIALS[name]
+    kept, record = trained(trial, context), run_multitask(trial, context)
+    truth = study.faces_of(trial.faces, "test", context)
+    errors = landmark_errors(kept["test.landmarks"], truth.landmarks, (48, 48)).mean(0)
+    accuracy = attribute_scores(kept["test.attributes"], truth.attributes)["accuracy"].mean()
+    assert kept["curve"].shape == (2, 1, 6) and kept["curve"].isfinite().all()
+    assert kept["curve"][-1, 0].numpy() == pytest.approx([*errors, accuracy], rel=1e-5)
+    assert not torch.equal(kept["curve"][0], kept["curve"][1])
+    assert record["test_nme"] == pytest.approx(errors.mean(), rel=1e-5)
+    assert record["test_accuracy"] == pytest.approx(accuracy, rel=1e-5)
+    for task, each in predict(load_network(trial, context), truth.images).items():
+        torch.testing.assert_close(kept[f"test.{task}"], each, atol=1e-5, rtol=1e-4)
+
+
+def test_multiplications_by_hand(context):
+    """3 x 3 convolutions at 48, 24, 12 and 6 px; heads on 6 maps of 3 x 3."""
+    sides = [(3, 4, 48), (4, 4, 24), (4, 6, 12), (6, 6, 6)]
+    convolutions = sum(9 * inputs * outputs * side**2 for inputs, outputs, side in sides)
+    heads = 2 * 6 * 9 * 16 + 16 * (10 + COUNT)
+    records = [run_multitask(TRIALS[name], context) for name in (plan.BASELINE, plan.SINGLE)]
+    assert [record["macs"] for record in records] == [
+        convolutions + heads,
+        2 * convolutions + heads,
+    ]
+
+
+def test_training_changes_what_it_should(context):
+    for name in (plan.SMTN, plan.TUNED, plan.JOINT):
+        before = study.build(TRIALS[name], context).state_dict()
+        after = weights(trained(TRIALS[name], context))
+        assert len(before) == len(after)
+        for key, each in before.items():
+            still = torch.equal(each, after[f"model.{key}"])
+            assert still == (name != plan.JOINT and key.startswith("streams.shared.")), key
+
+
+def test_it_learns(context):
+    """Hard sharing for longer: better than the mean shape on faces it has seen."""
+    trial = replace(TRIALS[plan.BASELINE], epochs=30)
+    faces = study.faces_of(trial.faces, "train", context)
+    truth = faces.landmarks.numpy()
+    found = predict(load_network(trial, context), faces.images)["landmarks"].numpy()
+    trivial = np.broadcast_to(mean_shape(truth), truth.shape)
+    assert landmark_errors(found, truth).mean() < 0.9 * landmark_errors(trivial, truth).mean()
+
+
+def test_a_weight_of_the_landmarks_is_heard(context):
+    long, weighted = (trained(TRIALS[name], context) for name in (plan.LONG, plan.WEIGHTED))
+    assert not same(weights(long), weights(weighted))
+
+
+def test_a_frozen_stream_that_moves_is_told(context, tmp_path, monkeypatch):
+    """Where only its gradients are stopped, batch norms go on."""
+    trained(TRIALS[plan.BASELINE], context)
+    key = f"{trial_key(TRIALS[plan.BASELINE])}.safetensors"
+    (tmp_path / key).write_bytes((context.artefacts / key).read_bytes())
+    monkeypatch.setattr(Separation, "train", torch.nn.Module.train)
+    record = run_multitask(TRIALS[plan.SMTN], replace(context, artefacts=tmp_path))
+    assert record["moved"] > 1e-3
+
+
+# what is kept
+
+
+def test_stage_1_is_trained_once(tmp_path, labels):
+    """And not with the checkpoint of the trial that needs it."""
+    context = Context(torch.device("cpu"), tmp_path / "smtn.checkpoint", artefacts=tmp_path)
+    run_multitask(TRIALS[plan.SMTN], context)
+    assert labels == [("hard sharing", None), ("separation", tmp_path / "smtn.checkpoint")]
+    for name in (plan.BASELINE, plan.SMTN):
+        run_multitask(TRIALS[name], context)
+    assert len(labels) == 2
+    run_multitask(TRIALS[plan.COPIES], replace(context, checkpoint=None))
+    assert labels[2:] == [("independent", None)]
+
+
+def test_the_same_again_in_another_folder(context, tmp_path, labels):
+    torch.manual_seed(99)  # whatever was drawn before
+    for name in (plan.BASELINE, plan.SMTN, plan.TUNED):
+        again = trained(TRIALS[name], replace(context, artefacts=tmp_path))
+        assert same(again, trained(TRIALS[name], context))
+    assert [label for label, _ in labels] == ["hard sharing", "separation", "separation"]
+    other = trained(trials(seed=1)[plan.BASELINE], replace(context, artefacts=tmp_path))
+    assert not same(weights(other), weights(trained(TRIALS[plan.BASELINE], context)))
+
+
+def test_a_record_in_the_store(context):
+    execute(run_multitask, TRIALS[plan.TUNED], str(context.artefacts), "cpu", None)
+    record = Store(context.artefacts).read(TRIALS[plan.TUNED])
+    assert record["status"] == "ok", record["error"]
+    rows = Store(context.artefacts).table([TRIALS[plan.TUNED]])
+    assert rows["pass_own"].tolist() == [True] and rows["frozen"].tolist() == [True]
+
+
+class Killed(BaseException):
+    """As a signal: no handler of exceptions sees it."""
+
+
+@pytest.mark.parametrize("name", [plan.BASELINE, plan.TUNED, plan.RANDOM])
+def test_a_killed_training_ends_as_one_that_was_not(name, context, tmp_path, monkeypatch):
+    """Weights, statistics, momentum and the curve; killed in epoch 7, its checkpoint is of 5."""
+    trial = replace(TRIALS[name], epochs=8)
+    whole = trained(trial, context)
+    if trial.stage1:
+        key = f"{trial_key(trial.stage1)}.safetensors"
+        (tmp_path / key).write_bytes((context.artefacts / key).read_bytes())
+    seen, inner = [], study.evaluate
+
+    def watched(*given):
+        if len(seen) == stop:
+            raise Killed
+        seen.append(inner(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(study, "evaluate", watched)
+    elsewhere = replace(context, artefacts=tmp_path, checkpoint=tmp_path / "checkpoint")
+    stop = 6
+    with pytest.raises(Killed):
+        trained(trial, elsewhere)
+    assert elsewhere.checkpoint.exists()
+    assert not (tmp_path / f"{trial_key(trial)}.safetensors").exists()
+    stop, seen[:] = None, []
+    again = trained(trial, elsewhere)
+    assert len(seen) == 8 - 5
+    assert same(again, whole)
+    assert same(load_file(tmp_path / f"{trial_key(trial)}.safetensors"), whole)
+
+
+# looks inside
+
+
+def look(name: str, context: Context) -> dict:
+    return looks.run_separation(looks.SeparationTrial(of=TRIALS[name], probed=40), context)
+
+
+@pytest.mark.parametrize(
+    ("name", "streams"),
+    [
+        (plan.BASELINE, {"shared"}),
+        (plan.SMTN, {"shared", "landmarks", "attributes"}),
+        (plan.ATTENTION, {"shared", "landmarks", "attributes"}),
+        (plan.SINGLE, {"landmarks", "attributes"}),
+    ],
+)
+def test_looks_have_every_stream_and_layer(name, streams, context):
+    found = look(name, context)
+    assert json.loads(json.dumps(found)) == json.loads(json.dumps(look(name, context)))
+    pairs = {(first, second) for first, second, *_ in found["cka"]}
+    assert {frozenset(pair) for pair in pairs} == {
+        frozenset((a, b)) for a in streams for b in streams if a < b
+    }
+    assert all(second != "shared" for _, second in pairs)  # the claims ask for (shared, task)
+    assert len(found["cka"]) == 4 * len(pairs)
+    assert {layer for _, _, layer, _ in found["cka"]} <= {1, 2, 3, 4}
+    assert all(-1 <= value <= 1 + 1e-9 for *_, value in found["cka"])
+    keys = [(stream, layer, task) for stream, layer, task, _ in found["probes"]]
+    assert len(set(keys)) == len(keys) == len(streams) * 4 * 2
+    assert {stream for stream, *_ in keys} == streams
+    assert {task for *_, task in keys} == {"landmarks", "attributes"}
+    for *_, task, value in found["probes"]:
+        assert value <= 1 and (task == "landmarks" or value >= 0)
+
+
+def test_streams_that_never_met_are_looked_at_together(context):
+    """Single-task networks beside the shared stream of stage 1 of their seed."""
+    sizes = replace(SIZES, seeds=2)
+    for trial, name in looks.separation_trials(sizes, COUNT).items():
+        expected = trials(seed=trial.of.seed)[plan.BASELINE] if name == plan.SINGLE else None
+        assert trial.beside == expected
+    single, first = TRIALS[plan.SINGLE], TRIALS[plan.BASELINE]
+    trial = looks.SeparationTrial(of=single, probed=40, beside=first)
+    found = looks.run_separation(trial, context)
+    pairs = [tuple(each[:3]) for each in found["cka"]]
+    assert [pair for pair in pairs if pair[2] == 1] == [
+        ("shared", "landmarks", 1), ("shared", "attributes", 1), ("landmarks", "attributes", 1),
+    ]  # fmt: skip
+    faces = looks._first(study.faces_of(single.faces, "test", context), 40)
+    one, other = (looks.stream_features(load_network(t, context), faces) for t in (first, single))
+    expected = linear_cka(one["shared"][2], other["landmarks"][2])
+    assert found["cka"][2] == pytest.approx(("shared", "landmarks", 3, expected))
+    fitted = study.faces_of(single.faces, "train", context)
+    fitted = looks._first(fitted, 40)  # a probe is fitted on training faces
+    seen = looks.stream_features(load_network(single, context), fitted)["attributes"][3]
+    pair = fitted.landmarks.numpy(), other["attributes"][3], faces.landmarks.numpy()
+    expected = ("attributes", 4, "landmarks", linear_probe(seen, *pair))
+    assert found["probes"][-2] == pytest.approx(expected)
+    alone = look(plan.SINGLE, context)
+    assert found["cka"][8:] == alone["cka"] and found["probes"][8:] == alone["probes"]
+
+
+def test_features_are_the_maps_in_squares(context):
+    network = load_network(TRIALS[plan.SMTN], context)
+    faces = looks._first(study.faces_of(TRIALS[plan.SMTN].faces, "test", context), 9)
+    assert len(faces) == len(faces.landmarks) == len(faces.attributes) == len(faces.ids) == 9
+    found = looks.stream_features(network, faces)
+    assert [each.shape for each in found["shared"]] == [(9, 64), (9, 64), (9, 96), (9, 54)]
+    with torch.no_grad():
+        maps = network.features(faces.images.float() / 255)
+    blocks = maps["landmarks"][0].reshape(9, 4, 4, 6, 4, 6).mean((3, 5)).flatten(1)
+    assert found["landmarks"][0] == pytest.approx(blocks.numpy(), abs=1e-5)
+    assert found["attributes"][3] == pytest.approx(maps["attributes"][3].flatten(1).numpy())
+
+
+def test_the_shared_stream_of_smtn_is_the_baselines(context):
+    """So its probes are as well."""
+    first, second = (look(name, context)["probes"] for name in (plan.BASELINE, plan.SMTN))
+    shared = [each for each in second if each[0] == "shared"]
+    assert [each[3] for each in shared] == pytest.approx([each[3] for each in first], abs=1e-3)
+
+
+def test_tables_of_looks_by_hand():
+    rows = [
+        {"variant": "A", "seed": seed, "cka": [["shared", "points", 1, value]],
+         "probes": [["shared", 2, "landmarks", 2 * value]]}
+        for seed, value in enumerate([0.1, 0.2, 0.6])
+    ]  # fmt: skip
+    table = looks.similarity_table(pd.DataFrame(rows))
+    assert table[["variant", "pair", "layer", "n"]].to_numpy().tolist() == [
+        ["A", "shared and points", 1, 3]
+    ]
+    low, high = stats.t.interval(0.95, 2, 0.3, stats.sem([0.1, 0.2, 0.6]))
+    assert table[["cka", "low", "high"]].to_numpy()[0] == pytest.approx([0.3, low, high])
+    table = looks.probe_table(pd.DataFrame(rows))
+    assert table[["value", "low", "high"]].to_numpy()[0] == pytest.approx([0.6, 2 * low, 2 * high])
+    alone = looks.probe_table(pd.DataFrame(rows[2:]))
+    assert alone[["value", "low", "high", "n"]].to_numpy().tolist() == [[1.2, 1.2, 1.2, 1]]
+
+
+# from trainings to tables
+
+
+def test_predictions_are_those_of_the_trainings(context):
+    found = predicted.predictions(SIZES, COUNT, "test", context)
+    faces = study.faces_of(TRIALS[plan.SMTN].faces, "train", context)
+    assert found.shape == pytest.approx(mean_shape(faces.landmarks.numpy()))
+    assert found.majority.tolist() == (faces.attributes.float().mean(0) > 0.5).tolist()
+    assert set(found.errors) == set(found.logits) == set(plan.VARIANTS)
+    table = analysis.variant_table(found).set_index("variant")
+    for name, trial in TRIALS.items():
+        record = run_multitask(trial, context)
+        assert table.loc[name, "nme"] == pytest.approx(record["test_nme"], rel=1e-5)
+        assert table.loc[name, "accuracy"] == pytest.approx(record["test_accuracy"], rel=1e-5)
+
+
+def test_curves_go_on_where_stage_1_ended(context):
+    sizes = replace(SIZES, seeds=2)
+    names = (plan.BASELINE, plan.LONG)
+    table = analysis.epoch_curves(plan.all_variants(sizes, COUNT), names, context)
+    assert table["variant"].tolist() == [plan.BASELINE] * 2 + [plan.LONG] * 2
+    assert table["epoch"].tolist() == [1, 2, 3, 4]
+    kept = [trained(trials(seed=seed)[plan.LONG], context)["curve"][1, 0] for seed in (0, 1)]
+    nme, accuracy = [float(each[:5].mean()) for each in kept], [float(each[5]) for each in kept]
+    columns = ["nme", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
+    expected = [f(values) for values in (nme, accuracy) for f in (np.mean, min, max)]
+    assert table.iloc[3][columns].tolist() == pytest.approx(expected, rel=1e-5)
+    assert nme[0] != nme[1]

@@ -1,0 +1,196 @@
+"""Scores of probabilities against POT, double loops and values by hand."""
+
+from __future__ import annotations
+
+from math import log, sqrt
+
+import numpy as np
+import pytest
+
+from lib.transfer import scores
+from lib.transfer.all_scores import SCORES, all_scores
+
+RNG = np.random.default_rng(0)
+N, C, T = 40, 7, 4
+PROBABILITIES = RNG.dirichlet(np.full(C, 0.3), N)
+LABELS = RNG.permutation(np.arange(N) % T)
+DISTANCES = RNG.random((C, T)) + 0.1
+
+
+def test_closed_form_is_pots_emd_of_one_hot_targets():
+    expected = scores.emd_of_targets(PROBABILITIES, np.eye(T)[LABELS], DISTANCES)
+    found = scores.emd_score(PROBABILITIES, LABELS, DISTANCES)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_emd_of_general_targets_is_a_linear_program():
+    """Against scipy's solver, for the eqs. 1 to 5 of the paper."""
+    from scipy.optimize import linprog
+
+    targets = RNG.dirichlet(np.ones(T), 3)
+    expected = 0.0
+    for p, q in zip(PROBABILITIES[:3], targets, strict=True):
+        rows = np.kron(np.eye(C), np.ones(T)), np.kron(np.ones(C), np.eye(T))
+        solved = linprog(DISTANCES.ravel(), A_eq=np.vstack(rows), b_eq=np.concatenate([p, q]))
+        expected += solved.fun
+    found = scores.emd_of_targets(PROBABILITIES[:3], targets, DISTANCES)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_by_hand():
+    p = np.array([[0.7, 0.3], [0.2, 0.8]])
+    d = np.array([[1.0, 4.0], [3.0, 0.0]])
+    labels = np.array([0, 1])
+    assert scores.softmax_score(p) == pytest.approx(1.5)
+    # image 0: .7 * 1 + .3 * 3; image 1: .2 * 4 + .8 * 0
+    assert scores.emd_score(p, labels, d) == pytest.approx(1.6 + 0.8)
+    assert scores.uniform_emd(labels, d) == pytest.approx(2 + 2)
+    assert scores.normalised_emd(p, labels, d) == pytest.approx(0.6)
+    assert scores.centred_emd(p, labels, d) == pytest.approx(-0.8)
+
+
+def test_an_uninformed_model_scores_the_vocabulary_alone():
+    uniform = np.full((N, C), 1 / C)
+    assert scores.normalised_emd(uniform, LABELS, DISTANCES) == pytest.approx(1)
+    assert scores.centred_emd(uniform, LABELS, DISTANCES) == pytest.approx(0, abs=1e-12)
+    assert scores.softmax_score(uniform) == pytest.approx(N / C)
+
+
+def test_distances_by_hand():
+    found = scores.word_distances(np.array([[0, 0], [3, 4]]), np.array([[0, 0], [0, 1], [1, 1]]))
+    assert found == pytest.approx(np.array([[0, 1, sqrt(2)], [5, sqrt(18), sqrt(13)]]))
+
+
+def test_leep_is_the_double_loop():
+    joint = np.zeros((T, C))
+    for p, label in zip(PROBABILITIES, LABELS, strict=True):
+        joint[label] += p / N
+    total = 0.0
+    for p, label in zip(PROBABILITIES, LABELS, strict=True):
+        total += log(sum(joint[label, z] / joint[:, z].sum() * p[z] for z in range(C)))
+    assert scores.leep(PROBABILITIES, LABELS) == pytest.approx(total / N)
+
+
+def test_nce_is_the_conditional_entropy():
+    """H(Y | Z) = H(Y, Z) - H(Z), with scipy's entropies."""
+    from scipy.stats import entropy
+
+    top = PROBABILITIES.argmax(1)
+    pairs = np.unique(np.stack([top, LABELS]), axis=1, return_counts=True)[1]
+    expected = entropy(pairs) - entropy(np.unique(top, return_counts=True)[1])
+    assert scores.nce(PROBABILITIES, LABELS) == pytest.approx(-expected)
+
+
+def test_a_perfect_source_reaches_the_upper_ends():
+    perfect = np.eye(T)[LABELS]
+    assert scores.leep(perfect, LABELS) == pytest.approx(0)
+    assert scores.nce(perfect, LABELS) == pytest.approx(0)
+    assert scores.softmax_score(perfect) == N
+
+
+def test_half_precision_is_enough():
+    wide = RNG.dirichlet(np.full(1000, 0.05), N)
+    distances = RNG.random((1000, T))
+    exact = scores.emd_score(wide, LABELS, distances)
+    assert scores.emd_score(wide.astype(np.float16), LABELS, distances) == pytest.approx(
+        exact, rel=1e-3
+    )
+
+
+def test_classes_without_images_count_nothing():
+    labels = np.where(LABELS == 2, 0, LABELS)
+    sums = scores.class_sums(PROBABILITIES, labels, T)
+    assert not sums[2].any()
+    assert sums[3] == pytest.approx(PROBABILITIES[labels == 3].sum(0))
+
+
+def test_all_scores_have_a_direction_and_are_those_of_the_functions():
+    features = RNG.normal(size=(N, 5))
+    found = all_scores(PROBABILITIES, features, LABELS, DISTANCES)
+    assert found.keys() == SCORES.keys()
+    assert set(SCORES.values()) == {1, -1}
+    assert found["emd"] == scores.emd_score(PROBABILITIES, LABELS, DISTANCES)
+
+
+NAMED = {"emd", "normalised_emd", "centred_emd"}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "needed_by"),
+    [
+        ("probabilities", NAMED | {"softmax", "leep", "nce"}),
+        ("distances", NAMED),
+        ("features", {"log_me", "h_score", "parc"}),
+    ],
+)
+def test_a_score_hangs_on_what_it_needs_and_on_nothing_else(left_out, needed_by):
+    rng = np.random.default_rng(2)
+    arrays = {
+        "probabilities": PROBABILITIES,
+        "features": rng.normal(size=(N, 5)),
+        "distances": DISTANCES,
+    }
+    other = {
+        "probabilities": rng.dirichlet(np.full(C, 0.3), N),
+        "features": rng.normal(size=(N, 5)),
+        "distances": rng.random((C, T)),
+    }
+    before = all_scores(**arrays, labels=LABELS)
+    after = all_scores(**arrays | {left_out: other[left_out]}, labels=LABELS)
+    changed = {name for name in SCORES if before[name] != after[name]}
+    # the share of right neighbours has few values, and may be the same by chance
+    assert changed - {"knn"} == needed_by
+
+
+@pytest.mark.parametrize("name", ["softmax_score", "leep", "nce", "emd_score"])
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda p: p * 0.9, "add up to 0.9"),
+        (lambda p: np.where(p == p[3, 2], np.nan, p), "NaN"),
+        (lambda p: p - 0.5, "negative"),
+        (lambda p: p[:0], "at least one image"),
+    ],
+)
+def test_probabilities_are_checked(name, change, match):
+    values = change(PROBABILITIES)
+    arguments = {"softmax_score": (), "emd_score": (LABELS, DISTANCES)}.get(name, (LABELS,))
+    with pytest.raises(ValueError, match=match):
+        getattr(scores, name)(values, *arguments)
+
+
+@pytest.mark.parametrize("labels", [LABELS + 1, LABELS - 1, LABELS[:-1]])
+def test_labels_are_checked(labels):
+    with pytest.raises(ValueError, match="labels are"):
+        scores.emd_score(PROBABILITIES, labels, DISTANCES)
+
+
+def test_labels_are_integers():
+    with pytest.raises(ValueError, match="integers"):
+        scores.leep(PROBABILITIES, LABELS.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("distances", "match"),
+    [
+        (DISTANCES[:1], "C = 7"),  # numpy would repeat its row
+        (DISTANCES[0], "C = "),
+        (np.where(DISTANCES[1, 1] == DISTANCES, np.nan, DISTANCES), "NaN"),
+        (DISTANCES - 1, "negative"),
+    ],
+)
+@pytest.mark.parametrize("name", ["emd_score", "normalised_emd", "centred_emd", "emd_of_targets"])
+def test_distances_are_checked(name, distances, match):
+    second = np.eye(T)[LABELS] if name == "emd_of_targets" else LABELS
+    with pytest.raises(ValueError, match=match):
+        getattr(scores, name)(PROBABILITIES, second, distances)
+
+
+def test_vectors_of_different_dimension_are_refused():
+    with pytest.raises(ValueError, match="different dimension"):
+        scores.word_distances(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+def test_targets_are_checked():
+    with pytest.raises(ValueError, match="3 targets"):
+        scores.emd_of_targets(PROBABILITIES, np.eye(T)[:3], DISTANCES)
