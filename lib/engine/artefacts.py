@@ -25,7 +25,8 @@ def artefact(
 
     Two processes that miss the file both build it; equal trials make equal files, so either may
     win. Nothing is kept where ``context.artefacts`` is None. A file that cannot be read is built
-    anew, with a warning.
+    anew, with a warning. Raises NotStored where it would have to be built and
+    ``context.stored`` forbids it.
     """
     if context.artefacts is None:
         return _plain(build())
@@ -36,9 +37,15 @@ def artefact(
         pass
     except (SafetensorError, OSError) as error:
         warnings.warn(f"damaged {path} ({error}): built anew", stacklevel=2)
+    if context.stored:
+        raise NotStored(f"the tensors of this {type(trial).__name__} were not kept: {path.name}")
     tensors = _plain(build())
     write_atomically(path, save(tensors))
     return tensors
+
+
+class NotStored(FileNotFoundError):
+    """A trained network or generated images are needed of which only the record was kept."""
 
 
 @contextmanager

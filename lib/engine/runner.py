@@ -159,7 +159,6 @@ def execute(job: Job, row: Row, lock: IO, stop: Event, bar: tqdm) -> None:
     """Run a notebook and fill in its row."""
     fingerprint, start = job.fingerprint(), time.monotonic()
     job.partial.unlink(missing_ok=True)
-    (job.folder / "contents.json").unlink(missing_ok=True)  # the run names its figures anew
     row.error, row.peak_gib = run_papermill(job, lock, stop, bar)
     row.minutes = round((time.monotonic() - start) / 60, 4)
     if not row.error:

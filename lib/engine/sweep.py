@@ -3,12 +3,16 @@
 A trial is a frozen dataclass that holds everything that decides its result. Its record is a file
 named by the hash of the trial, written in one atomic step: a run that is killed loses the trials
 it was in the middle of and nothing else, and the next run does only what has no record.
+
+``python -m lib.engine.sweep pack FOLDER`` gathers the files of ``FOLDER/trials`` into
+``FOLDER/records.jsonl``, one record a line, which goes under version control. A store reads both.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 import traceback
 import warnings
@@ -20,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 
 from lib.engine.files import write_atomically
@@ -38,12 +43,14 @@ class Context:
         stored.
     data_root: where data sets are looked for first.
     artefacts: folder of what several trials share (see lib/engine/artefacts.py).
+    stored: whether an artefact that is not there may not be built.
     """
 
     device: torch.device
     checkpoint: Path | None = None
     data_root: Path | None = None
     artefacts: Path | None = None
+    stored: bool = False
 
 
 TrialFunction = Callable[[object, Context], dict]
@@ -57,11 +64,18 @@ def trial_key(trial: object) -> str:
 
 
 class Store:
-    """A folder of records, one file a trial; safe for several writers at once."""
+    """A folder of records, one file a trial; safe for several writers at once.
+
+    Beside the folder may lie ``records.jsonl`` with the records of earlier runs. A file of the
+    folder goes before a line of it.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.packed = self.folder.with_name("records.jsonl")
+        self._lines = PackedRecords({}, [])
+        self._read_at: int | None = None
 
     def path(self, trial: object) -> Path:
         """The file of a trial's record."""
@@ -70,17 +84,50 @@ class Store:
     def read(self, trial: object) -> dict | None:
         """The record of a trial; None if there is none that can be read."""
         path = self.path(trial)
+        record = self._read_file(path)
+        if record is None or record["status"] != "ok":
+            return self._packed_records().get(path.stem, record)
+        return record
+
+    def _read_file(self, path: Path) -> dict | None:
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            whole = all(isinstance(record[part], dict) for part in ("trial", "metrics"))
-            if not whole or record["status"] not in STATUSES:
-                raise ValueError("not a record's shape")
-            return record
+            return _checked(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"damaged record {path} ({error}): its trial runs again", stacklevel=2)
+            warnings.warn(f"damaged record {path} ({error}): its trial runs again", stacklevel=3)
             return None
+
+    def _packed_records(self) -> dict[str, dict]:
+        """The records of ``records.jsonl``, read anew when the file has changed."""
+        try:
+            changed = self.packed.stat().st_mtime_ns
+        except FileNotFoundError:
+            return {}
+        if changed != self._read_at:
+            self._lines, self._read_at = read_packed(self.packed), changed
+        return self._lines.records
+
+    def pack(self) -> int:
+        """Gather the folder's finished records into ``records.jsonl``; returns how many it holds.
+
+        Records are sorted by key, so that equal records make an equal file. A failed trial stays
+        where it is. A damaged line stays as well, at the end, until somebody deletes it. The file
+        is replaced in one step, and two runs that pack at once wait for each other.
+        """
+        with FileLock(self.folder / ".pack.lock"):
+            packed = read_packed(self.packed)
+            files = {path.stem: self._read_file(path) for path in self.folder.glob("*.json")}
+            done = {key: r for key, r in files.items() if r and r["status"] == "ok"}
+            records = packed.records | done
+            lines = [
+                json.dumps({"key": key, **records[key]}, default=_to_json)
+                for key in sorted(records)
+            ]
+            text = "".join(f"{line}\n" for line in lines + packed.damaged)
+            if text and (not self.packed.exists() or self.packed.read_text("utf-8") != text):
+                write_atomically(self.packed, text)
+        return len(records)
 
     def is_done(self, trial: object) -> bool:
         """Whether the trial has a record of success."""
@@ -102,6 +149,39 @@ class Store:
             for r in rows
         ]
         return pd.DataFrame(flat)
+
+
+@dataclass(frozen=True)
+class PackedRecords:
+    """What a ``records.jsonl`` holds: records by key, and the lines that are none."""
+
+    records: dict[str, dict]
+    damaged: list[str]
+
+
+def read_packed(path: Path) -> PackedRecords:
+    """Read ``records.jsonl``; one warning names the lines that are damaged."""
+    records, damaged, numbers = {}, [], []
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            record = _checked(json.loads(line))
+            records[str(record.pop("key"))] = record
+        except (ValueError, KeyError, TypeError):
+            damaged.append(line)
+            numbers.append(str(number))
+    if damaged:
+        where = f"line{'s' * (len(numbers) > 1)} {', '.join(numbers)} of {path}"
+        warnings.warn(f"damaged {where}: what was recorded there runs again", stacklevel=4)
+    return PackedRecords(records, damaged)
+
+
+def _checked(record: dict) -> dict:
+    """A record, if it has the shape of one; ValueError, KeyError or TypeError if not."""
+    whole = all(isinstance(record[part], dict) for part in ("trial", "metrics"))
+    if not whole or record["status"] not in STATUSES:
+        raise ValueError("not a record's shape")
+    return record
 
 
 def execute(
@@ -235,3 +315,19 @@ def _to_json(value: object) -> object:
     if isinstance(value, Path):
         return value.as_posix()
     raise TypeError(f"a trial or metric of type {type(value).__name__} cannot be stored as JSON")
+
+
+def _main(arguments: Sequence[str]) -> None:
+    """``pack FOLDER ...``: gather the records of reports folders."""
+    if len(arguments) < 2 or arguments[0] != "pack":
+        sys.exit("usage: python -m lib.engine.sweep pack FOLDER ...")
+    for name in arguments[1:]:
+        folder = Path(name)
+        if not folder.is_dir():
+            sys.exit(f"no folder {folder}")
+        store = Store(folder if folder.name == "trials" else folder / "trials")
+        print(f"{store.pack()} records in {store.packed}")
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -1,22 +1,147 @@
-"""What all charts share: checked tables, looks of lines, panels, bands, intervals and legends."""
+"""The charts that all studies share, where intervals are given and not computed from the data.
+
+``intervals``, ``bands``, ``cells`` and ``pictures`` draw a whole figure or panel from a table;
+below them are the parts that they are made of. Where the data itself is shown, notebooks call
+seaborn directly. Tables without rows or without a column that is needed raise ValueError.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from lib.figures.style import DISTINCT, GREY, INK, WIDTH
+from lib.figures.style import DISTINCT, GREY, INK, WIDE, WIDTH
 
 NO_SCORE = ("ImageNet accuracy", "ImageNet model", "random choice")
+BLUES = ListedColormap(colormaps["Blues"](np.linspace(0.1, 0.8, 256)), "cells")
+NO_COLOUR = "#c8c8c8"  # of a cell with a number that has no place on the scale
 BASELINES = ("mean shape", "majority class", "no training", *NO_SCORE)  # trivial: grey
+
+
+def intervals(
+    rows: pd.DataFrame,
+    names: str,
+    *,
+    panels: str = "",
+    colours: str = "",
+    columns: tuple[str, str, str] = ("value", "low", "high"),
+    reference: float | None = None,
+    scale: float = 1,
+    **settings: Any,
+) -> Figure:
+    """Values with intervals, one line a name, the first row on top.
+
+    names, panels, colours: columns that say the line, the panel and the colour of a row.
+    columns: value, low and high; a missing interval has no bar, a missing value is left out.
+    reference: where a dotted line stands. settings: of every panel, for ``Axes.set``.
+    """
+    used = [column for column in (panels, colours) if column]
+    check_rows(rows, [names, *columns, *used])
+    order = list(dict.fromkeys(rows[names]))
+    shades = list(dict.fromkeys(rows[colours])) if colours else [""]
+    styles = looks(shades)
+    parts = dict(list(rows.groupby(panels, sort=False))) if panels else {"": rows}
+    height = 1.2 + 0.13 * len(order) * (1 + len(shades))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
+    for ax, (title, part) in zip(axes, parts.items(), strict=True):
+        if reference is not None:
+            ax.axvline(reference, color=GREY, linestyle=":", linewidth=1)
+        for index, shade in enumerate(shades):
+            shown = part[part[colours] == shade] if colours else part
+            value, low, high = (scale * shown[column].astype(float) for column in columns)
+            y = shown[names].map(order.index) + 0.6 * (index + 0.5) / len(shades) - 0.3
+            look = styles[shade] | {"fmt": "o", "linestyle": ""}
+            ax.errorbar(value, y, xerr=reach(value, low, high), label=shade, **look)
+        ax.set(title=title, **settings)
+        ax.grid(axis="y", visible=False)
+    name_rows(axes[0], order)
+    axes[0].invert_yaxis()
+    if colours:
+        legend(figure, handles_of(styles, marker="o", linestyle=""))
+    return figure
+
+
+def bands(
+    rows: pd.DataFrame,
+    x: str,
+    value: str,
+    lines: str,
+    *,
+    panels: str = "",
+    scale: float = 100,
+    across: int = 3,
+    marker: str = "",
+    **settings: Any,
+) -> Figure:
+    """Lines over x with bands from ``low`` to ``high``, a panel for each value of ``panels``."""
+    check_rows(rows, [x, value, "low", "high", lines, *([panels] if panels else [])])
+    styles = {name: look | {"marker": marker} for name, look in looks(rows[lines]).items()}
+    parts = dict(list(rows.groupby(panels, sort=False))) if panels else {"": rows}
+    figure, axes = panel_grid(len(parts), across, 2.5 if len(parts) > 1 else 3.4)
+    for ax, (title, part) in zip(axes, parts.items(), strict=True):
+        draw_bands(ax, part, (x, value, lines), styles, scale)
+        ax.set(title=wrapped(str(title), 24), xlabel=x, **settings)
+    legend(figure, handles_of(styles))
+    return figure
+
+
+def cells(
+    ax: Axes, values: ArrayLike, texts: Sequence[Sequence[str]], low: float, high: float
+) -> ScalarMappable:
+    """A matrix in blues, pale (low) to dark (high), each cell with its text.
+
+    Where there is no value, a cell is grey, or white without a text. Returns what a colour bar
+    needs.
+    """
+    import seaborn as sns
+
+    values, names = np.asarray(values, float), np.asarray(texts, object)
+    blank = np.isnan(values) & (names != "")
+    grey = {"cmap": ListedColormap([NO_COLOUR]), "cbar": False, "annot": names, "fmt": ""}
+    sns.heatmap(np.zeros(values.shape), mask=~blank, ax=ax, **grey)
+    blues = {"cmap": BLUES, "vmin": low, "vmax": high, "cbar": False, "annot": names, "fmt": ""}
+    sns.heatmap(values, mask=np.isnan(values), ax=ax, **blues)
+    return ScalarMappable(Normalize(low, high), BLUES)
+
+
+def pictures(
+    rows: Mapping[str, Mapping[str, ArrayLike]], *, levels: int = 0, letters: int = 15
+) -> Figure:
+    """A grid of pictures: row label -> title -> (3, H, W) or (1, H, W), values 0 to 1.
+
+    levels: brightness steps to which pictures are reduced, which halves a notebook's size; 0: all.
+    letters: of a line of a title.
+    """
+    titles = list(next(iter(rows.values())))
+    width = WIDE if len(titles) > 5 else WIDTH
+    size = (width, (width - 0.7) / len(titles) * len(rows) + 0.5)
+    figure = Figure(figsize=size, layout="compressed")
+    axes = figure.subplots(len(rows), len(titles), squeeze=False)
+    for line, (label, shown) in zip(axes, rows.items(), strict=True):
+        for ax, title in zip(line, titles, strict=True):
+            picture = np.moveaxis(np.asarray(shown[title], float), 0, -1).clip(0, 1)
+            if levels:
+                picture = (picture * (levels - 1)).round() / (levels - 1)
+            ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+            ax.grid(visible=False)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(wrapped(title, letters))
+    return figure
 
 
 def check_rows(rows: pd.DataFrame, columns: list[str]) -> None:

@@ -10,11 +10,12 @@ import json
 import re
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.engine.files import reports_root, write_atomically
+from lib.engine.files import committed_reports, reports_root, write_atomically
 from lib.engine.profiles import PROFILES
 from lib.ledger.page import build_index, csv_text, read_json
 
@@ -44,6 +45,9 @@ class Report:
         self.figures = self.folder / "figures"
         self.tables = self.folder / "tables"
         self.trials = self.folder / "trials"
+        committed = committed_reports() / profile / notebook / "contents.json"
+        self._committed = _captions(committed)  # read now: a run there writes its own
+        self._contents: dict[str, dict[str, str]] = {}  # kind -> name -> caption, as shown
 
     def figure(self, fig: Figure, name: str, data: pd.DataFrame, caption: str) -> None:
         """Show a figure, save it (png, pdf) with its numbers (csv), and close it."""
@@ -91,13 +95,52 @@ class Report:
         return record
 
     def _remember(self, kind: str, name: str, caption: str) -> None:
-        """Keep captions and order; a name that is saved again stays in its place."""
-        path = self.folder / "contents.json"
-        contents = read_json(path)
-        captions = {entry["name"]: entry["caption"] for entry in contents.get(kind, [])}
-        captions[name] = caption
-        contents[kind] = [{"name": n, "caption": c} for n, c in captions.items()]
-        write_atomically(path, json.dumps(contents, indent=1, ensure_ascii=False) + "\n")
+        """Keep captions and order; a name that is saved again stays in its place.
+
+        A run names what it shows anew, so that what it no longer shows is not listed.
+        """
+        self._contents.setdefault(kind, {})[name] = caption
+        contents = {
+            kind: [{"name": n, "caption": c} for n, c in captions.items()]
+            for kind, captions in self._contents.items()
+        }
+        text = json.dumps(contents, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(self.folder / "contents.json", text)
+
+    def committed_figure(self, name: str) -> tuple[Path, str]:
+        """Picture and caption of a figure as the committed run has it.
+
+        It stays in this run's list of figures. FileNotFoundError if there is none.
+        """
+        folder = committed_reports() / self.profile / self.notebook
+        picture = folder / "figures" / f"{_checked(name)}.png"
+        if not picture.exists():
+            raise FileNotFoundError(f"the committed run has no figure {name}")
+        caption = self._committed.get(name, "")
+        if folder == self.folder:
+            self._remember("figures", name, caption)
+        return picture, caption
+
+
+def _captions(path: Path) -> dict[str, str]:
+    """Name -> caption of the figures in a ``contents.json``; empty if it cannot be read."""
+    try:
+        entries = read_json(path).get("figures", [])
+        return {entry["name"]: entry["caption"] for entry in entries}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def show_committed(report: Report, name: str, why: str) -> None:
+    """Show a figure of the committed run in place of one that cannot be drawn here.
+
+    why: what is missing, for the reader. Without such a figure only the reason is shown.
+    """
+    try:
+        picture, caption = report.committed_figure(name)
+        _display(picture.read_bytes(), f"From the committed run: {caption}")
+    except FileNotFoundError:
+        _display(None, f"Not drawn: {name}. {why}")
 
 
 def _count(trials: pd.DataFrame) -> dict[str, Any]:
@@ -127,13 +170,17 @@ def _render(fig: Figure, kind: str, **options: object) -> bytes:
 
 def _show(fig: Figure, caption: str) -> None:
     """Display it with the caption, where there is a notebook to display it in."""
-    if "IPython" not in sys.modules:
-        return
+    if "IPython" in sys.modules:
+        _display(_render(fig, "png"), caption)
+
+
+def _display(png: bytes | None, caption: str) -> None:
+    """Show a picture, if there is one, and its caption where there is a notebook."""
     from IPython import get_ipython
     from IPython.display import Image, Markdown, display
 
     if get_ipython():
-        display(Image(_render(fig, "png"), alt=caption), Markdown(caption))
+        display(*([Image(png, alt=caption)] if png else []), Markdown(caption))
 
 
 if __name__ == "__main__":

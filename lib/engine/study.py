@@ -1,0 +1,130 @@
+"""What every notebook opens first: the numbers of its profile, where it runs, where results go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import pandas as pd
+import torch
+
+from lib.engine import sweep
+from lib.engine.files import committed_reports
+from lib.engine.profiles import Sizes, load_profile
+from lib.engine.provenance import describe_device
+from lib.figures.style import use_style
+from lib.ledger.claims import Ledger
+from lib.ledger.report import Report, show_committed
+
+
+@dataclass
+class Study(Generic[Sizes]):
+    """One notebook at one profile.
+
+    sizes: the profile's numbers. context: device, data and artefacts, for what runs in a cell.
+    report: where figures and tables go. note: for captions, which profile a figure is of.
+    options: what ``sweep.run`` takes besides a function and its trials.
+    """
+
+    notebook: str
+    profile: str
+    sizes: Sizes
+    context: sweep.Context
+    report: Report
+    options: dict[str, Any]
+    tables: list[pd.DataFrame] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        """Where a cell computes: the first GPU, else the CPU."""
+        return self.context.device
+
+    @property
+    def note(self) -> str:
+        """For captions: of which profile a figure is."""
+        return f"{self.profile} profile"
+
+    def run(
+        self, function: Callable, trials: Sequence[object], *, complete: bool = False
+    ) -> pd.DataFrame:
+        """Bring the store up to date with these trials and return their table.
+
+        complete: raise RuntimeError, with the first reason, if one of the trials failed.
+        """
+        table = sweep.run(function, trials, self.report.trials, **self.options)
+        self.tables.append(table)
+        if complete and len(failed := table[table["status"] == "error"] if len(table) else table):
+            raise RuntimeError(
+                f"{len(failed)} trials failed; one of them: {failed['error'].iloc[0]}"
+            )
+        return table
+
+    @contextmanager
+    def or_committed(self, *figures: str) -> Iterator[None]:
+        """For a cell that needs images or trained networks.
+
+        With ``engine="stored"`` they may be missing; then the committed run's figures are shown
+        instead, with the words "from the committed run". With another engine this does nothing.
+        """
+        try:
+            yield
+        except FileNotFoundError as error:
+            if self.options["engine"] != "stored":
+                raise
+            for name in figures:
+                show_committed(self.report, name, str(error))
+
+    def committed_claims(self) -> pd.DataFrame:
+        """The ledger of the committed medium run, without what follows from the paper alone."""
+        ledger = pd.read_csv(committed_reports() / "medium" / self.notebook / "claims.csv")
+        columns = ["id", "our_value", "ci_low", "ci_high", "n", "verdict"]
+        return ledger.loc[ledger["verdict"] != "audit", columns].round(3)
+
+    def ledger(self, dataset: str) -> Ledger:
+        """An empty ledger of this run."""
+        device = describe_device(self.device)
+        return Ledger(self.notebook[:2], profile=self.profile, dataset=dataset, device=device)
+
+    def provenance(self, dataset: str) -> dict[str, Any]:
+        """Save what the results were made with; returns the part that a reader wants to see."""
+        names = ("engine", "jobs")
+        parameters = {"profile": self.profile} | {name: self.options[name] for name in names}
+        parameters["jobs"] = parameters["jobs"] or 0
+        trials = pd.concat(self.tables) if self.tables else None
+        record = self.report.provenance(parameters=parameters, dataset=dataset, trials=trials)
+        return {key: record[key] for key in ("profile", "dataset", "trials")}
+
+
+def open_study(
+    notebook: str,
+    kind: type[Sizes],
+    *,
+    profile: str,
+    data_root: str = "",
+    engine: str = "joblib",
+    jobs: int = 0,
+    address: str = "",
+) -> Study[Sizes]:
+    """Open a notebook's study with the parameters of its first cell.
+
+    kind: the dataclass of the study's sizes, with ``profile.yaml`` beside it.
+    Sets the look of figures, and one thread a process: on small maps a second one costs more
+    than it gives. Raises ValueError for an unknown profile or engine.
+    """
+    if engine not in sweep.ENGINES:
+        raise ValueError(f"engine must be one of {sweep.ENGINES}, not {engine!r}")
+    use_style()
+    torch.set_num_threads(1)
+    sizes = load_profile(kind, profile)
+    report = Report(notebook, profile)
+    context = sweep.Context(
+        torch.device(sweep.available_devices()[0]),
+        data_root=data_root or None,
+        artefacts=report.trials,
+        stored=engine == "stored",
+    )
+    options = {"engine": engine, "jobs": jobs or None, "address": address or None}
+    options["data_root"] = data_root or None
+    return Study(notebook, profile, sizes, context, report, options)
