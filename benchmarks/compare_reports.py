@@ -1,4 +1,4 @@
-"""Compares two folders of reports: ``python -m lib.ledger.compare BEFORE AFTER``.
+"""Compares two folders of reports: ``python benchmarks/compare_reports.py BEFORE AFTER``.
 
 Claims, tables and the numbers of figures are compared cell by cell; pictures are not.
 """
@@ -47,7 +47,7 @@ def _differences(before: Path, after: Path) -> Iterator[str]:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3 or not all(Path(name).is_dir() for name in sys.argv[1:]):
-        sys.exit("usage: python -m lib.ledger.compare BEFORE AFTER (two folders of reports)")
+        sys.exit("usage: compare_reports.py BEFORE AFTER (two folders of reports)")
     found = list(compare(*map(Path, sys.argv[1:])))
     print("\n".join(found) or "no difference")
     sys.exit(bool(found))
