@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint lab bench
+.PHONY: help run test lint lab bench drawings
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
@@ -34,3 +34,6 @@ lab: .venv/ready  ## JupyterLab in notebooks/
 
 bench: .venv/ready  ## speed against plain reference loops
 	$(BIN)/python benchmarks/bench.py
+
+drawings: .venv/ready  ## the schematics of the notebooks, notebooks/drawings/*.svg
+	for script in $$(ls notebooks/drawings/*.py | grep -v parts.py); do $(BIN)/python $$script || exit 1; done
