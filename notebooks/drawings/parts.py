@@ -33,9 +33,7 @@ def drawing_figure(size: tuple[float, float], rows: int = 1) -> Figure:
     # "none" would be the style's constrained layout again after the first saving
     figure = Figure(figsize=size, layout=PlaceHolderLayoutEngine(True, True))
     for row in reversed(range(rows)):
-        prepare(
-            figure.add_axes((0, row / rows, 1, 1 / rows)), (size[0], size[1] / rows)
-        )
+        prepare(figure.add_axes((0, row / rows, 1, 1 / rows)), (size[0], size[1] / rows))
     return figure
 
 
@@ -65,9 +63,7 @@ def draw_box(
     ax.text(x, y, text, ha="center", va="center", fontsize=TINY, color=ink)
 
 
-def draw_line(
-    ax: Axes, xs: ArrayLike, ys: ArrayLike, colour: str = INK, **style: object
-) -> None:
+def draw_line(ax: Axes, xs: ArrayLike, ys: ArrayLike, colour: str = INK, **style: object) -> None:
     """A line through some points, behind the boxes."""
     ax.plot(xs, ys, **{"color": colour, "linewidth": LINE, "zorder": 0} | style)
 
@@ -142,9 +138,7 @@ def draw_loss(
 
 def draw_padlock(ax: Axes, x: float, y: float) -> None:
     """Something is not trained; y is where the shackle enters the body."""
-    ax.add_patch(
-        Arc((x, y), 0.11, 0.17, theta1=0, theta2=180, color=INK, linewidth=LINE)
-    )
+    ax.add_patch(Arc((x, y), 0.11, 0.17, theta1=0, theta2=180, color=INK, linewidth=LINE))
     ax.add_patch(Rectangle((x - 0.09, y - 0.12), 0.18, 0.13, color=INK))
 
 
@@ -178,9 +172,7 @@ def draw_name(ax: Axes, x: float, y: float, name: str, more: str = "") -> None:
         ax.text(x, y - 0.23, more, ha="center", va="top", fontsize=SMALL, color=GREY)
 
 
-def draw_lines(
-    ax: Axes, x: float, y: float, texts: Iterable[str], colour: str = INK
-) -> None:
+def draw_lines(ax: Axes, x: float, y: float, texts: Iterable[str], colour: str = INK) -> None:
     """A remark of several lines, the first one at (x, y)."""
     for line, text in enumerate(texts):
         ax.text(x, y - 0.27 * line, text, va="center", fontsize=SMALL, color=colour)
@@ -195,18 +187,14 @@ def draw_classifier(ax: Axes, x: float, y: float, *, frozen: bool) -> None:
         draw_padlock(ax, x + 0.48, y + 0.42)
 
 
-def draw_share(
-    ax: Axes, x: float, y: float, share: float, colour: str, length: float
-) -> None:
+def draw_share(ax: Axes, x: float, y: float, share: float, colour: str, length: float) -> None:
     """A bar to the right of x as a part of its length, which is faint."""
     for width, face, gid in ((1, FAINT, "whole"), (share, colour, "share")):
         bar = {"facecolor": face, "linewidth": 0, "gid": gid}
         ax.add_patch(Rectangle((x, y - 0.085), length * width, 0.17, **bar))
 
 
-def draw_stack(
-    ax: Axes, x: float, y: float, images: np.ndarray, side: float = 1.25
-) -> None:
+def draw_stack(ax: Axes, x: float, y: float, images: np.ndarray, side: float = 1.25) -> None:
     """Images on top of each other, the first in front, centred on (x, y)."""
     for index, image in enumerate(images):
         shift = 0.12 * (index - (len(images) - 1) / 2)
