@@ -134,9 +134,14 @@ class Store:
         record = self.read(trial)
         return record is not None and record["status"] == "ok"
 
+    def has_file(self, trial: object) -> bool:
+        """Whether the folder itself holds a record of success: what a run at the same time wrote."""
+        record = self._read_file(self.path(trial))
+        return record is not None and record["status"] == "ok"
+
     def write(self, trial: object, record: dict) -> None:
         """Store a record; a failure never replaces a success that another run stored."""
-        if record["status"] != "ok" and self.is_done(trial):
+        if record["status"] != "ok" and self.has_file(trial):
             return
         text = json.dumps(record, indent=1, default=_to_json)
         write_atomically(self.path(trial), text)
@@ -189,7 +194,7 @@ def execute(
 ) -> None:
     """Run one trial and store its record; an exception becomes a record too."""
     store = Store(folder)
-    if store.is_done(trial):  # another run on the same store was faster
+    if store.has_file(trial):  # another run on the same store was faster
         return
     checkpoint = store.path(trial).with_suffix(".checkpoint")
     place = torch.device(device or available_devices()[0])
