@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lib.continual.generator import initialised
 from lib.engine.seeding import seeded
-from lib.networks.checks import refuse_below_one
+from lib.networks.sizes import refuse_below_one
 
 
 class PatchDiscriminator(nn.Sequential):

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lib.engine.seeding import seeded
-from lib.networks.checks import refuse_below_one, refuse_other_channels
-from lib.networks.padding import pad_to_multiple
+from lib.networks.sizes import refuse_below_one, refuse_other_channels
+from lib.networks.sizes import pad_to_multiple
 
 NORMS = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 BLOCKS = 6

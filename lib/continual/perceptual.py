@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.engine.seeding import seeded
-from lib.networks.source_weights import converted
+from lib.networks.sources import converted
 from lib.networks.sources import IMAGENET, Normalise
 
 RANDOM_WIDTH = 16  # channels of the random network's first level; VGG16 has 64

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.engine.seeding import seeded
-from lib.networks.checks import refuse_below_one, refuse_other_channels
-from lib.networks.padding import pad_to_multiple
+from lib.networks.sizes import refuse_below_one, refuse_other_channels
+from lib.networks.sizes import pad_to_multiple
 
 _CHANNELS = (1, 2, 4, 8, 8)  # of the encoder's levels, in units of the width
 _STRIDE = 2 ** (len(_CHANNELS) - 1)

@@ -233,6 +233,13 @@ _ALL = (
 DATASETS = {dataset.name: dataset for dataset in _ALL}
 
 
+def refuse_below(least: int, **values: int) -> None:
+    """Raise ValueError, with the name and the value, for a value below ``least``."""
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value!r}")
+
+
 def folder_of(name: str, root: str | Path | None = None) -> Path:
     """Where a data set, or a plain folder of that name below the data root, is looked for."""
     dataset = DATASETS.get(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from lib.data.face_records import LANDMARKS
+from lib.data.faces import LANDMARKS
 from lib.engine.sweep import Context
 from lib.ledger.estimates import Estimate, crossed_interval
 from lib.multitask.face_metrics import (

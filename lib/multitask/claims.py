@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lib.data.face_records import LANDMARKS
+from lib.data.faces import LANDMARKS
 from lib.ledger.claims import Evidence, Ledger, above, below, between
 from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
 from lib.multitask.plan import (

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lib.data.face_records import LANDMARKS, UNKNOWN
+from lib.data.faces import LANDMARKS, UNKNOWN
 
 EYES = [LANDMARKS.index("left eye"), LANDMARKS.index("right eye")]
 INPUT = (128, 128)  # pixels of the paper's input

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.data.face_records import LANDMARKS, UNKNOWN, Faces
+from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.multitask.face_metrics import attribute_scores, landmark_errors, pooled_accuracy
 from lib.multitask.networks import MultiTask
 

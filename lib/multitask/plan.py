@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from lib.data.face_records import LANDMARKS
+from lib.data.faces import LANDMARKS
 from lib.multitask.build import matched_widths, multitask_network
 from lib.multitask.profile import MultiTaskStudy
 from lib.multitask.trials import FaceTask, MultiTaskTrial

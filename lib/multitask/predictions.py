@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.face_records import LANDMARKS, UNKNOWN, Faces
+from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.engine.sweep import Context
 from lib.ledger.estimates import Estimate, crossed_interval
 from lib.multitask.face_metrics import landmark_errors, majority, mean_shape

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib.data.face_records import Faces
+from lib.data.faces import Faces
 from lib.engine.sweep import Context
 from lib.ledger.estimates import mean_interval
 from lib.multitask.face_training import EVALUATION_BATCH

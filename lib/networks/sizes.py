@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 KINDS = ("weights", "biases", "norms", "statistics", "other")
@@ -49,3 +50,29 @@ def _kind(layer: nn.Module, name: str, tensor: Tensor) -> str:
     if isinstance(layer, _NORMS):
         return "norms" if isinstance(tensor, nn.Parameter) else "statistics"
     return "other"
+
+
+def refuse_below_one(**sizes: int) -> None:
+    """Raise ValueError, with the name, for a size below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, not {size}")
+
+
+def refuse_other_channels(images: Tensor, channels: int) -> None:
+    """Raise ValueError unless the images are (N, channels, H, W)."""
+    if images.ndim != 4 or images.shape[1] != channels:
+        raise ValueError(f"images must be (N, {channels}, H, W), not {tuple(images.shape)}")
+
+
+def pad_to_multiple(images: Tensor, multiple: int, least: int = 1) -> Tensor:
+    """(N, C, H, W) with H and W raised to multiples of ``multiple``, not smaller than ``least``.
+
+    The last row and column are repeated; ``[..., :H, :W]`` of the result is the input.
+    ``least`` must itself be a multiple. Raises ValueError for an image without pixels.
+    """
+    height, width = images.shape[-2:]
+    if min(height, width) < 1:
+        raise ValueError(f"an image of {height} x {width} pixels has nothing to pad")
+    below, right = (max(-size % multiple, least - size) for size in (height, width))
+    return F.pad(images, (0, right, 0, below), mode="replicate") if below or right else images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lib.networks.source_weights import TRAINED_ON
+from lib.networks.sources import TRAINED_ON
 from lib.transfer.fine_tuning import FineTuneTrial
 from lib.transfer.profile import SourceFamily, TransferStudy
 from lib.transfer.score_trials import ScoreTrial

@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lib.data.drawn import faces as drawn_faces
 from lib.data.drawn.faces import ATTRIBUTES, draw_faces
-from lib.data.face_records import LANDMARKS
+from lib.data.faces import LANDMARKS
 
 COUNT, SIZE = 500, 48
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")

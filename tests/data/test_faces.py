@@ -9,9 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.data import faces, mtfl
-from lib.data.face_records import UNKNOWN, Faces
-from lib.data.faces import PARTS, load_faces
+from lib.data import faces
+from lib.data.faces import PARTS, UNKNOWN, Faces, attribute_count, load_faces
 
 FACE = (60, 84, 72, 62, 82, 50, 52, 64, 80, 78)  # x1..x5 y1..y5: 24 wide, 30 high
 CENTRE = (72, 65)
@@ -77,7 +76,7 @@ def test_mtfl_has_its_landmarks_where_they_are_in_the_image(small_mtfl, tmp_path
     assert min(brightness(data)) > 200
     width, height = data.extent.T
     assert torch.equal(width, height)
-    side = mtfl.FACTOR * 30
+    side = faces.MTFL_FACTOR * 30
     assert (width >= 0.85 * side - 1).all() and (width <= 1.15 * side + 1).all()
     spread = data.landmarks[:, 1, 0] - data.landmarks[:, 0, 0]
     torch.testing.assert_close(spread, 24 / width)
@@ -141,21 +140,22 @@ def test_the_codes_of_mtfl_are_those_of_its_readme(tmp_path):
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("AFLW/9.jpg 1 2 3", "14 numbers are needed, not 3"),
-        (mtfl_line("a b.jpg"), "not 15 numbers"),
-        (mtfl_line("a.jpg", ("x", *FACE[1:])), "could not convert"),
-        (mtfl_line("a.jpg", ("nan", *FACE[1:])), "landmarks that are no face: nan"),
-        (mtfl_line("a.jpg", (7,) * 10), "landmarks that are no face"),
-        (mtfl_line("a.jpg", codes="0 1 1 3"), "unknown codes: 0 1 1 3"),
-        (mtfl_line("a.jpg", codes="1 1 1 6"), "unknown codes: 1 1 1 6"),
-        (mtfl_line("a.jpg", codes="1 1 1 2.5"), "invalid literal"),
+        ("AFLW/9.jpg 1 2 3", "AFLW/9.jpg has 3 values, not 14"),
+        (mtfl_line("a b.jpg"), "a has 15 values, not 14"),
+        (mtfl_line("a b c d.jpg"), "Expected 16 fields in line 4, saw 18"),
+        (mtfl_line("a.jpg", ("x", *FACE[1:])), "could not convert string to float: 'x'"),
+        (mtfl_line("a.jpg", ("nan", *FACE[1:])), "a.jpg has landmarks that are no face: nan"),
+        (mtfl_line("a.jpg", (7,) * 10), "a.jpg has landmarks that are no face"),
+        (mtfl_line("a.jpg", codes="0 1 1 3"), "a.jpg has unknown codes: 0 1 1 3"),
+        (mtfl_line("a.jpg", codes="1 1 1 6"), "a.jpg has unknown codes: 1 1 1 6"),
+        (mtfl_line("a.jpg", codes="1 1 1 2.5"), "invalid literal .* '2.5'"),
         (mtfl_line("AFLW/0001-image.jpg"), "AFLW/0001-image.jpg comes a second time"),
     ],
 )
 def test_a_malformed_line_of_mtfl_is_named(small_mtfl, tmp_path, line, why):
     path = small_mtfl / "testing.txt"
     path.write_text(path.read_text().rstrip() + "\n" + line)
-    with pytest.raises(ValueError, match=rf"testing\.txt, line 4: .*{why}"):
+    with pytest.raises(ValueError, match=rf"testing\.txt: .*{why}"):
         load_faces("mtfl", "aflw", size=8, root=tmp_path)
 
 
@@ -228,14 +228,24 @@ def test_odd_values_of_celeba_are_kept_or_unknown_and_counted(small_celeba, tmp_
     ("changed", "old", "new", "why"),
     [
         ("list_eval_partition", "000002.jpg 0", "000002.jpg 3", "000002.jpg is in part 3"),
-        ("list_eval_partition", "000002.jpg 0", "000002.jpg", "line 2: 0 values, not 1"),
-        ("list_eval_partition", "000002.jpg 0", "000001.jpg 0", "line 2: 000001.jpg comes a sec"),
+        (
+            "list_eval_partition",
+            "000002.jpg 0",
+            "000002.jpg",
+            "partition.txt: 000002.jpg has 0 values, not 1",
+        ),
+        (
+            "list_eval_partition",
+            "000002.jpg 0",
+            "000001.jpg 0",
+            "partition.txt: 000001.jpg comes a sec",
+        ),
         ("list_eval_partition", "000002.jpg 0\n", "", "differ in 1 photographs, such as 000002"),
         ("list_eval_partition", "000004.jpg", "4.jpg", "differ in 2 photographs, such as 000004"),
         ("list_attr_celeba", "5\n", "6\n", "list_attr_celeba.txt says '6' photographs, but has 5"),
-        ("list_attr_celeba", "Young", "", "list_attr_celeba.txt, line 3: 3 values, not 2"),
-        ("list_attr_celeba", "000002.jpg -1", "000002.jpg", "line 4: 2 values, not 3"),
-        ("list_landmarks_align_celeba", "nose_x ", "", "line 3: 10 values, not 9"),
+        ("list_attr_celeba", "Young", "", "list_attr_celeba.txt: 000001.jpg has 3 values, not 2"),
+        ("list_attr_celeba", "000002.jpg -1", "000002.jpg", "000002.jpg has 2 values, not 3"),
+        ("list_landmarks_align_celeba", "nose_x ", "", "000001.jpg has 10 values, not 9"),
         ("list_landmarks_align_celeba", " 69 ", " x9 ", "landmarks_align_celeba.txt: could not"),
     ],
 )
@@ -289,7 +299,7 @@ def test_damaged_and_missing_photographs_are_left_out_and_named(small_celeba, tm
 def test_what_was_decoded_is_not_decoded_again(small_mtfl, tmp_path, monkeypatch):
     whole = load_faces("mtfl", "train", size=16, root=tmp_path)
     assert load_faces("mtfl", "train", size=16, root=str(tmp_path)) is whole
-    monkeypatch.setattr("lib.data.face_files._read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("lib.data.faces._read", lambda *_: pytest.fail("read again"))
     again = fresh("mtfl", "train", size=16, root=tmp_path)
     assert torch.equal(whole.images, again.images) and whole.ids == again.ids
     few = load_faces("mtfl", "train", size=16, count=7, root=tmp_path)
@@ -301,7 +311,7 @@ def test_bad_requests_are_refused(small_mtfl, tmp_path):
     for name, part in (("lfw", "train"), ("mtfl", "valid"), ("celeba", "aflw")):
         with pytest.raises(ValueError, match=f"no part '{part}' of faces '{name}'.*celeba: train"):
             load_faces(name, part, size=8, root=tmp_path)
-    with pytest.raises(ValueError, match="at least 1 and count at least 0: 8, -1"):
+    with pytest.raises(ValueError, match="count must be at least 0, not -1"):
         load_faces("mtfl", "aflw", size=8, count=-1, root=tmp_path)
     with pytest.raises(ValueError, match="mtfl_aflw has 3 faces, not 4"):
         load_faces("mtfl", "aflw", size=8, count=4, root=tmp_path)
@@ -309,9 +319,16 @@ def test_bad_requests_are_refused(small_mtfl, tmp_path):
         load_faces("drawn_faces", "train", size=32)
 
 
+def test_attributes_are_counted_without_the_data():
+    assert [attribute_count(name) for name in PARTS] == [19, 6, 40]
+    with pytest.raises(ValueError, match="'lfw'"):
+        attribute_count("lfw")
+
+
 def test_drawn_faces_differ_between_their_parts():
     train, test = (load_faces("drawn_faces", part, size=32, count=6) for part in ("train", "test"))
     assert train.images.shape == test.images.shape == (6, 3, 32, 32)
+    assert train.attributes.shape == (6, attribute_count("drawn_faces"))
     assert not torch.equal(train.images, test.images)
     few = load_faces("drawn_faces", "train", size=32, count=2)
     assert torch.equal(few.images, train.images[:2])

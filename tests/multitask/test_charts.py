@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Arc, Circle, Rectangle
 
-from lib.data.face_records import LANDMARKS
+from lib.data.faces import LANDMARKS
 from lib.figures.network_drawings import FROZEN
 from lib.figures.style import GREY, use_style
 from lib.multitask.charts import (

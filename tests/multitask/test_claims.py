@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from sklearn import metrics
 
-from lib.data.face_records import LANDMARKS, UNKNOWN, Faces
+from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.ledger.claims import CONTRADICTED, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, Ledger
 from lib.multitask import analysis, claims, plan
 from lib.multitask import predictions as predicted

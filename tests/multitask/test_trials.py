@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor
 
 from lib.data.drawn.faces import ATTRIBUTES
-from lib.data.face_records import UNKNOWN, Faces
+from lib.data.faces import UNKNOWN, Faces
 from lib.engine.profiles import PROFILES
 from lib.engine.sweep import Context, Store, execute, trial_key
 from lib.multitask import analysis, plan

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from lib.networks import source_weights
-from lib.networks.source_weights import PUBLISHED, TRAINED_ON, load_published
+from lib.networks.sources import PUBLISHED, TRAINED_ON, load_published
 from lib.networks.sources import ARCHITECTURES, new_head, source_network
 
 TORCHVISION = ("alexnet", "resnet18", "squeezenet1_1", "mobilenet_v2")
@@ -181,10 +181,10 @@ def test_new_head_is_of_the_seed():
 def test_real_weights_are_sure_of_something(architecture, trained_on):
     net = source_network(architecture, TRAINED_ON[trained_on], width=16, seed=0).eval()
     load_published(net, architecture, trained_on)
-    from lib.data.tasks import load_task
+    from lib.data.labelled import load_labelled
 
     size = 32 if architecture == "resnet20" else 112
-    images = load_task("caltech101", size=size).test_images[::20].float() / 255
+    images = load_labelled("caltech101", size=size).test_images[::20].float() / 255
     with torch.no_grad():
         confidence = net(images).softmax(1).amax(1).mean()
     assert confidence > 0.5

@@ -53,7 +53,7 @@ class Anatomy:
         return x, y, z + self.nose_height
 
     def landmarks(self) -> np.ndarray:
-        """``lib.data.face_records.LANDMARKS`` as points (5, 3) fixed to the head."""
+        """``lib.data.faces.LANDMARKS`` as points (5, 3) fixed to the head."""
         eyes = [self.on_skin(side * self.eye_distance, self.eye) for side in (-1, 1)]
         corners = [self.on_skin(side * self.mouth_width, self.mouth) for side in (-1, 1)]
         return np.array([*eyes, self.nose_tip(), *corners])

@@ -18,7 +18,7 @@ from PIL import Image
 
 from lib.data.drawn.face_parts import Easel, draw_head
 from lib.data.drawn.face_texture import Anatomy
-from lib.data.face_records import Faces
+from lib.data.faces import Faces
 from lib.data.images import load_images
 
 ATTRIBUTES = tuple(  # as CelebA spells them
