@@ -1,0 +1,1 @@
+"""Notebook 02: encoder-decoders, trained and as Deep Image Priors."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
+import torch
 
-from lib.dip.network import Architecture
-from lib.dip.plan import STOPS
-from lib.dip.profile import EncoderDecoderStudy
-from lib.dip.proxies import synflow
+from lib.dip.network import Architecture, EncoderDecoder, Layers
+from lib.dip.trials import STOPS, EncoderDecoderStudy
+from lib.engine.seeding import seeded
 from lib.ledger.estimates import (
     Estimate,
     bootstrap,
@@ -30,43 +30,44 @@ FACTORS = ("depth", "slc")
 def pair_scores(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
     """One row for each (architecture, seed) that has both scores, as RMSE.
 
-    Columns: name, depth, slc, skips, seed, trained, dip_fixed, dip_best, ..., parameters.
+    Columns: name, depth, slc, seed, trained, parameters, dip_fixed, dip_best, ...
     Raises ValueError if there is no such pair.
     """
-    good = [table[table["status"] == "ok"] if len(table) else table for table in (trained, dip)]
-    if not all(map(len, good)):
-        raise ValueError("no finished pair of trained and Deep Image Prior scores in the store")
-    left, right = (table.assign(name=list(map(_name, table.depth, table.skips))) for table in good)
+    left, right = (_finished(table) for table in (trained, dip))
     columns = ["name", "depth", "slc", "seed", "rmse", "parameters"]
     right = right[["name", "seed", *(f"{stop}_rmse" for stop in STOPS)]]
     both = left[columns].merge(right, on=["name", "seed"], validate="one_to_one")
+    if both.empty:
+        raise ValueError("no finished pair of trained and Deep Image Prior scores in the store")
     names = {f"{stop}_rmse": f"dip_{stop}" for stop in STOPS} | {"rmse": "trained"}
     return both.rename(columns=names)
 
 
-def _name(depth: int, skips: Sequence[int]) -> str:
-    return Architecture(int(depth), tuple(skips)).name
+def _finished(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that succeeded, with the name of the architecture."""
+    if table.empty:
+        raise ValueError("no finished trial of one of the two uses in the store")
+    good = table[table["status"] == "ok"]
+    both = zip(good["depth"], good["skips"], strict=True)
+    return good.assign(name=[Architecture(int(depth), tuple(skips)).name for depth, skips in both])
 
 
 def by_architecture(scores: pd.DataFrame) -> pd.DataFrame:
     """Means over the seeds: one row an architecture, the unit of every statistic here."""
-    keys = ["name", "depth", "slc", "parameters"]
-    means = scores.groupby(keys, as_index=False)[list(AXES)].mean()
-    return means.merge(scores.groupby("name").size().rename("seeds").reset_index(), on="name")
+    groups = scores.groupby(["name", "depth", "slc", "parameters"])
+    return groups[list(AXES)].mean().assign(seeds=groups.size()).reset_index()
 
 
 def seed_spread(scores: pd.DataFrame) -> pd.DataFrame:
     """Standard deviation over seeds next to that over architectures, for each axis."""
     repeated = scores[scores.groupby("name")["seed"].transform("size") > 1]
-    if repeated.empty:
-        return pd.DataFrame(columns=["axis", "between seeds", "between architectures", "n"])
     groups = repeated.groupby("name")[list(AXES)]
-    rows = {
+    spread = {
         "between seeds": np.sqrt(groups.var().mean()),
         "between architectures": groups.mean().std(),
     }
-    table = pd.DataFrame(rows).rename_axis("axis").reset_index()
-    return table.assign(n=len(groups))
+    table = pd.DataFrame(spread).rename_axis("axis").reset_index().assign(n=len(groups))
+    return table if len(repeated) else table.iloc[:0]
 
 
 def eta_table(rows: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
@@ -74,9 +75,8 @@ def eta_table(rows: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
     table = []
     for axis in AXES:
         for factor, other in (FACTORS, FACTORS[::-1]):
-            eta = bootstrap(
-                lambda r, axis=axis, factor=factor: eta_squared(r, axis, factor), rows, draws=draws
-            )
+            share = partial(eta_squared, outcome=axis, factor=factor)
+            eta = bootstrap(share, rows, draws=draws)
             table.append(
                 {
                     "axis": axis,
@@ -96,20 +96,20 @@ def partial_advantage(rows: pd.DataFrame, axis: str, factor: str) -> Estimate:
     """By how much ``factor`` explains more of an axis, given the other, than the other way."""
     other = FACTORS[1 - FACTORS.index(factor)]
 
-    def advantage(r: pd.DataFrame) -> float:
-        return partial_eta_squared(r, axis, factor, other) - partial_eta_squared(
-            r, axis, other, factor
-        )
+    def advantage(drawn: pd.DataFrame) -> float:
+        share = partial_eta_squared(drawn, axis, factor, other)
+        return share - partial_eta_squared(drawn, axis, other, factor)
 
     return bootstrap(advantage, rows)
 
 
 def correlations(rows: pd.DataFrame, axis: str = "dip_fixed") -> dict[str, Estimate]:
     """Rank correlation of the two uses: overall, and with depth or SLC held fixed."""
+    within = partial(spearman_within, x=axis, y="trained")
     return {
-        "overall": bootstrap(lambda r: spearman(r, axis, "trained"), rows),
-        "within depth": bootstrap(lambda r: spearman_within(r, axis, "trained", "depth"), rows),
-        "within SLC": bootstrap(lambda r: spearman_within(r, axis, "trained", "slc"), rows),
+        "overall": bootstrap(partial(spearman, x=axis, y="trained"), rows),
+        "within depth": bootstrap(partial(within, group="depth"), rows),
+        "within SLC": bootstrap(partial(within, group="slc"), rows),
     }
 
 
@@ -123,11 +123,12 @@ def surrogate(
     linked: keep SLC <= depth as it is; otherwise depth is shuffled, and the family could have
     shallow networks with a large SLC.
     """
-    depth = rows["depth"] if linked else pd.Series(rng.permutation(rows["depth"].to_numpy()))
+    depth = rows["depth"].to_numpy()
+    depth = depth if linked else rng.permutation(depth)
     by_depth = {level: group.to_numpy() for level, group in rows.groupby("depth")[axis]}
     scores = [rng.choice(by_depth[level]) for level in depth]
     trained = redraw_within(rows["trained"], rows["slc"], rng)
-    return pd.DataFrame({axis: scores, "trained": trained, "depth": depth.to_numpy()})
+    return pd.DataFrame({axis: scores, "trained": trained, "depth": depth})
 
 
 def corner_share(rows: pd.DataFrame, axis: str, limits: tuple[float, float]) -> float:
@@ -136,7 +137,7 @@ def corner_share(rows: pd.DataFrame, axis: str, limits: tuple[float, float]) -> 
 
 
 def corner_limits(rows: pd.DataFrame, axis: str) -> tuple[float, float]:
-    """The corner: trained error in its worst third, the prior's in its worst third."""
+    """Where the corner begins: the worst third of the trained and of the prior's error."""
     return tuple(rows[["trained", axis]].quantile(2 / 3))
 
 
@@ -147,16 +148,10 @@ def explain_corner(
     rng = np.random.default_rng(seed)
     limits = corner_limits(rows, axis)
     worlds = []
-    for linked in (True, False):
-        for _ in range(draws):
-            world = surrogate(rows, rng, axis, linked)
-            worlds.append(
-                {
-                    "SLC <= depth": "kept" if linked else "broken",
-                    "correlation": spearman(world, axis, "trained"),
-                    "corner": corner_share(world, axis, limits),
-                }
-            )
+    for link in ["kept"] * draws + ["broken"] * draws:
+        world = surrogate(rows, rng, axis, linked=link == "kept")
+        rank, share = spearman(world, axis, "trained"), corner_share(world, axis, limits)
+        worlds.append({"SLC <= depth": link, "correlation": rank, "corner": share})
     return pd.DataFrame(worlds)
 
 
@@ -164,39 +159,51 @@ def unexplained_correlation(rows: pd.DataFrame, axis: str = "dip_fixed") -> Esti
     """Observed correlation minus the one that SLC <= depth alone would make."""
     rng = np.random.default_rng(0)
 
-    def excess(r: pd.DataFrame) -> float:
-        r = r.reset_index(drop=True)
-        alone = np.mean(
-            [spearman(surrogate(r, rng, axis, True), axis, "trained") for _ in range(3)]
-        )
-        return float(spearman(r, axis, "trained") - alone)
+    def excess(drawn: pd.DataFrame) -> float:
+        drawn = drawn.reset_index(drop=True)
+        worlds = [surrogate(drawn, rng, axis, linked=True) for _ in range(3)]
+        alone = np.mean([spearman(world, axis, "trained") for world in worlds])
+        return float(spearman(drawn, axis, "trained") - alone)
 
     return bootstrap(excess, rows, draws=300)
 
 
-def proxy_table(rows: pd.DataFrame, profile: EncoderDecoderStudy) -> pd.DataFrame:
+def proxy_table(rows: pd.DataFrame, sizes: EncoderDecoderStudy) -> pd.DataFrame:
     """How well scores that need no training rank the networks by their trained error."""
-    network = {
-        "width": profile.width,
-        "skip_width": profile.skip_width,
-        "upsampling": profile.upsampling,
+    flows = [
+        synflow(parse(name), sizes.layers, size=sizes.patch, channels=sizes.channels, seed=0)
+        for name in rows["name"]
+    ]
+    scores = rows.assign(synflow=flows)
+    ranks = {
+        proxy: bootstrap(partial(spearman, x=proxy, y="trained"), scores)
+        for proxy in ("parameters", "synflow", *FACTORS, *AXES[1:])
     }
-    options = {"size": profile.patch, "channels": profile.channels, "seed": 0, **network}
-    scores = rows.assign(synflow=[synflow(parse(name), **options) for name in rows["name"]])
-    proxies = ["parameters", "synflow", "depth", "slc", *AXES[1:]]
-    table = []
-    for proxy in proxies:
-        rank = bootstrap(lambda r, proxy=proxy: spearman(r, proxy, "trained"), scores)
-        table.append(
-            {
-                "proxy": proxy,
-                "spearman": rank.value,
-                "ci_low": rank.low,
-                "ci_high": rank.high,
-                "n": rank.n,
-            }
-        )
-    return pd.DataFrame(table)
+    columns = {"value": "spearman", "low": "ci_low", "high": "ci_high"}
+    table = pd.DataFrame(ranks.values(), index=list(ranks)).rename(columns=columns)
+    return table.rename_axis("proxy").reset_index()
+
+
+def synflow(
+    architecture: Architecture, layers: Layers, *, size: int, channels: int, seed: int
+) -> float:
+    """Natural logarithm of the synaptic-flow score at initialisation.
+
+    Sum over the parameters of |theta * dR/dtheta|, R the summed output for an image of ones with
+    every parameter replaced by its absolute value: Tanaka, Kunin, Yamins, Ganguli, "Pruning
+    neural networks without any data by iteratively conserving synaptic flow", NeurIPS 2020, eq. 2.
+    Normalisation acts with its initial statistics (none), and R is taken before the sigmoid.
+    """
+    with seeded(seed):
+        # a global residual leaves the sigmoid out; the image added has no parameter in it
+        net = EncoderDecoder(architecture, channels, channels, layers, global_residual=True)
+    net = net.double().eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.abs_()
+    net(torch.ones(1, channels, size, size, dtype=torch.float64)).sum().backward()
+    flows = [(p * p.grad).abs().sum() for p in net.parameters() if p.grad is not None]
+    return torch.stack(flows).sum().log().item()
 
 
 def parse(name: str) -> Architecture:

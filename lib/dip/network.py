@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import torch
@@ -74,6 +75,26 @@ def enumerate_architectures(max_depth: int = 8) -> list[Architecture]:
     ]
 
 
+@dataclass(frozen=True)
+class Layers:
+    """What all networks of a study have in common.
+
+    width: channels at every level, as in Deep Image Prior. skip_width: channels of a skip.
+    upsampling: ``bilinear`` or ``nearest`` (not learnt), or ``learned`` (2x2 transposed
+        convolution, stride 2).
+    """
+
+    width: int = 128
+    skip_width: int = 4
+    upsampling: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, not {self.width!r}")
+        if self.upsampling not in UPSAMPLINGS:
+            raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {self.upsampling!r}")
+
+
 class _Conv(nn.Conv2d):
     """Convolution that keeps the size (up to its stride) by reflecting the border."""
 
@@ -104,11 +125,6 @@ def _unit(inputs: int, outputs: int, size: int, groups: int, stride: int = 1) ->
 class EncoderDecoder(nn.Module):
     """The network of one :class:`Architecture`; maps (N, C_in, H, W) to (N, C_out, H, W).
 
-    width: channels at every level (an integer, Deep Image Prior's habit) or one a level (the
-        paper's text says that channels grow with depth).
-    skip_width: channels of a skip connection.
-    upsampling: ``bilinear`` or ``nearest`` (not learnt), or ``learned`` (2x2 transposed
-        convolution, stride 2).
     global_residual: the network predicts a correction that is added to its input (as DnCNN
         does) instead of an image through a sigmoid; needs ``in_channels == out_channels``.
     problems: P independent networks in one, by grouped convolutions: channels of input and
@@ -122,61 +138,42 @@ class EncoderDecoder(nn.Module):
         architecture: Architecture,
         in_channels: int,
         out_channels: int,
+        layers: Layers = Layers(),
         *,
-        width: int | Sequence[int] = 128,
-        skip_width: int = 4,
-        upsampling: str = "bilinear",
         global_residual: bool = False,
         problems: int = 1,
     ) -> None:
         super().__init__()
-        depth = architecture.depth
-        widths = [width] * depth if isinstance(width, int) else list(width)
-        if len(widths) != depth or min(widths) < 1:
-            raise ValueError(f"width must be one number or {depth} (one a level), not {width!r}")
-        if upsampling not in UPSAMPLINGS:
-            raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {upsampling!r}")
         if global_residual and in_channels != out_channels:
             raise ValueError("a global residual needs as many input channels as output channels")
-        self.architecture, self.problems = architecture, problems
-        self.upsampling, self.global_residual = upsampling, global_residual
+        self.architecture, self.upsampling = architecture, layers.upsampling
+        self.global_residual, self.problems = global_residual, problems
         self.down, self.skip = nn.ModuleList(), nn.ModuleDict()
         self.enlarge, self.up = nn.ModuleList(), nn.ModuleList()
-        for level in range(depth):
-            outer = in_channels if level == 0 else widths[level - 1]
-            here, below = widths[level], widths[min(level + 1, depth - 1)]
-            self._add_level(level, outer, here, below, skip_width)
-        self.head = _Conv(widths[0], out_channels, 1, problems, bias=True)
-
-    def _add_level(self, level: int, outer: int, here: int, below: int, skip_width: int) -> None:
-        """Layers between a level and the next: outer channels come in, below come up."""
-        problems, joined = self.problems, below
-        first = _unit(outer, here, 3, problems, stride=2)
-        self.down.append(nn.Sequential(first, _unit(here, here, 3, problems)))
-        if level in self.architecture.skips:
-            self.skip[str(level)] = _unit(outer, skip_width, 1, problems)
-            joined += skip_width
-        self.enlarge.append(self._upsampler(below))
-        norm = nn.BatchNorm2d(joined * problems, affine=False)
-        units = _unit(joined, here, 3, problems), _unit(here, here, 1, problems)
-        self.up.append(nn.Sequential(norm, *units))
-
-    def _upsampler(self, channels: int) -> nn.Module:
-        if self.upsampling != "learned":
-            return nn.Identity()
-        total = channels * self.problems
-        return nn.ConvTranspose2d(total, total, 2, stride=2, groups=self.problems, bias=False)
+        width, unit = layers.width, partial(_unit, groups=problems)
+        for level in range(architecture.depth):
+            inputs, joined = width if level else in_channels, width
+            self.down.append(nn.Sequential(unit(inputs, width, 3, stride=2), unit(width, width, 3)))
+            if level in architecture.skips:
+                self.skip[str(level)] = unit(inputs, layers.skip_width, 1)
+                joined += layers.skip_width
+            if self.upsampling == "learned":
+                all_widths = width * problems
+                up = nn.ConvTranspose2d(all_widths, all_widths, 2, 2, groups=problems, bias=False)
+                self.enlarge.append(up)
+            norm = nn.BatchNorm2d(joined * problems, affine=False)
+            self.up.append(nn.Sequential(norm, unit(joined, width, 3), unit(width, width, 1)))
+        self.head = _Conv(width, out_channels, 1, problems, bias=True)
 
     def _enlarge(self, level: int, x: Tensor, size: torch.Size) -> Tensor:
         """Double (N, C, H, W), to ``size`` exactly: an odd size was halved upwards."""
         if self.upsampling == "learned":
             return self.enlarge[level](x)[..., : size[0], : size[1]]
-        corners = {"align_corners": False} if self.upsampling == "bilinear" else {}
-        return F.interpolate(x, size=size, mode=self.upsampling, **corners)
+        return F.interpolate(x, size=size, mode=self.upsampling)
 
     def _join(self, x: Tensor, bypass: Tensor) -> Tensor:
         """Concatenate channels within each problem."""
-        if self.problems == 1:
+        if self.problems == 1:  # as it is, so that the memory layout stays
             return torch.cat((x, bypass), 1)
         split = (self.problems, -1)
         return torch.cat((x.unflatten(1, split), bypass.unflatten(1, split)), 2).flatten(1, 2)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from lib.dip.network import Architecture, EncoderDecoder, group
-from lib.dip.tracker import Tracker
+from lib.dip.network import Architecture, EncoderDecoder, Layers, group
 from lib.engine.seeding import seeded
 
+INPUT_CHANNELS, INPUT_SCALE = 32, 0.1  # of z, which is uniform in [0, INPUT_SCALE)
 CPU_GROUPED_PIXELS = 100 * 100
 WARM_UP = 3  # eager iterations before a CUDA graph is captured; they count as iterations
 
@@ -26,18 +26,15 @@ WARM_UP = 3  # eager iterations before a CUDA graph is captured; they count as i
 class DipSettings:
     """How a fit is run; the defaults are those of Deep Image Prior's denoising.
 
-    iterations, lr: of Adam. input_channels, input_scale: z is uniform in [0, input_scale).
-    reg_noise: standard deviation of fresh noise added to z at every iteration.
-    ema: decay of the exponential moving average of the outputs (0.99 there).
-    fixed: the iteration whose output is reported as "fixed" (1800 there).
-    window, patience: of ES-WMV, in iterations.
+    iterations, lr: of Adam. ema: decay of the exponential moving average of the outputs.
+    fixed: the iteration whose output is reported as "fixed".
+    window, patience: of ES-WMV, in iterations. The variance over the last ``window`` outputs
+        falls while the image forms and rises when the noise comes in; its minimum, unless
+        ``patience`` iterations bring no lower one, is where to stop.
     """
 
     iterations: int = 3000
     lr: float = 0.01
-    input_channels: int = 32
-    input_scale: float = 0.1
-    reg_noise: float = 0.0
     ema: float = 0.99
     fixed: int = 1800
     window: int = 100
@@ -48,8 +45,8 @@ class DipSettings:
             raise ValueError(f"fixed must be in 1..{self.iterations}, not {self.fixed}")
         if not 2 <= self.window <= self.iterations:
             raise ValueError(f"window must be in 2..{self.iterations}, not {self.window}")
-        if self.reg_noise < 0 or not 0 <= self.ema < 1:
-            raise ValueError(f"bad reg_noise {self.reg_noise} or ema {self.ema}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1), not {self.ema}")
 
 
 @dataclass
@@ -59,16 +56,13 @@ class DipFit:
     outputs: ``fixed``, ``best`` (lowest RMSE, an oracle: it needs the clean image), ``last``,
         ``stopped`` (ES-WMV), ``ema`` (average at the last iteration) and ``at N`` for
         every iteration asked for; each (B, C, H, W) in [0, 1].
-    loss, rmse, ema_rmse, variance: (B, T). rmse is against the clean image; variance is the
-        windowed variance of ES-WMV a pixel, infinite before the window is full.
+    loss, rmse: (B, T); rmse is against the clean image.
     stop, best: (B,) iterations, counted from 1.
     """
 
     outputs: dict[str, Tensor]
     loss: Tensor
     rmse: Tensor
-    ema_rmse: Tensor
-    variance: Tensor
     stop: Tensor
     best: Tensor
 
@@ -79,44 +73,86 @@ def fit(
     clean: Tensor,
     *,
     seeds: Sequence[int],
+    layers: Layers = Layers(),
     settings: DipSettings = DipSettings(),
     masks: Tensor | None = None,
     snapshots: Sequence[int] = (),
     grouped: bool | None = None,
-    **network: object,
 ) -> DipFit:
     """Fit B independent networks to B degraded images, in one call.
 
+    All state lives in tensors that are changed in place, as a CUDA graph needs.
+
     targets, clean: (B, C, H, W) float on one device, where everything then happens; the clean
-        images are only measured against. seeds: one a problem, for weights, z and noise.
+        images are only measured against. seeds: one a problem, for weights and z.
     masks: (B, 1 or C, H, W) of 0 and 1; the loss sees the pixels with 1 only (inpainting).
-    snapshots: iterations whose output is kept. network: options of EncoderDecoder.
+    snapshots: iterations whose output is kept.
     grouped: True for one grouped network, False for one network after another; None takes what
         measured faster: one after another only on a CPU whose caches large maps overflow. Results
         agree to rounding, which Adam's first steps amplify in float32.
     Raises ValueError for bad input and FloatingPointError if a loss stops being finite.
     """
-    _check(targets, clean, masks, seeds)
-    _refuse_one_pixel_bottleneck(architecture, targets)
-    outside = [i for i in snapshots if not 1 <= i <= settings.iterations]
-    if outside:
+    masks = torch.ones_like(targets[:, :1]) if masks is None else masks
+    _check(architecture, targets, clean, masks, seeds)
+    if outside := [i for i in snapshots if not 1 <= i <= settings.iterations]:
         raise ValueError(f"snapshots {outside} are outside 1..{settings.iterations}")
     if grouped is None:
         grouped = targets.is_cuda or targets[0, 0].numel() <= CPU_GROUPED_PIXELS
-    masks = torch.ones_like(targets[:, :1]) if masks is None else masks
-    count = len(targets)
-    parts = [range(count)] if grouped else [range(i, i + 1) for i in range(count)]
-    fits = []
-    for part in parts:
-        rows = slice(part.start, part.stop)
-        loop = _Loop(
-            architecture, targets[rows], clean[rows], masks[rows], seeds[rows], settings, network
-        )
-        fits.append(loop.run(snapshots))
-    return _join(fits)
+    if not grouped and len(targets) > 1:
+        alone = [
+            fit(
+                architecture,
+                targets[i : i + 1],
+                clean[i : i + 1],
+                seeds=[seed],
+                layers=layers,
+                settings=settings,
+                masks=masks[i : i + 1],
+                snapshots=snapshots,
+            )
+            for i, seed in enumerate(seeds)
+        ]
+        return _join(alone)
+    cuda, device = targets.is_cuda, targets.device
+    layout = torch.contiguous_format if cuda else torch.channels_last
+    net = _initial(architecture, seeds, targets.shape[1], layers).to(device).train()
+    net = net.to(targets.dtype).to(memory_format=layout)
+    shape = (1, INPUT_CHANNELS, *targets.shape[2:])
+    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    noise = torch.cat([torch.rand(shape, generator=g, device=device) for g in generators], 1)
+    z = noise.to(targets.dtype).mul_(INPUT_SCALE).contiguous(memory_format=layout)
+    optim = torch.optim.Adam(net.parameters(), lr=settings.lr, fused=True, capturable=cuda)
+    targets, tracker = targets.contiguous(), Tracker(clean.contiguous(), settings)
+
+    def step() -> None:  # never waits for the device
+        optim.zero_grad(set_to_none=True)
+        output = net(z).view(targets.shape)
+        loss = ((output - targets) * masks).square().mean((1, 2, 3))
+        loss.sum().backward()  # the problems share no weight: the sum's gradient is each one's own
+        optim.step()
+        with torch.no_grad():
+            tracker.add(output, loss)
+
+    advance, outputs = step, {}
+    for iteration in range(1, settings.iterations + 1):
+        if iteration == WARM_UP + 1 and cuda:
+            optim.zero_grad(set_to_none=True)
+            advance = _captured(step, device)
+        advance()
+        if iteration in (settings.fixed, *snapshots):
+            outputs[f"at {iteration}"] = tracker.output.clone()
+    return tracker.result(outputs | {"fixed": outputs[f"at {settings.fixed}"]})
 
 
-def _check(targets: Tensor, clean: Tensor, masks: Tensor | None, seeds: Sequence[int]) -> None:
+def _join(fits: list[DipFit]) -> DipFit:
+    outputs = {name: torch.cat([f.outputs[name] for f in fits]) for name in fits[0].outputs}
+    curves = {c.name: torch.cat([getattr(f, c.name) for f in fits]) for c in fields(DipFit)[1:]}
+    return DipFit(outputs, **curves)
+
+
+def _check(
+    architecture: Architecture, targets: Tensor, clean: Tensor, masks: Tensor, seeds: Sequence[int]
+) -> None:
     if targets.ndim != 4 or not targets.is_floating_point():
         raise ValueError(
             f"targets must be float (B, C, H, W), not {targets.dtype} {tuple(targets.shape)}"
@@ -127,13 +163,10 @@ def _check(targets: Tensor, clean: Tensor, masks: Tensor | None, seeds: Sequence
             f"shape (got {tuple(clean.shape)}) and seeds (got {len(seeds)})"
         )
     for name, values in (("targets", targets), ("clean images", clean), ("masks", masks)):
-        if values is not None and not values.isfinite().all():
+        if not values.isfinite().all():
             raise ValueError(f"{name} contain NaN or infinite values")
-
-
-def _refuse_one_pixel_bottleneck(architecture: Architecture, targets: Tensor) -> None:
-    """Normalising an image by itself erases a map of one pixel: such a level carries nothing."""
     height, width = targets.shape[2:]
+    # normalising an image by itself erases a map of one pixel: such a level carries nothing
     if min(height, width) <= 2**architecture.depth:
         raise ValueError(
             f"an image of {height} x {width} pixels leaves architecture {architecture.name} a "
@@ -142,137 +175,115 @@ def _refuse_one_pixel_bottleneck(architecture: Architecture, targets: Tensor) ->
         )
 
 
-class _Loop:
-    """All state of a fit lives in tensors that are changed in place, as a CUDA graph needs."""
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        targets: Tensor,
-        clean: Tensor,
-        masks: Tensor,
-        seeds: Sequence[int],
-        settings: DipSettings,
-        network: dict,
-    ) -> None:
-        self.targets, self.masks = targets.contiguous(), masks
-        self.settings, device = settings, targets.device
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self.net = _build(architecture, seeds, settings, targets.shape[1], network).to(device)
-        layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-        self.net = self.net.to(targets.dtype, memory_format=layout).train()
-        self.z = self._draw(torch.rand).mul_(settings.input_scale).contiguous(memory_format=layout)
-        self.optim = torch.optim.Adam(
-            self.net.parameters(), lr=settings.lr, fused=True, capturable=targets.is_cuda
-        )
-        self.tracker = Tracker(
-            clean.contiguous(),
-            iterations=settings.iterations,
-            ema=settings.ema,
-            window=settings.window,
-            patience=settings.patience,
-        )
-
-    def _draw(self, kind: Callable[..., Tensor]) -> Tensor:
-        """(1, B * C_in, H, W) noise, each problem's from its own generator."""
-        shape = (1, self.settings.input_channels, *self.targets.shape[2:])
-        device = self.targets.device
-        draws = [kind(shape, generator=g, device=device) for g in self.generators]
-        return torch.cat(draws, 1).to(self.targets.dtype)
-
-    def step(self) -> None:
-        """One iteration; never waits for the device."""
-        z = self.z
-        if self.settings.reg_noise:
-            z = z + self.settings.reg_noise * self._draw(torch.randn)
-        self.optim.zero_grad(set_to_none=True)
-        output = self.net(z).view(self.targets.shape)
-        loss = ((output - self.targets) * self.masks).square().mean((1, 2, 3))
-        loss.sum().backward()  # the problems share no weight: the sum's gradient is each one's own
-        self.optim.step()
-        with torch.no_grad():
-            self.tracker.add(output, loss)
-
-    def run(self, snapshots: Sequence[int]) -> DipFit:
-        """All iterations; the graph is replayed between the iterations that are kept."""
-        kept: dict[int, Tensor] = {}
-        wanted = {self.settings.fixed, *snapshots}
-        advance = self.step
-        for iteration in range(1, self.settings.iterations + 1):
-            if iteration == WARM_UP + 1 and self.targets.is_cuda:
-                advance = self._capture()
-            advance()
-            if iteration in wanted:
-                kept[iteration] = self.tracker.output.clone()
-        return self._result(kept)
-
-    def _capture(self) -> Callable[[], None]:
-        """Record one iteration as a CUDA graph: a single launch replaces hundreds."""
-        graph = torch.cuda.CUDAGraph()
-        for generator in self.generators:
-            graph.register_generator_state(generator)
-        self.optim.zero_grad(set_to_none=True)
-        torch.cuda.synchronize(self.targets.device)
-        with torch.cuda.graph(graph):
-            self.step()
-        return graph.replay
-
-    def _result(self, kept: dict[int, Tensor]) -> DipFit:
-        tracker = self.tracker
-        _refuse_divergence(tracker.loss.T.cpu())
-        outputs = {f"at {i}": image for i, image in kept.items()}
-        outputs["fixed"] = kept[self.settings.fixed]
-        outputs |= {"last": tracker.output, "ema": tracker.average}
-        outputs |= {"best": tracker.best.image, "stopped": tracker.calmest.image}
-        return DipFit(
-            outputs={name: image.cpu() for name, image in outputs.items()},
-            loss=tracker.loss.T.cpu(),
-            rmse=tracker.rmse.T.cpu(),
-            ema_rmse=tracker.ema_rmse.T.cpu(),
-            variance=tracker.variance.T.cpu(),
-            stop=tracker.calmest.step.long().cpu(),
-            best=tracker.best.step.long().cpu(),
-        )
-
-
-def _refuse_divergence(loss: Tensor) -> None:
-    finite = loss.isfinite()
-    if not finite.all():
-        problem, iteration = (~finite).nonzero()[0].tolist()
-        raise FloatingPointError(
-            f"the loss of image {problem} is {loss[problem, iteration].item()} "
-            f"at iteration {iteration + 1}"
-        )
-
-
-def _build(
-    architecture: Architecture,
-    seeds: Sequence[int],
-    settings: DipSettings,
-    channels: int,
-    network: dict,
+def _initial(
+    architecture: Architecture, seeds: Sequence[int], channels: int, layers: Layers
 ) -> EncoderDecoder:
     """One grouped network whose groups start as the single networks of the seeds would."""
     singles = []
     for seed in seeds:
         with seeded(seed):
-            singles.append(
-                EncoderDecoder(architecture, settings.input_channels, channels, **network)
-            )
+            singles.append(EncoderDecoder(architecture, INPUT_CHANNELS, channels, layers))
     if len(singles) == 1:
         return singles[0]
-    net = EncoderDecoder(
-        architecture, settings.input_channels, channels, problems=len(seeds), **network
-    )
+    count = len(singles)
+    net = EncoderDecoder(architecture, INPUT_CHANNELS, channels, layers, problems=count)
     net.load_state_dict(group(singles))
     return net
 
 
-def _join(fits: list[DipFit]) -> DipFit:
-    outputs = {name: torch.cat([fit.outputs[name] for fit in fits]) for name in fits[0].outputs}
-    curves = {
-        field.name: torch.cat([getattr(fit, field.name) for fit in fits])
-        for field in fields(DipFit)
-        if field.name != "outputs"
-    }
-    return DipFit(outputs, **curves)
+def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """One iteration as a CUDA graph: a single launch replaces hundreds."""
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize(device)
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+class Best:
+    """The output with the lowest score so far, for each of B problems; step 0 means none yet.
+
+    score, step: (B,). image: (B, C, H, W), the shape of ``like``.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.score = like.new_full((len(like),), torch.inf)
+        self.image, self.step = torch.zeros_like(like), torch.zeros_like(self.score)
+
+    def update(self, score: Tensor, image: Tensor, step: Tensor, allowed: Tensor) -> None:
+        """Take over the problems whose score is lower, where that is allowed."""
+        better = (score < self.score) & allowed
+        self.score.copy_(torch.where(better, score, self.score))
+        self.step.copy_(torch.where(better, step, self.step))
+        self.image.copy_(torch.where(better[:, None, None, None], image, self.image))
+
+
+class Tracker:
+    """What is measured along B fits, without ever waiting for the device.
+
+    Everything is a tensor changed in place and indexed by a step counter that lives on the
+    device, so that one iteration can be captured as a CUDA graph. clean: (B, C, H, W).
+    """
+
+    def __init__(self, clean: Tensor, settings: DipSettings) -> None:
+        self.clean, self.settings = clean, settings
+        curve = clean.new_full((settings.iterations, len(clean)), torch.inf)
+        self.loss, self.rmse = curve, curve.clone()
+        self.index = torch.zeros(1, dtype=torch.long, device=clean.device)
+        self.output, self.average = torch.zeros_like(clean), torch.zeros_like(clean)
+        self.best, self.calmest = Best(clean), Best(clean)
+        # on the device beforehand: a number copied there would break the capture of a graph
+        self.infinite = clean.new_tensor(torch.inf)
+        self.recent = clean.new_zeros(settings.window, *clean.shape)
+        # sums of thousands of updates: float32 would drift by as much as the variance sought
+        self.sum = torch.zeros_like(clean, dtype=torch.float64)
+        self.square = clean.new_zeros(len(clean), dtype=torch.float64)
+
+    def add(self, output: Tensor, loss: Tensor) -> None:
+        """Enter the (B, C, H, W) outputs and (B,) losses of one iteration."""
+        index = self.index
+        self.output.copy_(output)
+        # the first output starts the average
+        decay = self.settings.ema * (index > 0).to(output.dtype)
+        self.average.mul_(decay).add_(self.output * (1 - decay))
+        rmse = (self.output - self.clean).square().mean((1, 2, 3)).sqrt()
+        self.loss.index_copy_(0, index, loss[None])
+        self.rmse.index_copy_(0, index, rmse[None])
+        step = (index + 1).to(rmse.dtype).expand(len(rmse))
+        self.best.update(rmse, self.output, step, rmse.isfinite())
+        patient = step - self.calmest.step <= self.settings.patience
+        variance = self._windowed_variance()
+        self.calmest.update(variance, self.output, step, patient | self.calmest.score.isinf())
+        index.add_(1)
+
+    def _windowed_variance(self) -> Tensor:
+        """Mean over the pixels of the variance over the last ``window`` outputs, (B,)."""
+        window, index = self.settings.window, self.index
+        slot = index % window
+        oldest = self.recent.index_select(0, slot)[0].double()
+        newest = self.output.double()
+        self.sum.add_(newest - oldest)
+        self.square.add_((newest.square() - oldest.square()).mean((1, 2, 3)))
+        self.recent.index_copy_(0, slot, self.output[None])
+        variance = self.square / window - (self.sum / window).square().mean((1, 2, 3))
+        variance = variance.clamp(min=0).to(self.output.dtype)
+        return torch.where(index + 1 >= window, variance, self.infinite)
+
+    def result(self, outputs: dict[str, Tensor]) -> DipFit:
+        """Everything on the CPU, with the outputs that the caller kept."""
+        loss = self.loss.T.cpu()
+        if len(infinite := (~loss.isfinite()).nonzero()):
+            problem, index = infinite[0].tolist()
+            value = loss[problem, index].item()
+            raise FloatingPointError(
+                f"the loss of image {problem} is {value} at iteration {index + 1}"
+            )
+        outputs = outputs | {"last": self.output, "ema": self.average}
+        outputs |= {"best": self.best.image, "stopped": self.calmest.image}
+        return DipFit(
+            outputs={name: image.cpu() for name, image in outputs.items()},
+            loss=loss,
+            rmse=self.rmse.T.cpu(),
+            stop=self.calmest.step.long().cpu(),
+            best=self.best.step.long().cpu(),
+        )

@@ -8,17 +8,25 @@ with the same degradation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from lib.data.images import load_images
-from lib.dip import prior as dip
-from lib.dip.metrics import quality
-from lib.dip.network import Architecture, EncoderDecoder
+from lib.dip.network import (
+    UPSAMPLINGS,
+    Architecture,
+    EncoderDecoder,
+    Layers,
+    enumerate_architectures,
+)
+from lib.dip.prior import DipFit, DipSettings, fit
 from lib.engine.batches import Patches
 from lib.engine.seeding import seeded
 from lib.engine.sweep import Context
@@ -26,23 +34,19 @@ from lib.engine.training import one_cycle, train
 from lib.networks.sizes import count_parameters
 
 TASKS = ("denoising", "inpainting")
-CURVE_EVERY = 10  # iterations between the stored points of a DIP curve
+STOPS = ("fixed", "best", "last", "stopped", "ema")  # outputs of a fit that are scored
+CURVE_EVERY = 10  # iterations between the stored points of a fit's curve
+BEFORE_CONTROLS = 100  # pairs after which the bands are clear, and more only narrow intervals
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trial:
-    """What both uses of a network share.
+class _Shared:
+    """What every trial of a profile has in common; the rest of ``profile.yaml`` differs by use.
 
-    task: ``denoising`` (Gaussian noise of standard deviation ``sigma``, of 255, not clipped) or
-        ``inpainting`` (a fraction ``hidden`` of the pixels is set to 0 and known to be missing).
-    image_size, patch: photographs are reduced to the first; networks see patches of the second
-        (test images: the central one).
+    sigma, hidden: see ``_Trial``. image_size, patch: photographs are reduced to the first;
+        networks see patches of the second (test images: the central one).
     """
 
-    depth: int
-    skips: tuple[int, ...]
-    seed: int
-    task: str
     sigma: float
     hidden: float
     test_set: str
@@ -52,6 +56,46 @@ class _Trial:
     width: int
     skip_width: int
     upsampling: str
+
+    @property
+    def layers(self) -> Layers:
+        """What the networks have in common."""
+        return Layers(self.width, self.skip_width, self.upsampling)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderStudy(_Shared):
+    """Sizes and budgets of notebook 02; ``profile.yaml`` says what each is."""
+
+    train_set: str
+    max_depth: int
+    architectures: int
+    seeds: int
+    seeded: int
+    control_depths: tuple[int, ...]
+    ladder_depth: int
+    steps: int
+    batch: int
+    lr: float
+    dip_images: int
+    iterations: int
+    fixed: int
+    window: int
+    patience: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial(_Shared):
+    """One network, one use, one seed.
+
+    task: ``denoising`` (Gaussian noise of standard deviation ``sigma``, of 255, not clipped) or
+        ``inpainting`` (a fraction ``hidden`` of the pixels is set to 0 and known to be missing).
+    """
+
+    depth: int
+    skips: tuple[int, ...]
+    seed: int
+    task: str
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -68,15 +112,6 @@ class _Trial:
         """The structure under test."""
         return Architecture(self.depth, self.skips)
 
-    @property
-    def network(self) -> dict:
-        """Options of EncoderDecoder."""
-        return {
-            "width": self.width,
-            "skip_width": self.skip_width,
-            "upsampling": self.upsampling,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedTrial(_Trial):
@@ -90,33 +125,20 @@ class TrainedTrial(_Trial):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DipTrial(_Trial):
-    """The same network as an image prior, on the first ``images`` test images."""
+class DipTrial(_Trial, DipSettings):
+    """The same network as an image prior, on the first ``images`` test images.
+
+    reg_noise: fresh noise on the input; it is part of every record's key, and always 0 here.
+    """
 
     images: int
-    iterations: int
-    fixed: int
-    window: int
-    patience: int
-    lr: float = 0.01
     reg_noise: float = 0.0
-    ema: float = 0.99
 
-    @property
-    def settings(self) -> dip.DipSettings:
-        """The fit's settings."""
-        names = ("iterations", "fixed", "window", "patience", "lr", "reg_noise", "ema")
-        return dip.DipSettings(**{name: getattr(self, name) for name in names})
-
-
-def test_images(trial: _Trial, root: object = None) -> tuple[list[str], Tensor]:
-    """Names and clean (N, C, P, P) float32 test images: the central patch of each."""
-    names, images = load_images(
-        trial.test_set, size=trial.image_size, channels=trial.channels, root=root
-    )
-    start = (trial.image_size - trial.patch) // 2
-    end = start + trial.patch
-    return names, images[:, :, start:end, start:end].float() / 255
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        DipSettings.__post_init__(self)
+        if self.reg_noise:
+            raise ValueError(f"reg_noise must be 0, not {self.reg_noise!r}")
 
 
 def degrade(clean: Tensor, trial: _Trial, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -128,11 +150,18 @@ def degrade(clean: Tensor, trial: _Trial, rng: torch.Generator) -> tuple[Tensor,
     return clean * mask, mask
 
 
-def degraded_test_images(trial: _Trial, root: object = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Clean, degraded, mask; the degradation is the same for every trial of a task."""
-    _, clean = test_images(trial, root)
-    rng = torch.Generator().manual_seed(20_201_004)
-    return clean, *degrade(clean, trial, rng)
+def degraded_test_images(
+    trial: _Trial, root: Path | None = None
+) -> tuple[list[str], Tensor, Tensor, Tensor]:
+    """Names of the test images; clean, degraded (N, C, P, P) float32, and mask of known pixels.
+
+    The degradation is the same for every trial of a task.
+    """
+    size, channels = trial.image_size, trial.channels
+    names, images = load_images(trial.test_set, size=size, channels=channels, root=root)
+    inside = slice((size - trial.patch) // 2, (size - trial.patch) // 2 + trial.patch)
+    clean = images[:, :, inside, inside].float() / 255
+    return names, clean, *degrade(clean, trial, torch.Generator().manual_seed(20_201_004))
 
 
 def untouched(degraded: Tensor, mask: Tensor) -> Tensor:
@@ -142,16 +171,36 @@ def untouched(degraded: Tensor, mask: Tensor) -> Tensor:
     return torch.where(known > 0, degraded, mean)
 
 
-def trivial_rmse(trial: _Trial, root: object = None) -> float:
-    """Mean RMSE of the trivial answer over the test images."""
-    return _trivial_rmse(*degraded_test_images(trial, root))
+def quality(image: Tensor, clean: Tensor) -> dict[str, float]:
+    """RMSE, PSNR (dB) and SSIM of one image against another, both (C, H, W) in [0, 1].
+
+    The image is clipped to [0, 1] first, as a file or a screen would. SSIM has the Gaussian
+    window of Wang et al. 2004 (sigma 1.5, population covariance). All by scikit-image.
+    """
+    a = clean.detach().cpu().numpy().astype(np.float64)
+    b = image.detach().cpu().numpy().astype(np.float64).clip(0, 1)
+    mse = mean_squared_error(a, b)
+    ssim = structural_similarity(
+        a,
+        b,
+        channel_axis=0,
+        data_range=1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    psnr = peak_signal_noise_ratio(a, b, data_range=1) if mse else np.inf
+    return {"rmse": float(np.sqrt(mse)), "psnr": float(psnr), "ssim": float(ssim)}
 
 
-def _trivial_rmse(clean: Tensor, degraded: Tensor, mask: Tensor) -> float:
-    return _mean_quality(untouched(degraded, mask), clean)["rmse"]
+def _qualities(images: Tensor, clean: Tensor) -> tuple[dict[str, float], list[float]]:
+    """Means over the images, and the RMSE of each."""
+    rows = [quality(image, truth) for image, truth in zip(images, clean, strict=True)]
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return means, [round(row["rmse"], 6) for row in rows]
 
 
-def run_trained(trial: TrainedTrial, context: Context) -> dict:
+def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
     """Train, then restore the test images in evaluation mode."""
     device = context.device
     _, images = load_images(
@@ -164,7 +213,15 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict:
         rng = torch.Generator().manual_seed(trial.seed * 1_000_003 + step + 500_000)
         return _as_input(*degrade(clean, trial, rng), trial), clean
 
-    model = _trained_network(trial).to(device, memory_format=torch.channels_last)
+    with seeded(trial.seed):
+        model = EncoderDecoder(
+            trial.architecture,
+            trial.channels + (trial.task == "inpainting"),  # the mask is an input channel
+            trial.channels,
+            trial.layers,
+            global_residual=trial.global_residual,
+        )
+    model = model.to(device).to(memory_format=torch.channels_last)
     losses = train(
         model,
         lambda net, pair: (net(pair[0]).float() - pair[1]).square().mean(),
@@ -175,14 +232,14 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict:
         checkpoint=context.checkpoint,
         label=f"training {trial.architecture.name}",
     )
-    clean, degraded, mask = degraded_test_images(trial, context.data_root)
+    _, clean, degraded, mask = degraded_test_images(trial, context.data_root)
     restored = restore(model, _as_input(degraded, mask, trial).to(device)).cpu()
-    tail = losses[-max(1, len(losses) // 10) :]
+    means, rmse_images = _qualities(restored, clean)
     return {
-        **_mean_quality(restored, clean),
-        "rmse_images": _rmse_of_each(restored, clean),
-        "trivial_rmse": _trivial_rmse(clean, degraded, mask),
-        "train_loss": float(np.mean(tail)),
+        **means,
+        "rmse_images": rmse_images,
+        "trivial_rmse": _qualities(untouched(degraded, mask), clean)[0]["rmse"],
+        "train_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])),
         "parameters": count_parameters(model),
         "slc": trial.architecture.slc,
     }
@@ -195,63 +252,154 @@ def restore(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model(image[None]).float() for image in images])
 
 
-def _trained_network(trial: TrainedTrial) -> EncoderDecoder:
-    with seeded(trial.seed):
-        return EncoderDecoder(
-            trial.architecture,
-            trial.channels + (trial.task == "inpainting"),  # the mask is an input channel
-            trial.channels,
-            global_residual=trial.global_residual,
-            **trial.network,
-        )
-
-
 def _as_input(degraded: Tensor, mask: Tensor, trial: _Trial) -> Tensor:
     return degraded if trial.task == "denoising" else torch.cat((degraded, mask), 1)
 
 
-def run_dip(trial: DipTrial, context: Context) -> dict:
+def run_dip(trial: DipTrial, context: Context) -> dict[str, Any]:
     """Fit the untrained network to each degraded image and measure along the way."""
     clean, fitted = fit_images(trial, context)
     metrics: dict[str, Any] = {"slc": trial.architecture.slc}
-    for stop in ("fixed", "best", "last", "stopped", "ema"):
-        values = _mean_quality(fitted.outputs[stop], clean)
-        metrics |= {f"{stop}_{name}": value for name, value in values.items()}
-    metrics["fixed_rmse_images"] = _rmse_of_each(fitted.outputs["fixed"], clean)
-    every = slice(CURVE_EVERY - 1, None, CURVE_EVERY)
+    for stop in STOPS:
+        means, rmse_images = _qualities(fitted.outputs[stop], clean)
+        metrics |= {f"{stop}_{name}": value for name, value in means.items()}
+        if stop == "fixed":
+            fixed_images = rmse_images
+    curve = fitted.rmse.mean(0)[CURVE_EVERY - 1 :: CURVE_EVERY]
     return metrics | {
+        "fixed_rmse_images": fixed_images,
         "best_iteration": float(fitted.best.float().mean()),
         "stop_iteration": float(fitted.stop.float().mean()),
-        "curve": [round(value, 5) for value in fitted.rmse.mean(0)[every].tolist()],
+        "curve": [round(value, 5) for value in curve.tolist()],
     }
 
 
 def fit_images(
     trial: DipTrial, context: Context, snapshots: tuple[int, ...] = ()
-) -> tuple[Tensor, dip.DipFit]:
+) -> tuple[Tensor, DipFit]:
     """Clean test images and the fit to their degraded versions, with outputs to look at."""
-    every = degraded_test_images(trial, context.data_root)
-    if not 1 <= trial.images <= len(every[0]):
-        raise ValueError(f"images must be in 1..{len(every[0])}, not {trial.images}")
-    clean, degraded, mask = (values[: trial.images] for values in every)
-    fitted = dip.fit(
+    names, *test_set = degraded_test_images(trial, context.data_root)
+    if not 1 <= trial.images <= len(names):
+        raise ValueError(f"images must be in 1..{len(names)}, not {trial.images}")
+    clean, degraded, mask = (values[: trial.images] for values in test_set)
+    fitted = fit(
         trial.architecture,
         degraded.to(context.device),
         clean.to(context.device),
         seeds=[trial.seed * 1000 + i for i in range(len(clean))],
-        settings=trial.settings,
+        layers=trial.layers,
+        settings=trial,
         masks=mask.to(context.device),
         snapshots=snapshots,
-        **trial.network,
     )
     return clean, fitted
 
 
-def _mean_quality(images: Tensor, clean: Tensor) -> dict[str, float]:
-    rows = [quality(image, truth) for image, truth in zip(images, clean, strict=True)]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def ladder(depth: int, slc: int) -> Architecture:
+    """The plainest network of a depth and an SLC: that one skip, or none if SLC = depth."""
+    return Architecture(depth, () if slc == depth else (slc,))
 
 
-def _rmse_of_each(images: Tensor, clean: Tensor) -> list[float]:
-    pairs = zip(images, clean, strict=True)
-    return [round(quality(image, truth)["rmse"], 6) for image, truth in pairs]
+def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
+    """The family in an order whose every beginning is spread over (depth, SLC).
+
+    Each round takes one network of every stratum that has any left: first the plainest one,
+    then random ones. count: how many (0: all).
+    """
+    rng = np.random.default_rng(0)
+    strata: dict[tuple[int, int], list[Architecture]] = {}
+    for architecture in enumerate_architectures(max_depth):
+        strata.setdefault((architecture.depth, architecture.slc), []).append(architecture)
+    for (depth, slc), members in strata.items():
+        rng.shuffle(members)
+        plainest = ladder(depth, slc)
+        members.remove(plainest)
+        members.insert(0, plainest)
+    rounds = max(map(len, strata.values()))
+    order = [m[i] for i in range(rounds) for m in strata.values() if i < len(m)]
+    return order[: count or None]
+
+
+def _shared(sizes: EncoderDecoderStudy, architecture: Architecture, seed: int) -> dict[str, Any]:
+    """What both uses of a network take."""
+    values: dict[str, Any] = {field.name: getattr(sizes, field.name) for field in fields(_Shared)}
+    place = {"depth": architecture.depth, "skips": architecture.skips, "seed": seed}
+    return values | place | {"task": "denoising"}
+
+
+def trained_trial(
+    sizes: EncoderDecoderStudy, architecture: Architecture, seed: int = 0
+) -> TrainedTrial:
+    """A training trial with the profile's numbers."""
+    return TrainedTrial(
+        **_shared(sizes, architecture, seed),
+        train_set=sizes.train_set,
+        steps=sizes.steps,
+        batch=sizes.batch,
+        lr=sizes.lr,
+    )
+
+
+def dip_trial(sizes: EncoderDecoderStudy, architecture: Architecture, seed: int = 0) -> DipTrial:
+    """A Deep Image Prior trial with the profile's numbers, but its authors' learning rate."""
+    return DipTrial(
+        **_shared(sizes, architecture, seed),
+        images=sizes.dip_images,
+        iterations=sizes.iterations,
+        fixed=sizes.fixed,
+        window=sizes.window,
+        patience=sizes.patience,
+    )
+
+
+def main_grid(sizes: EncoderDecoderStudy) -> list[tuple[Architecture, int]]:
+    """(architecture, seed) pairs in the order they should run: all once, then the repeats."""
+    order = stratified(sizes.max_depth, sizes.architectures)
+    repeats = [(a, seed) for seed in range(1, sizes.seeds) for a in order[: sizes.seeded]]
+    return [(a, 0) for a in order] + repeats
+
+
+def residual_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[TrainedTrial]]:
+    """SLC moved alone at one depth: as in the report, and with a global residual."""
+    depth = sizes.ladder_depth
+    plain = [trained_trial(sizes, ladder(depth, slc)) for slc in range(depth + 1)]
+    return plain, [replace(trial, global_residual=True) for trial in plain]
+
+
+def upsampling_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
+    """Depth moved alone (skip at level 0), with every kind of upsampling, the usual one first."""
+    return [
+        replace(dip_trial(sizes, ladder(depth, 0)), upsampling=kind)
+        for kind in sorted(UPSAMPLINGS, key=lambda kind: kind != sizes.upsampling)
+        for depth in sizes.control_depths
+    ]
+
+
+def inpainting_trials(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
+    """The second task on a small grid over depth and SLC: both uses of each network."""
+    grid = [
+        ladder(depth, slc)
+        for depth in sizes.control_depths
+        for slc in sorted({0, depth // 2, depth})
+    ]
+    return (
+        [replace(trained_trial(sizes, a), task="inpainting") for a in grid],
+        [replace(dip_trial(sizes, a), task="inpainting") for a in grid],
+    )
+
+
+def evidence(sizes: EncoderDecoderStudy) -> Iterator[tuple[Callable, object]]:
+    """Every trial with its function, in the order a long run should take them.
+
+    Pairs first, as only both scores of a network count; the controls once the bands are clear.
+    """
+    pairs: list[tuple[Callable, object]] = []
+    for architecture, seed in main_grid(sizes):
+        pairs.append((run_trained, trained_trial(sizes, architecture, seed)))
+        pairs.append((run_dip, dip_trial(sizes, architecture, seed)))
+    yield from pairs[: 2 * BEFORE_CONTROLS]
+    plain, residual = residual_control(sizes)
+    to_train, to_fit = inpainting_trials(sizes)
+    yield from ((run_trained, trial) for trial in plain + residual + to_train)
+    yield from ((run_dip, trial) for trial in upsampling_control(sizes) + to_fit)
+    yield from pairs[2 * BEFORE_CONTROLS :]
