@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from lib.engine import notebooks
 from lib.engine.files import REPOSITORY, committed_reports, reports_root
-from lib.engine.profiles import PROFILES
+from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.runner import Job, Row, run_all
+
+# notebook -> the study's module of trials, and the dataclass of its sizes there
+STUDIES = {
+    "01_piggyback_continual": ("lib.continual.trials", "ContinualStudy"),
+    "02_dip_architecture_study": ("lib.dip.trials", "EncoderDecoderStudy"),
+    "03_transfer_emd": ("lib.transfer.trials", "TransferStudy"),
+    "04_smtn_celeba": ("lib.multitask.trials", "MultiTaskStudy"),
+    "05_image_weight_synthesis": ("lib.image_weights.trials", "ImageWeightStudy"),
+}
 
 
 def show(rows: Sequence[Row]) -> None:
@@ -45,14 +56,55 @@ def check_writable(folder: Path) -> None:
 
 
 def build_page(root: Path, refresh: bool) -> None:
-    """Rebuild the ledger and the index page of all reports, and the README's table on refresh."""
+    """Rebuild the page of all reports, and the README's tables on refresh."""
+    from lib.ledger.page import build_index
     from lib.ledger.readme import update_readme
-    from lib.ledger.report import build_index
 
-    build_index(root, committed=refresh)
+    page = build_index(root)
     if refresh and root == committed_reports():
         update_readme()
-    click.echo(f"\nall results: {root / 'index.html'}")
+    click.echo(f"\nall results: {page}")
+
+
+def medium_trials(notebook: str) -> Iterable:
+    """The trials of a notebook's medium profile with their functions, in the stated order."""
+    module, kind = STUDIES[notebook]
+    trials = import_module(module)
+    return trials.evidence(load_profile(getattr(trials, kind), "medium"))
+
+
+def collect_evidence(paths: Iterable[Path], minutes: float) -> None:
+    """Compute missing trials of the medium profile, and print how many there are."""
+    from lib.engine import evidence
+
+    folder = reports_root().resolve() / "medium"
+    check_writable(folder)
+    plans = {path.stem: partial(medium_trials, path.stem) for path in paths if path.stem in STUDIES}
+    evidence.be_nice()
+    table = evidence.gather(plans, folder, minutes)
+    click.echo(f"\n{table.to_string(index=False)}")
+
+
+def run_batch(
+    paths: Sequence[Path],
+    profile: str,
+    values: dict[str, str],
+    *,
+    jobs: int,
+    force: bool,
+    refresh: bool,
+) -> bool:
+    """Run notebooks, print their table and build the page; returns whether one failed."""
+    parameters = {"profile": profile, **values}
+    for path in paths:
+        notebooks.check_parameters(path, parameters)
+    root = reports_root().resolve()
+    check_writable(root / profile)
+    batch = [Job(path, root / profile / path.stem, parameters, force, refresh) for path in paths]
+    rows = run_all(batch, jobs)
+    show(rows)
+    build_page(root, refresh)
+    return any(row.error for row in rows)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,6 +135,12 @@ def build_page(root: Path, refresh: bool) -> None:
     help="Also write the outputs of the quick profile into the notebooks themselves.",
 )
 @click.option(
+    "--evidence",
+    type=click.FloatRange(min=0),
+    metavar="MINUTES",
+    help="Run no notebook, but for so long trials that the medium profile lacks, at low priority.",
+)
+@click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=REPOSITORY / "notebooks",
@@ -96,14 +154,16 @@ def main(
     jobs: int,
     force: bool,
     refresh: bool,
+    evidence: float | None,
     folder: Path,
 ) -> None:
     """Run notebooks headless; results go to reports/PROFILE/NOTEBOOK/.
 
     NOTEBOOK is a name or its beginning, such as 02; without any, all numbered notebooks run. A
-    notebook is skipped if its code, lib/, the parameters and requirements.txt are those of its
-    last successful run. A failed or stopped run leaves earlier results as they were, and what it
-    did in executed.partial.ipynb. The exit code is 1 if any notebook failed.
+    notebook is skipped if its code, the folders of lib/ that it imports, the parameters and
+    requirements.txt are those of its last successful run. A failed or stopped run leaves earlier
+    results as they were, and what it did in executed.partial.ipynb. The exit code is 1 if any
+    notebook failed.
 
     $REPORTS_ROOT and $DATA_ROOT move reports/ and data/.
     """
@@ -111,29 +171,24 @@ def main(
         raise click.UsageError("--refresh takes the quick profile and no -p")
     if any(name == "profile" for name, _ in values):
         raise click.UsageError("the profile is set by --profile, not by -p")
+    failed = False
     try:
-        chosen = notebooks.find(folder.resolve(), names)
+        paths = notebooks.find(folder.resolve(), names)
         if listing:
-            for path in chosen:
+            for path in paths:
                 describe(path)
-            return
-        parameters = {"profile": profile, **dict(values)}
-        for path in chosen:
-            notebooks.check_parameters(path, parameters)
-        root = reports_root().resolve()
-        check_writable(root / profile)
-        batch = [
-            Job(path, root / profile / path.stem, parameters, force, refresh) for path in chosen
-        ]
-        rows = run_all(batch, jobs)
-        show(rows)
-        build_page(root, refresh)
+        elif evidence is not None:
+            collect_evidence(paths, evidence)
+        else:
+            failed = run_batch(
+                paths, profile, dict(values), jobs=jobs, force=force, refresh=refresh
+            )
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         click.echo("stopped; run again to do the rest", err=True)
         sys.exit(130)
-    sys.exit(any(row.error for row in rows))
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

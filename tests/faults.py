@@ -18,12 +18,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from masked import base
 from nbformat.v4 import new_code_cell, new_notebook
 from torch import nn
 from trials import Toy, beside, work
 
-from lib.continual.mask_files import load_task
 from lib.engine.artefacts import artefact
 from lib.engine.files import REPOSITORY
 from lib.engine.training import train
@@ -33,7 +31,7 @@ ENVIRONMENT = os.environ | {
 }
 PARAMETERS = 'profile = "quick"  # quick | medium | paper\njobs = 1  # processes'
 SWEEP = """
-from lib import sweep
+from lib.engine import sweep
 from lib.ledger.report import Report
 from faults import wait_for, waits
 from trials import grid
@@ -49,12 +47,12 @@ for name in ("square", "half"):
     wait_for((report.folder / "go_on_drawing").exists)
 report.table(table[["number", "square", "half", "status"]], "numbers", "Numbers.")
 """
-# before the code of ``python -c``: the first argument names a file, and the process kills itself
-# by signal 9 when its new content is written and about to replace the old
+# Every process with this on its path looks at $DIE_BEFORE, the name of a file. It kills itself by
+# signal 9 when the new content of that file is written and about to replace the old.
 DIE_BEFORE = """
-import os, runpy, signal, sys
+import os, signal
 from pathlib import Path
-replace, name = os.replace, sys.argv.pop(1)
+replace, name = os.replace, os.environ.get("DIE_BEFORE")
 
 def replace_or_die(source, target):
     if Path(target).name == name:
@@ -120,15 +118,21 @@ def write_study(folder: Path, *code: str) -> Path:
     return folder
 
 
-def start(study: Path, reports: Path, *arguments: str, before: str = "") -> subprocess.Popen:
-    """The batch runner; ``before``: the file whose replacement it does not survive."""
+def dying(folder: Path, file: str) -> dict[str, str]:
+    """The environment of processes that do not survive the replacement of a file."""
+    (folder / "sitecustomize.py").write_text(DIE_BEFORE)
+    path = os.pathsep.join((str(folder), ENVIRONMENT["PYTHONPATH"]))
+    return ENVIRONMENT | {"PYTHONPATH": path, "DIE_BEFORE": file}
+
+
+def start(
+    study: Path, reports: Path, *arguments: str, environment: dict[str, str] = ENVIRONMENT
+) -> subprocess.Popen:
+    """The batch runner, in a session of its own."""
     program = [str(REPOSITORY / "papermill_runs.py"), "--folder", str(study), *arguments]
-    if before:
-        code = f"{DIE_BEFORE}\nsys.argv.pop(0)\nrunpy.run_path(sys.argv[0], run_name='__main__')"
-        program = ["-c", code, before, *program]
     return subprocess.Popen(
         [sys.executable, *program],
-        env=ENVIRONMENT | {"REPORTS_ROOT": str(reports)},
+        env=environment | {"REPORTS_ROOT": str(reports)},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -200,13 +204,6 @@ def needs_artefact(trial: Toy, context: object) -> dict:
     """Its number, by way of 400 kB that are kept."""
     tensors = artefact(trial, context, lambda: {"a": torch.full((10**5,), float(trial.number))})
     return {"mean": tensors["a"].mean().item()}
-
-
-def needs_mask(trial: Toy, context: object) -> dict:
-    """The zeros of the mask file of its number."""
-    path = beside(context, f"{trial.number}.safetensors")
-    masks = load_task(path, base(), {"out": nn.Conv2d(5, 7, 1)}).masks
-    return {"zeros": sum(int((~mask).sum()) for mask in masks.values())}
 
 
 def learns(trial: Toy, context: object) -> dict:

@@ -1,7 +1,8 @@
-"""What a batch run knows of a notebook: its name, parameters, code, progress, committed form."""
+"""What a batch run knows of a notebook: its name, parameters, code, run and committed form."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import nbformat
 import papermill
 from nbformat import NotebookNode, ValidationError
+from papermill.exceptions import PapermillExecutionError
 
 from lib.engine.files import REPOSITORY, reports_root
 
@@ -19,6 +21,7 @@ INJECTED = "injected-parameters"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 TRACEBACK_LINES = 15
+HASHED = {".py", ".yaml", ".csv", ".j2"}  # what decides a result, in a room of lib
 
 
 def read(path: Path) -> NotebookNode:
@@ -39,14 +42,14 @@ def find(folder: Path, names: Iterable[str] = ()) -> list[Path]:
 
 def _match(name: str, known: Mapping[str, Path]) -> Path:
     stem = Path(name).name.removesuffix(".ipynb")
-    found = [stem] if stem in known else [key for key in known if stem and key.startswith(stem)]
-    if len(found) == 1:
-        return known[found[0]]
-    problem = f"{name!r} may be {' or '.join(found)}" if found else f"no notebook {name!r}"
+    meant = [stem] if stem in known else [key for key in known if stem and key.startswith(stem)]
+    if len(meant) == 1:
+        return known[meant[0]]
+    problem = f"{name!r} may be {' or '.join(meant)}" if meant else f"no notebook {name!r}"
     raise ValueError(f"{problem}; known: {', '.join(known)}")
 
 
-def format_safe(path: Path) -> str:
+def _format_safe(path: Path) -> str:
     """A path as papermill wants it: it takes braces for placeholders."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
@@ -55,7 +58,7 @@ def parameters(path: Path) -> dict[str, dict]:
     """Name -> default (its source text) and help of the cell tagged ``parameters``."""
     read(path)
     try:
-        return papermill.inspect_notebook(format_safe(path))
+        return papermill.inspect_notebook(_format_safe(path))
     except ValueError as error:
         raise ValueError(f"the parameters of {path} cannot be read: {error}") from error
 
@@ -76,47 +79,101 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def fingerprint(path: Path, values: Mapping[str, str]) -> str:
-    """Hash of all that a result hangs on: code cells, ``lib``, parameters, pinned packages."""
-    files = [p for p in (REPOSITORY / "lib").rglob("*") if p.is_file() and _is_source(p)]
-    files += [p for p in [REPOSITORY / "requirements.txt"] if p.exists()]
+    """Hash of all that a result depends on.
+
+    It covers the code cells, the rooms of ``lib`` that they import, the parameters and the pinned
+    packages, but no prose: an edit in one study leaves the results of the others valid.
+    """
+    cells = [cell.source for cell in code_cells(read(path))]
+    files = [
+        file
+        for room in rooms("\n".join(cells))
+        for file in sorted((REPOSITORY / "lib" / room).rglob("*"))
+        if file.suffix in HASHED and not file.name.startswith(".")
+    ]
+    files += REPOSITORY.glob("requirements.txt")
     parts = {
-        "code": [cell.source for cell in code_cells(read(path))],
+        "code": cells,
         "parameters": dict(values),
         "files": {
-            str(p.relative_to(REPOSITORY)): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in files
+            file.relative_to(REPOSITORY).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
         },
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _is_source(path: Path) -> bool:
-    return "__pycache__" not in path.parts and not path.name.startswith(".")
+def rooms(code: str) -> list[str]:
+    """The folders of ``lib`` that some code imports, or that these import in their turn."""
+    reached: set[str] = set()
+    waiting = _imported_rooms(code)
+    while waiting:
+        room = waiting.pop()
+        reached.add(room)
+        for module in (REPOSITORY / "lib" / room).rglob("*.py"):
+            waiting |= _imported_rooms(module.read_text(encoding="utf-8")) - reached
+    return sorted(reached)
 
 
-def executed_cells(path: Path) -> int | None:
-    """How many code cells of a running notebook are done; None while its file is being written."""
+def _imported_rooms(code: str) -> set[str]:
+    """The x of ``import lib.x.y``, ``from lib.x import y`` and ``from lib import x``.
+
+    Lines of IPython (%magic and !shell) do not count. All rooms if the code cannot be parsed.
+    """
+    code = re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", code)
+    names: list[str] = []
     try:
-        cells = code_cells(read(path))
-    except (OSError, ValueError):
-        return None
-    return sum(cell.metadata.get("papermill", {}).get("status") == "completed" for cell in cells)
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+    except SyntaxError:
+        return {folder.name for folder in (REPOSITORY / "lib").iterdir() if folder.is_dir()}
+    return {name.split(".")[1] for name in names if name.startswith("lib.")}
 
 
-def failure(path: Path) -> str | None:
-    """The last lines of the traceback in the cell that stopped a run; None if no cell did."""
+def run(source: Path, target: Path, values: Mapping[str, str], bar: bool) -> str:
+    """Run a notebook into another file; returns what went wrong, "" for nothing.
+
+    values: parameters as typed; True, False, None and numbers are taken as such.
+    bar: whether papermill shows its progress bar.
+    """
+    target.unlink(missing_ok=True)
     try:
-        cells = code_cells(read(path))
-    except (OSError, ValueError):
-        return None
-    failed = [cell for cell in cells if cell.metadata.get("papermill", {}).get("exception")]
-    errors = [out for cell in failed for out in cell.outputs if out.output_type == "error"]
-    return last_lines("\n".join(errors[-1].traceback)) if errors else None
+        papermill.execute_notebook(
+            _format_safe(source),
+            _format_safe(target),
+            {name: _typed(value) for name, value in values.items()},
+            cwd=source.parent,
+            progress_bar=bar,
+        )
+    except PapermillExecutionError as error:
+        lines = COLOUR.sub("", "\n".join(error.traceback)).strip().splitlines()
+        message = "\n".join(lines[-TRACEBACK_LINES:])
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+    else:
+        return ""
+    return f"{message}\nas far as it came: {target}"
 
 
-def last_lines(text: str) -> str:
-    """The end of a traceback or log, without the colours of a terminal."""
-    return "\n".join(COLOUR.sub("", text).strip().splitlines()[-TRACEBACK_LINES:])
+def _typed(value: str) -> str | float | bool | None:
+    """A parameter as typed in a terminal as the value that it means."""
+    try:
+        meant = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return meant if meant is None or isinstance(meant, bool | int | float) else value
+
+
+def page(run: Path, source: Path) -> str:
+    """An executed notebook as one HTML file, with the drawings that it shows from its folder."""
+    from nbconvert import HTMLExporter
+
+    resources = {"metadata": {"name": source.stem, "path": str(source.parent)}}
+    exporter = HTMLExporter(embed_images=True)
+    return exporter.from_notebook_node(read(run), resources=resources)[0]
 
 
 def committed(source: NotebookNode, run: NotebookNode) -> NotebookNode:
@@ -130,42 +187,40 @@ def committed(source: NotebookNode, run: NotebookNode) -> NotebookNode:
     cells, ran = code_cells(result), code_cells(run)
     if [cell.source for cell in cells] != [cell.source for cell in ran]:
         raise ValueError("the notebook was edited while it ran: run it again")
-    for note in ("papermill", "widgets"):
-        result.metadata.pop(note, None)
-    for cell in result.cells:
-        for note in ("papermill", "execution"):
-            cell.metadata.pop(note, None)
+    for part in (result, *result.cells):
+        for note in ("papermill", "execution", "widgets"):
+            part.metadata.pop(note, None)
     count = 0
-    for cell, done in zip(cells, ran, strict=True):
-        count += done.execution_count is not None
-        cell.execution_count = None if done.execution_count is None else count
-        cell.outputs = _lasting(done.outputs, cell.execution_count)
+    for cell, executed in zip(cells, ran, strict=True):
+        count += executed.execution_count is not None
+        cell.execution_count = None if executed.execution_count is None else count
+        cell.outputs = _lasting(executed.outputs, cell.execution_count)
     _check_paths(cells)
     return result
 
 
 def _lasting(outputs: Iterable[NotebookNode], count: int | None) -> list[NotebookNode]:
-    kept: list[NotebookNode] = []
+    lasting: list[NotebookNode] = []
     for output in deepcopy(list(outputs)):
         stream = output.output_type == "stream"
         if stream and output.name == "stderr":
             continue
-        if stream and kept and kept[-1].output_type == "stream":
-            kept[-1].text += output.text  # where a stream is cut depends on the moment
+        if stream and lasting and lasting[-1].output_type == "stream":
+            lasting[-1].text += output.text  # where a stream is cut depends on the moment
             continue
         if "execution_count" in output:
             output.execution_count = count
         output.get("data", {}).pop(WIDGET, None)
-        kept.append(output)
-    return kept
+        lasting.append(output)
+    return lasting
 
 
 def _check_paths(cells: Iterable[NotebookNode]) -> None:
     roots = {str(p) for p in (REPOSITORY, reports_root().absolute(), reports_root().resolve())}
     path = re.compile(rf"(?<![\w.+/-])({'|'.join(map(re.escape, roots))})(?![\w-])")
     for cell in cells:
-        if found := path.search(json.dumps(cell.outputs, ensure_ascii=False)):
+        if match := path.search(json.dumps(cell.outputs, ensure_ascii=False)):
             raise ValueError(
                 f"cell {cell.get('id', '')} [{cell.execution_count}] prints the path "
-                f"{found[1]}, which others do not have: {cell.source.strip()[:60]!r}"
+                f"{match[1]}, which others do not have: {cell.source.strip()[:60]!r}"
             )

@@ -6,11 +6,12 @@ import platform
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from lib.engine.files import REPOSITORY
+
+if TYPE_CHECKING:  # the page of all results needs no torch
+    import torch
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "pandas")
 
@@ -27,7 +28,9 @@ def provenance() -> dict[str, Any]:
 
 
 def describe_device(device: torch.device) -> str:
-    """``CPU (AMD EPYC ...)`` or the name of the GPU."""
+    """``CPU (AMD EPYC ..., 1 threads)`` or the name of the GPU."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({_cpu_name()}, {torch.get_num_threads()} threads)"
@@ -45,12 +48,12 @@ def _cpu_name() -> str:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 def _version(name: str) -> str:

@@ -1,32 +1,40 @@
 """Runs notebooks one after another or several at once, each into its own results folder.
 
-A run goes to ``executed.partial.ipynb`` and becomes ``executed.ipynb`` only when it succeeded, so
-a kill or a failure costs no earlier result. ``fingerprint.json`` says what that was made from.
+A notebook runs in a child process, which holds the lock of the results folder and ends with the
+process that started it. The run goes to ``executed.partial.ipynb`` and becomes ``executed.ipynb``
+only when it succeeded, so a kill or a failure costs no earlier result. ``fingerprint.json`` says
+what that result was made from.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import IO
 
 import nbformat
-from tqdm import tqdm
+import psutil
+from filelock import FileLock, Timeout
 
 from lib.engine import notebooks
 from lib.engine.files import reports_root, write_atomically
-from lib.engine.processes import is_running, locked, start_module, tree_memory
 
 SAMPLE_SECONDS = 0.5
-GIB = 2**30
+LOCK_SECONDS = 5  # a run that was killed needs a moment to end its processes
 
 
 @dataclass(frozen=True)
@@ -54,11 +62,6 @@ class Job:
         """What the last success was made from, its minutes and memory."""
         return self.folder / "fingerprint.json"
 
-    @property
-    def cells(self) -> int:
-        """Code cells to run."""
-        return len(notebooks.code_cells(notebooks.read(self.notebook)))
-
     def fingerprint(self) -> str:
         """Equal as long as a new run would do the same."""
         return notebooks.fingerprint(self.notebook, self.values)
@@ -78,73 +81,52 @@ class Row:
         return f"{self.notebook:40} {self.status:8} {self.minutes:8.2f} {self.peak_gib:9.2f}"
 
 
-class Stopped(Exception):
-    """The user stopped the batch."""
+def run_all(jobs: Sequence[Job], workers: int) -> list[Row]:
+    """The rows of all notebooks, ``workers`` of them at once; Ctrl-C ends their processes.
+
+    A line is printed when a notebook is finished. On a terminal, papermill's progress bar shows
+    how far it is, unless several run at once.
+    """
+    bar = workers == 1 and sys.stderr.isatty() and not os.environ.get("TQDM_DISABLE")
+    with ThreadPoolExecutor(workers) as pool:
+        runs = [pool.submit(run_one, job, bar) for job in jobs]
+        try:
+            for run in as_completed(runs):
+                row = run.result()
+                _say(f"{row.notebook}: {row.status}, {row.minutes:.2f} minutes")
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(run.done() for run in runs):
+                end_children()
+                time.sleep(0.1)
+            raise
+    return [run.result() for run in runs]
+
+
+def run_one(job: Job, bar: bool = False) -> Row:
+    """Bring one notebook's results up to date; whatever goes wrong becomes its row."""
+    row = None if job.force else stored_run(job)
+    if row is None:
+        row = _run_in_child(job, bar)
+    try:
+        if not row.error:
+            _pack_records(job)
+            if job.refresh:
+                write_back(job)
+    except Exception as error:
+        row.status, row.error = "failed", f"{type(error).__name__}: {error}"
+    return row
 
 
 def stored_run(job: Job) -> Row | None:
-    """The row of an earlier run that still holds; None if the notebook must run."""
+    """The row of an earlier run that is still valid; None if the notebook must run."""
     try:
         record = json.loads(job.record.read_text(encoding="utf-8"))
         notebooks.read(job.executed)  # a crash of the machine may have cut it off
-        holds = record["fingerprint"] == job.fingerprint()
         row = Row(job.notebook.stem, "skipped", record["minutes"], record["peak_gib"])
+        return row if record["fingerprint"] == job.fingerprint() else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return row if holds else None
-
-
-def papermill_arguments(job: Job) -> list[str]:
-    """The command line that runs a notebook into its partial file."""
-    paths = [notebooks.format_safe(path) for path in (job.notebook, job.partial)]
-    values = [word for pair in job.values.items() for word in ("-p", *pair)]
-    return [*paths, "--cwd", str(job.notebook.parent), "--no-progress-bar", *values]
-
-
-def environment() -> dict[str, str]:
-    """The notebook runs in its own folder, so relative roots must not reach it."""
-    roots = {"REPORTS_ROOT": str(reports_root().resolve())}
-    if os.environ.get("DATA_ROOT"):
-        roots["DATA_ROOT"] = str(Path(os.environ["DATA_ROOT"]).resolve())
-    return os.environ | roots
-
-
-def run_papermill(job: Job, lock: IO, stop: Event, bar: tqdm) -> tuple[str, float]:
-    """Run a notebook and return what went wrong ("" for nothing) and the peak memory in GiB."""
-    peak, done, cells = 0, 0, job.cells
-    with (
-        tempfile.TemporaryFile() as log,
-        start_module(
-            "papermill", papermill_arguments(job), log=log, lock=lock, environment=environment()
-        ) as child,
-    ):
-        while is_running(child, SAMPLE_SECONDS):
-            if stop.is_set():
-                raise Stopped
-            peak = max(peak, tree_memory(child.pid))
-            now = done if bar.disable else notebooks.executed_cells(job.partial) or done
-            bar.update(now - done)
-            done = now
-        bar.update(cells - done)
-        log.seek(0)
-        said = notebooks.last_lines(log.read().decode("utf-8", "replace"))
-    if child.returncode == 0:
-        return "", peak / GIB
-    why = notebooks.failure(job.partial) or said or f"papermill ended with {child.returncode}"
-    return f"{why}\nas far as it came: {job.partial}", peak / GIB
-
-
-def keep(job: Job, row: Row, fingerprint: str) -> None:
-    """Make a finished partial the result, with its page and its record."""
-    from nbconvert import HTMLExporter
-
-    title = {"metadata": {"name": job.notebook.stem}}
-    page, _ = HTMLExporter().from_notebook_node(notebooks.read(job.partial), resources=title)
-    job.record.unlink(missing_ok=True)  # killed between here and the end, it runs again
-    write_atomically(job.folder / "notebook.html", page)
-    os.replace(job.partial, job.executed)
-    record = {"fingerprint": fingerprint, "minutes": row.minutes, "peak_gib": row.peak_gib}
-    write_atomically(job.record, json.dumps(record, indent=1) + "\n")
 
 
 def write_back(job: Job) -> None:
@@ -155,55 +137,103 @@ def write_back(job: Job) -> None:
         write_atomically(job.notebook, text)
 
 
-def execute(job: Job, row: Row, lock: IO, stop: Event, bar: tqdm) -> None:
-    """Run a notebook and fill in its row."""
-    fingerprint, start = job.fingerprint(), time.monotonic()
-    job.partial.unlink(missing_ok=True)
-    row.error, row.peak_gib = run_papermill(job, lock, stop, bar)
-    row.minutes = round((time.monotonic() - start) / 60, 4)
-    if not row.error:
-        keep(job, row, fingerprint)
-        row.status = "ok"
+def _pack_records(job: Job) -> None:
+    """Gather the records of the notebook's trials; RuntimeError if that fails."""
+    from lib.engine.sweep import Store
 
-
-def run_one(job: Job, stop: Event, bar: tqdm) -> Row:
-    """Bring one notebook's results up to date; whatever goes wrong becomes its row."""
-    row = Row(job.notebook.stem)
+    trials = job.folder / "trials"
     try:
-        with locked(job.folder) as lock:
-            stored = None if job.force else stored_run(job)
-            if stored:
-                row = stored
-                bar.total -= job.cells
-            else:
-                execute(job, row, lock, stop, bar)
-            if job.refresh and not row.error:
-                write_back(job)
-    except Stopped:
-        raise
+        if trials.is_dir():
+            Store(trials).pack()
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"the records of {trials} could not be packed: {error}") from error
+
+
+def _run_in_child(job: Job, bar: bool) -> Row:
+    """The row of a run in a process of its own, even if that process is killed."""
+    if bar:
+        _say(job.notebook.stem)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare_child) as pool:
+        try:
+            return pool.submit(execute, job, bar).result()
+        except BrokenExecutor:
+            return Row(job.notebook.stem, error=f"its process was killed; so far: {job.partial}")
+
+
+def _prepare_child() -> None:
+    """Leave Ctrl-C to the parent, and make roots absolute, as a notebook runs in its own folder."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["REPORTS_ROOT"] = str(reports_root().resolve())
+    if os.environ.get("DATA_ROOT"):
+        os.environ["DATA_ROOT"] = str(Path(os.environ["DATA_ROOT"]).resolve())
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # the kernel would warn of its debugger
+
+
+def execute(job: Job, bar: bool = False) -> Row:
+    """Run a notebook and keep its results; whatever goes wrong becomes its row.
+
+    bar: whether papermill shows its progress bar.
+    """
+    row, watch, start = Row(job.notebook.stem), Watch(), time.monotonic()
+    watch.start()
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(job.folder / ".lock", timeout=LOCK_SECONDS):
+            fingerprint = job.fingerprint()
+            row.error = notebooks.run(job.notebook, job.partial, job.values, bar)
+            row.minutes = round((time.monotonic() - start) / 60, 4)
+            row.peak_gib = round(watch.peak, 4)
+            if not row.error:
+                _keep(job, row, fingerprint)
+                row.status = "ok"
+    except Timeout:
+        row.error = f"being run by another process ({job.folder / '.lock'})"
     except Exception as error:
-        row.status, row.error = "failed", f"{type(error).__name__}: {error}"
+        row.error = f"{type(error).__name__}: {error}"
     return row
 
 
-def run_all(jobs: Sequence[Job], workers: int) -> list[Row]:
-    """The rows of all notebooks, ``workers`` of them at once; Ctrl-C ends their processes."""
-    watched = sys.stderr.isatty() and not os.environ.get("TQDM_DISABLE")
-    stop = Event()
-    total = sum(job.cells for job in jobs)
-    with (
-        tqdm(total=total, unit="cell", disable=not watched, dynamic_ncols=True) as bar,
-        ThreadPoolExecutor(workers) as pool,
-    ):
-        runs = [pool.submit(run_one, job, stop, bar) for job in jobs]
-        try:
-            for run in as_completed(runs):
-                row = run.result()
-                bar.set_postfix_str(f"{row.notebook} {row.status}")
-                if not watched:
-                    print(f"{row.notebook}: {row.status}", file=sys.stderr, flush=True)
-        except KeyboardInterrupt:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [run.result() for run in runs]
+def _keep(job: Job, row: Row, fingerprint: str) -> None:
+    """Make a finished partial the result, with its page and its record."""
+    page = notebooks.page(job.partial, job.notebook)
+    job.record.unlink(missing_ok=True)  # killed between here and the end, it runs again
+    write_atomically(job.folder / "notebook.html", page)
+    os.replace(job.partial, job.executed)
+    record = {"fingerprint": fingerprint, "minutes": row.minutes, "peak_gib": row.peak_gib}
+    write_atomically(job.record, json.dumps(record, indent=1) + "\n")
+
+
+class Watch(threading.Thread):
+    """Measures this process and all below it, and ends them when the parent process has ended.
+
+    peak: largest resident memory so far, in GiB; a page that two processes share counts twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0.0
+
+    def run(self) -> None:
+        """Look twice a second, for as long as the parent lives."""
+        parent, process = multiprocessing.parent_process(), psutil.Process()
+        while parent is None or parent.is_alive():
+            total = 0
+            for member in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):  # it has just ended
+                    total += member.memory_info().rss
+            self.peak = max(self.peak, total / 2**30)
+            time.sleep(SAMPLE_SECONDS)
+        end_children()
+        os._exit(1)
+
+
+def end_children() -> None:
+    """Kill all processes below this one."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            child.kill()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

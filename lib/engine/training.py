@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ class Diverged(ArithmeticError):
     """The loss became NaN or infinite."""
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, draws on the CPU start from the seed; afterwards the generator is where it was.
+
+    So initial weights depend on their seed alone, whatever was drawn before.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
+        yield
+
+
 def train(
     model: nn.Module,
     loss: Callable[[nn.Module, Any], Tensor],
@@ -30,7 +42,6 @@ def train(
     optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     optimiser_options: dict | None = None,
     schedule: Callable[[float], float] | None = None,
-    clip: float | None = None,
     amp: bool = True,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1000,
@@ -40,13 +51,13 @@ def train(
     """Take ``steps`` optimiser steps in place; return the loss of every step.
 
     batches: step -> batch, decided by the step alone, so that a resumed run sees the same data.
-    schedule: factor on ``lr`` as a function of the fraction of steps done, e.g. ``one_cycle``.
-    clip: largest norm of the gradient.
+    schedule: factor on ``lr`` as a function of the fraction of steps taken, e.g. ``one_cycle``.
     amp: bfloat16 autocast; acts on a GPU only.
     checkpoint: file to resume from if it is there; saved every ``checkpoint_every`` steps.
-    observe: called after every step with the number of steps done; may put the model into
+    observe: called after every step with the number of steps taken; may put the model into
         evaluation mode.
-    Raises Diverged, naming the step, when the loss is not finite.
+    Raises Diverged, naming the step, when the loss is not finite, and ValueError for a checkpoint
+    of another run or a damaged one.
     """
     device = next(model.parameters()).device
     cuda = device.type == "cuda"
@@ -62,18 +73,19 @@ def train(
         with torch.autocast(device.type, torch.bfloat16, enabled=amp and cuda):
             value = loss(model, batches(step))
         value.backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
         optim.step()
         losses[step] = value.detach()
-        done = step + 1
-        if done % CHECK_EVERY == 0 or done == steps:
-            _refuse_divergence(losses, done)
+        taken = step + 1
+        if taken % CHECK_EVERY == 0 or taken == steps:
+            _refuse_divergence(losses, taken)
         if observe:
-            observe(done)
+            observe(taken)
             model.train()
-        if checkpoint and done % checkpoint_every == 0 and done < steps:
-            _save(checkpoint, model, optim, losses, done)
+        if checkpoint and taken % checkpoint_every == 0 and taken < steps:
+            buffer = io.BytesIO()
+            state = {"model": model.state_dict(), "optim": optim.state_dict()}
+            torch.save({**state, "losses": losses, "done": taken}, buffer)
+            write_atomically(checkpoint, buffer.getvalue())
     return losses.tolist()
 
 
@@ -82,25 +94,17 @@ def one_cycle(fraction: float, warm_up: float = 0.1) -> float:
     return min(fraction / warm_up + 1e-3, (1 - fraction) / (1 - warm_up))
 
 
-def _refuse_divergence(losses: Tensor, done: int) -> None:
-    finite = losses[max(0, done - CHECK_EVERY) : done].isfinite()
+def _refuse_divergence(losses: Tensor, taken: int) -> None:
+    finite = losses[max(0, taken - CHECK_EVERY) : taken].isfinite()
     if not finite.all():
-        step = max(0, done - CHECK_EVERY) + int((~finite).nonzero()[0])
+        step = max(0, taken - CHECK_EVERY) + int((~finite).nonzero()[0])
         raise Diverged(f"the loss is {losses[step].item()} at step {step}")
-
-
-def _save(
-    path: Path, model: nn.Module, optim: torch.optim.Optimizer, losses: Tensor, done: int
-) -> None:
-    buffer = io.BytesIO()
-    state = {"model": model.state_dict(), "optim": optim.state_dict()}
-    torch.save({**state, "losses": losses, "done": done}, buffer)
-    write_atomically(path, buffer.getvalue())
 
 
 def _resume(
     path: Path | None, model: nn.Module, optim: torch.optim.Optimizer, losses: Tensor
 ) -> int:
+    """Load a checkpoint, if there is one; returns the number of steps that were taken."""
     if path is None or not path.exists():
         return 0
     try:

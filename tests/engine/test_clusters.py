@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from lib.engine.files import REPOSITORY
 
 SWEEP = """
-from lib import sweep
+from lib.engine import sweep
 from lib.ledger.report import Report
 from trials import grid, work
 report = Report("01_study", profile)

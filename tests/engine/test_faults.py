@@ -22,21 +22,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from faults import (
-    DIE_BEFORE,
     ENVIRONMENT,
     contents,
+    dying,
     learns,
     mount,
     needs_artefact,
-    needs_mask,
     short_files,
     small_disk,
     wants_much,
 )
-from masked import base, task
 from trials import gives_much, grid, leaves_once, runs_out_of_memory, work
 
-from lib.continual.mask_files import save_task
 from lib.engine.sweep import Store, run, trial_key
 
 TRIALS = 6
@@ -46,10 +43,10 @@ SWEEP = (
 )
 
 
-def python(code: str, *arguments: str) -> subprocess.Popen:
+def python(code: str, environment: dict[str, str] = ENVIRONMENT) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env=ENVIRONMENT,
+        [sys.executable, "-c", code],
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -63,7 +60,8 @@ def ok(table: pd.DataFrame) -> bool:
 def test_kill_nine_while_a_record_is_written(tmp_path):
     """Its new content lies beside it; that is no record, and the trial runs again."""
     trial, folder = grid(TRIALS)[3], tmp_path / "trials"
-    killed = python(DIE_BEFORE + SWEEP.format(TRIALS, str(folder)), f"{trial_key(trial)}.json")
+    environment = dying(tmp_path, f"{trial_key(trial)}.json")
+    killed = python(SWEEP.format(TRIALS, str(folder)), environment)
     said = killed.communicate(timeout=60)[0]
     assert killed.returncode == -signal.SIGKILL, said
     (half,) = folder.glob(f".{trial_key(trial)}.json.*")
@@ -246,22 +244,6 @@ def test_a_damaged_checkpoint_is_a_failed_row_until_it_is_deleted(tmp_path):
     checkpoint.unlink()
     assert run(learns, grid(3), folder, jobs=1)["loss"].equals(expected)
     assert not checkpoint.exists()
-
-
-def test_a_damaged_mask_file_is_a_failed_row_and_read_again(tmp_path, capsys):
-    for number in range(3):
-        save_task(tmp_path / f"{number}.safetensors", task(base(), seed=number + 1))
-    path = tmp_path / "1.safetensors"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-100])
-    table = run(needs_mask, grid(3), tmp_path / "trials", jobs=1)
-    assert list(table["status"]) == ["ok", "error", "ok"]
-    assert table["error"][1].startswith(f"ValueError: {path} is damaged or no mask file")
-    path.write_bytes(whole)
-    capsys.readouterr()
-    table = run(needs_mask, grid(3), tmp_path / "trials", jobs=1)
-    assert capsys.readouterr().out == "2 stored, 1 to do\n"
-    assert set(table["status"]) == {"ok"} and (table["zeros"] > 0).all()
 
 
 def test_two_sweeps_on_one_store_both_return_the_whole_table(tmp_path):

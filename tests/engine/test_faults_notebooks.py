@@ -25,6 +25,7 @@ from faults import (
     SWEEP,
     contents,
     drawn,
+    dying,
     finish,
     kill_nine,
     mount,
@@ -109,9 +110,11 @@ def test_kill_nine_while_results_are_put_in_place(tmp_path):
     source = (study / "01_study.ipynb").read_bytes()
 
     def kill(name: str) -> None:
-        process = start(study, reports, "--refresh", before=name)
+        process = start(study, reports, "--refresh", environment=dying(tmp_path, name))
         said = finish(process)
-        assert process.returncode == -signal.SIGKILL, said
+        # the child, which is a failed row, or the runner itself
+        assert process.returncode in (1, -signal.SIGKILL), said
+        assert process.returncode < 0 or "its process was killed" in said
         assert (study / "01_study.ipynb").read_bytes() == source
 
     kill("executed.ipynb")
@@ -174,7 +177,7 @@ def test_two_runs_of_one_notebook_at_once(tmp_path):
     lock = reports / "quick" / "01_study" / ".lock"
     assert second.returncode == 1 and first.poll() is None
     assert status(said) == "failed"
-    assert said.count(f"RuntimeError: being run by another process ({lock})") == 1
+    assert said.count(f"being run by another process ({lock})") == 1
     assert "Traceback" not in said
     (study / "go").touch()
     said = finish(first)
@@ -210,7 +213,7 @@ def test_a_repository_with_odd_names(tmp_path):
     data.mkdir()
     (data / "größe 数.txt").write_text("数", encoding="utf-8")
     code = """
-from lib import files, sweep
+from lib.engine import files, sweep
 from faults import reads_data
 from lib.ledger.report import Report
 from trials import grid

@@ -12,9 +12,10 @@ import nbformat
 import psutil
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lib.engine import notebooks, processes
+from lib.engine import notebooks, runner
 from lib.engine.files import REPOSITORY
 
 RUNNER = [sys.executable, str(REPOSITORY / "papermill_runs.py")]
@@ -205,15 +206,13 @@ def _wait_for(condition, seconds=30):
 
 
 def test_folder_of_another_run_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "LOCK_SECONDS", 0.1)
-    with (
-        processes.locked(tmp_path),
-        pytest.raises(RuntimeError, match="being run by another process"),
-        processes.locked(tmp_path),
-    ):
-        pass
-    with processes.locked(tmp_path):
-        pass
+    monkeypatch.setattr(runner, "LOCK_SECONDS", 0.1)
+    job = runner.Job(write_notebook(tmp_path / "01_a.ipynb", "1"), tmp_path / "results", {})
+    job.folder.mkdir()
+    with FileLock(job.folder / ".lock"):
+        row = runner.execute(job)
+    assert (row.status, row.error.partition(" (")[0]) == ("failed", "being run by another process")
+    assert not job.partial.exists()
 
 
 def test_refresh_writes_clean_outputs_once(tmp_path):
