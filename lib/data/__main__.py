@@ -1,14 +1,17 @@
-"""``python -m lib.data``: lists the data sets, and fetches those that may be fetched."""
+"""``python -m lib.data``: lists the data sets, fetches those that may be, writes their table."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import click
 
 from lib.data.catalogue import DATASETS, download, folder_of, is_present
-from lib.engine.files import data_root
+from lib.engine.files import REPOSITORY, data_root, write_atomically
+
+README = REPOSITORY / "data" / "README.md"
 
 
 @click.group(invoke_without_command=True)
@@ -28,8 +31,7 @@ def main(context: click.Context, root: str | None) -> None:
         click.echo(f"{'':16} licence: {dataset.licence}")
         click.echo(f"{'':16} looked for in: {folder}")
         if not present:
-            how = f"python -m lib.data download {dataset.name}" if dataset.url else dataset.by_hand
-            click.echo(f"{'':16} get it: {how}")
+            click.echo(f"{'':16} get it: {dataset.how}")
 
 
 @main.command("download")
@@ -41,6 +43,24 @@ def fetch(root: str | None, name: str) -> None:
         click.echo(f"{name} is in {download(name, root)}")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+@main.command("readme")
+def write_readme() -> None:
+    """Write the table of the data sets into data/README.md."""
+    write_atomically(README, with_table(README.read_text(encoding="utf-8")))
+
+
+def with_table(text: str) -> str:
+    """A Markdown text whose table under the head | name | what | ... is that of the catalogue."""
+    rows = ["| name | what | licence | where below the data root | how to get it |"]
+    rows.append("|---|---|---|---|---|")
+    for dataset in DATASETS.values():
+        where = f"`{dataset.folder}/`" if not dataset.embedded else f"package `{dataset.embedded}`"
+        how = f"`{dataset.how}`" if dataset.url else dataset.how.replace("*", r"\*")
+        rows.append(f"| `{dataset.name}` | {dataset.what} | {dataset.licence} | {where} | {how} |")
+    table = "\n".join(rows) + "\n"
+    return re.sub(r"^\| name \| what .*\n(\|.*\n)*", lambda _: table, text, flags=re.MULTILINE)
 
 
 def _megabytes(folder: Path, files: tuple[str, ...]) -> str:

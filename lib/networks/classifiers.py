@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from lib.engine.seeding import seeded
 from lib.networks.sizes import refuse_below_one
 
-CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
+# mean and deviation of each colour channel, in pixel values of [0, 1]
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # convolutions of each stage, and their channels in units of the width
 VGG16_STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 VGG5_STAGES = ((1, 1), (1, 2), (1, 4), (1, 8))
@@ -31,14 +31,12 @@ RESNET20_SHA256 = "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b0403
 class Classifier(nn.Module):
     """Normalisation, ``features`` (a subclass's), global average, one linear layer.
 
-    channels: of the last feature map.
-    mean, std: a colour channel's, in pixel values of [0, 1].
+    channels: of the last feature map. Normalisation is by the mean and the deviation of CIFAR-10,
+    unless the state that is loaded has others.
     Raises ValueError for less than one class or channel, and for images of another shape.
     """
 
-    def __init__(
-        self, classes: int, width: int, channels: int, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def __init__(self, classes: int, width: int, channels: int) -> None:
         super().__init__()
         refuse_below_one(classes=classes, width=width)
         # Inside the network and not in the data: an image that is optimised sees its gradient
@@ -46,8 +44,8 @@ class Classifier(nn.Module):
         # state: weights never meet another normalisation than their own.
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(CIFAR10[0]).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(CIFAR10[1]).view(3, 1, 1))
         self.linear = nn.Linear(channels, classes)
 
     def features(self, x: Tensor) -> Tensor:
@@ -55,25 +53,15 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        _, channels, height, width = images.shape
-        if channels != 3 or height % 32 or width % 32:
-            raise ValueError(
-                "images must be (N, 3, H, W) with H and W multiples of 32, "
-                f"not {tuple(images.shape)}"
-            )
+        shape = tuple(images.shape)
+        if shape[1] != 3 or shape[2] % 32 or shape[3] % 32:
+            raise ValueError(f"images must be (N, 3, H, W), H and W multiples of 32, not {shape}")
         return self.linear(self.features((images - self.mean) / self.std).mean((2, 3)))
 
 
 class _VGG(Classifier):
-    def __init__(
-        self,
-        stages: tuple[tuple[int, int], ...],
-        classes: int,
-        width: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-    ) -> None:
-        super().__init__(classes, width, stages[-1][1] * width, mean, std)
+    def __init__(self, stages: tuple[tuple[int, int], ...], classes: int, width: int) -> None:
+        super().__init__(classes, width, stages[-1][1] * width)
         layers, inputs = [], 3
         for convolutions, factor in stages:
             for _ in range(convolutions):
@@ -111,12 +99,15 @@ class _Block(nn.Module):
         return F.relu(residual + self._shortcut(x))
 
 
-class _ResNet20(Classifier):
+class ResNet20(Classifier):
+    """The CIFAR ResNet of 3 stages of 3 blocks, with shortcuts without parameters (option A).
+
+    width: channels of the first stage; 16 with 10 classes has 269,722 parameters.
+    """
+
     # the layers' names are those of the published weights that pretrained_resnet20 loads
-    def __init__(
-        self, classes: int, width: int, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
-        super().__init__(classes, width, 4 * width, mean, std)
+    def __init__(self, classes: int, width: int = 16) -> None:
+        super().__init__(classes, width, 4 * width)
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = _stage(width, width, stride=1)
@@ -130,9 +121,8 @@ class _ResNet20(Classifier):
 
 
 def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        _Block(inputs, outputs, stride), _Block(outputs, outputs, 1), _Block(outputs, outputs, 1)
-    )
+    first = _Block(inputs, outputs, stride)
+    return nn.Sequential(first, *(_Block(outputs, outputs, 1) for _ in range(2)))
 
 
 def _initialise(network: Classifier) -> None:
@@ -144,54 +134,25 @@ def _initialise(network: Classifier) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def vgg16(
-    classes: int,
-    width: int = 64,
-    *,
-    mean: Sequence[float] = CIFAR10_MEAN,
-    std: Sequence[float] = CIFAR10_STD,
-) -> Classifier:
+def vgg16(classes: int, width: int = 64) -> Classifier:
     """VGG16 with batch norm, five max-pools and one linear layer instead of three.
 
     width: channels of the first stage; 64 with 10 classes has 14,728,266 parameters.
     """
-    return _VGG(VGG16_STAGES, classes, width, mean, std)
+    return _VGG(VGG16_STAGES, classes, width)
 
 
-def vgg5(
-    classes: int,
-    width: int = 64,
-    *,
-    mean: Sequence[float] = CIFAR10_MEAN,
-    std: Sequence[float] = CIFAR10_STD,
-) -> Classifier:
+def vgg5(classes: int, width: int = 64) -> Classifier:
     """A VGG of one convolution a stage and four stages: learns in minutes on a CPU.
 
     width: channels of the first stage. A VGG16 that is narrow enough for a CPU is so deep for its
     width that its output hardly follows its input; this one stays easy to steer.
     """
-    return _VGG(VGG5_STAGES, classes, width, mean, std)
+    return _VGG(VGG5_STAGES, classes, width)
 
 
-def resnet20(
-    classes: int,
-    width: int = 16,
-    *,
-    mean: Sequence[float] = CIFAR10_MEAN,
-    std: Sequence[float] = CIFAR10_STD,
-) -> Classifier:
-    """The CIFAR ResNet of 3 stages of 3 blocks, with shortcuts without parameters (option A).
-
-    width: channels of the first stage; 16 with 10 classes has 269,722 parameters.
-    """
-    return _ResNet20(classes, width, mean, std)
-
-
-CLASSIFIERS: dict[str, Callable[..., Classifier]] = {
-    "vgg16": vgg16,
-    "vgg5": vgg5,
-    "resnet20": resnet20,
-}
+_Build = Callable[[int, int], Classifier]
+CLASSIFIERS: dict[str, _Build] = {"vgg16": vgg16, "vgg5": vgg5, "resnet20": ResNet20}
 
 
 def build_classifier(architecture: str, classes: int, width: int, seed: int) -> Classifier:
@@ -209,11 +170,13 @@ def pretrained_resnet20(path: str | Path) -> Classifier:
     Raises FileNotFoundError, and ValueError for any other file, before it is unpickled.
     """
     data = Path(path).read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != RESNET20_SHA256:
-        raise ValueError(f"{path} has sha256 {found[:8]}..., not {RESNET20_SHA256[:8]}...")
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != RESNET20_SHA256:
+        raise ValueError(f"{path} has sha256 {sha256[:8]}..., not {RESNET20_SHA256[:8]}...")
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["state_dict"]
-    network = resnet20(10, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    network = ResNet20(10)
     weights = {name.removeprefix("module."): value for name, value in state.items()}
-    network.load_state_dict(weights | {"mean": network.mean, "std": network.std})
+    for name, values in zip(("mean", "std"), IMAGENET, strict=True):
+        weights[name] = torch.tensor(values).view(3, 1, 1)
+    network.load_state_dict(weights)
     return network.eval()

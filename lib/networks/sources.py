@@ -1,4 +1,4 @@
-"""Networks to be fine-tuned: layers that may be kept, layers that are trained, and a head.
+"""Networks to be fine-tuned: layers that may be kept, layers that are trained, a head, weights.
 
 Every network takes (N, 3, H, W) float images with pixel values in [0, 1] and normalises them by
 itself. AlexNet and ResNet-18 are the paper's; SqueezeNet 1.1 and MobileNetV2 fit a CPU; VGG5 and
@@ -8,9 +8,8 @@ ResNet-20 are for images of 32 px.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +19,13 @@ from torch import Tensor, nn
 
 from lib.data.catalogue import DATASETS, locate
 from lib.engine.seeding import seeded
-from lib.networks.classifiers import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    pretrained_resnet20,
-    resnet20,
-    vgg5,
-)
+from lib.networks.classifiers import IMAGENET, ResNet20, pretrained_resnet20, vgg5
 from lib.networks.sizes import refuse_below_one
 
-IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)  # of a colour channel
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as IMAGENET, for MobileNetV2
+ARCHITECTURES = ("alexnet", "resnet18", "squeezenet1_1", "mobilenet_v2", "vgg5", "resnet20")
+# what weights were trained on -> number of classes
+TRAINED_ON = {"imagenet": 1000, "places365": 365, "inat_birds": 965, "cifar10": 10}
 
 
 class Normalise(nn.Module):
@@ -62,95 +57,13 @@ class SourceNetwork(nn.Module):
 
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D) features, a map's averaged over its pixels, and (N, classes) logits."""
-        found = self.layers(images)
-        return found.flatten(2).mean(2) if found.ndim == 4 else found, self.head(found)
+        features = self.layers(images)
+        logits = self.head(features)
+        return features.flatten(2).mean(2) if features.ndim == 4 else features, logits
 
     def part(self, start: int) -> nn.Sequential:
         """The layers from ``start`` on and the head, sharing their weights."""
         return nn.Sequential(*self.layers[start:], self.head)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """layers, kept, and classes -> head of one architecture."""
-
-    layers: list[nn.Module]
-    kept: int
-    head: Callable[[int], nn.Module]
-    normalisation: tuple = IMAGENET
-
-
-def _pooled(channels: int, classes: int, dropout: float = 0.0) -> nn.Module:
-    drop = [nn.Dropout(dropout)] if dropout else []
-    pool = nn.AdaptiveAvgPool2d(1)
-    return nn.Sequential(pool, nn.Flatten(), *drop, nn.Linear(channels, classes))
-
-
-def _alexnet(width: int) -> _Parts:
-    from torchvision.models import alexnet  # here: importing it takes a second
-
-    net = alexnet()
-    *hidden, last = net.classifier
-    layers = [*net.features, net.avgpool, nn.Flatten(), *hidden]
-    return _Parts(layers, 8, partial(nn.Linear, last.in_features))
-
-
-def _resnet18(width: int) -> _Parts:
-    from torchvision.models import resnet18
-
-    net = resnet18()
-    stem = [net.conv1, net.bn1, net.relu, net.maxpool]
-    layers = [*stem, *net.layer1, *net.layer2, *net.layer3, *net.layer4]
-    return _Parts(layers, 10, partial(_pooled, 512))
-
-
-def _squeezenet(width: int) -> _Parts:
-    from torchvision.models import squeezenet1_1
-
-    def head(classes: int) -> nn.Module:
-        conv = nn.Conv2d(512, classes, 1)
-        nn.init.normal_(conv.weight, std=0.01)
-        nn.init.zeros_(conv.bias)
-        pool = nn.AdaptiveAvgPool2d(1)
-        return nn.Sequential(nn.Dropout(0.5), conv, nn.ReLU(inplace=True), pool, nn.Flatten())
-
-    return _Parts(list(squeezenet1_1().features), 12, head)
-
-
-def _mobilenet_v2(width: int) -> _Parts:
-    from torchvision.models import mobilenet_v2
-
-    layers = mobilenet_v2().features
-    for module in layers.modules():
-        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
-            # TensorFlow's "SAME", which the published weights were trained with
-            module.padding = (0, 0)
-            module.register_forward_pre_hook(_pad_end)
-    return _Parts(list(layers), 17, partial(_pooled, 1280, dropout=0.2), HALF)
-
-
-def _pad_end(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    return F.pad(inputs[0], (0, 1, 0, 1))
-
-
-def _vgg5(width: int) -> _Parts:
-    return _Parts(list(vgg5(1, width).layers), 8, partial(_pooled, 8 * width))
-
-
-def _resnet20(width: int) -> _Parts:
-    net = resnet20(1, width)
-    layers = [net.conv1, net.bn1, nn.ReLU(), *net.layer1, *net.layer2, *net.layer3]
-    return _Parts(layers, 9, partial(_pooled, 4 * width))
-
-
-ARCHITECTURES: dict[str, Callable[[int], _Parts]] = {
-    "alexnet": _alexnet,
-    "resnet18": _resnet18,
-    "squeezenet1_1": _squeezenet,
-    "mobilenet_v2": _mobilenet_v2,
-    "vgg5": _vgg5,
-    "resnet20": _resnet20,
-}
 
 
 def source_network(architecture: str, classes: int, *, width: int, seed: int) -> SourceNetwork:
@@ -160,15 +73,13 @@ def source_network(architecture: str, classes: int, *, width: int, seed: int) ->
     Raises ValueError for an unknown architecture and for less than one class.
     """
     if architecture not in ARCHITECTURES:
-        raise ValueError(
-            f"architecture must be one of {tuple(ARCHITECTURES)}, not {architecture!r}"
-        )
+        raise ValueError(f"architecture must be one of {ARCHITECTURES}, not {architecture!r}")
     refuse_below_one(classes=classes)
     with seeded(seed):
-        parts = ARCHITECTURES[architecture](width)
-        head = parts.head(classes)
-    normalise = Normalise(*map(torch.tensor, parts.normalisation))
-    return SourceNetwork(nn.Sequential(normalise, *parts.layers), head, parts.kept + 1)
+        layers, kept = _layers(architecture, width)
+        head = _head(architecture, width, classes)
+    mean, std = map(torch.tensor, HALF if architecture == "mobilenet_v2" else IMAGENET)
+    return SourceNetwork(nn.Sequential(Normalise(mean, std), *layers), head, kept + 1)
 
 
 def new_head(architecture: str, classes: int, *, width: int, seed: int) -> nn.Module:
@@ -179,9 +90,56 @@ def new_head(architecture: str, classes: int, *, width: int, seed: int) -> nn.Mo
     return source_network(architecture, classes, width=width, seed=seed).head
 
 
-# what weights were trained on -> number of classes
-TRAINED_ON = {"imagenet": 1000, "places365": 365, "inat_birds": 965, "cifar10": 10}
-_State = dict[str, Tensor]
+def _torchvision(architecture: str, **settings: Any) -> Any:
+    """torchvision's network, with random weights unless the settings ask for others."""
+    from torchvision.models import get_model  # here: importing it takes a second
+
+    return get_model(architecture, **settings)
+
+
+def _layers(architecture: str, width: int) -> tuple[list[nn.Module], int]:
+    """The layers before the head, and how many of them stay as they are."""
+    net: Any
+    if architecture == "vgg5":
+        net = vgg5(1, width)
+        return list(net.layers), 8
+    if architecture == "resnet20":
+        net = ResNet20(1, width)
+        return [net.conv1, net.bn1, nn.ReLU(), *net.layer1, *net.layer2, *net.layer3], 9
+    net = _torchvision(architecture)
+    if architecture == "alexnet":
+        return [*net.features, net.avgpool, nn.Flatten(), *net.classifier[:-1]], 8
+    if architecture == "resnet18":
+        stem = [net.conv1, net.bn1, net.relu, net.maxpool]
+        return [*stem, *net.layer1, *net.layer2, *net.layer3, *net.layer4], 10
+    if architecture == "squeezenet1_1":
+        return list(net.features), 12
+    for module in net.features.modules():  # MobileNetV2
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            # TensorFlow's "SAME", which the published weights were trained with
+            module.padding = (0, 0)
+            module.register_forward_pre_hook(_pad_end)
+    return list(net.features), 17
+
+
+def _pad_end(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return F.pad(inputs[0], (0, 1, 0, 1))
+
+
+def _head(architecture: str, width: int, classes: int) -> nn.Module:
+    """From the last feature map or vector to the logits."""
+    if architecture == "alexnet":
+        return nn.Linear(4096, classes)
+    pool = nn.AdaptiveAvgPool2d(1)
+    if architecture == "squeezenet1_1":
+        convolution = nn.Conv2d(512, classes, 1)
+        nn.init.normal_(convolution.weight, std=0.01)
+        nn.init.zeros_(convolution.get_parameter("bias"))
+        relu = nn.ReLU(inplace=True)
+        return nn.Sequential(nn.Dropout(0.5), convolution, relu, pool, nn.Flatten())
+    channels = {"resnet18": 512, "mobilenet_v2": 1280, "vgg5": 8 * width, "resnet20": 4 * width}
+    drop = [nn.Dropout(0.2)] if architecture == "mobilenet_v2" else []
+    return nn.Sequential(pool, nn.Flatten(), *drop, nn.Linear(channels[architecture], classes))
 
 
 def load_published(
@@ -195,11 +153,12 @@ def load_published(
     if (architecture, trained_on) not in PUBLISHED:
         known = ", ".join(f"{a} on {t}" for a, t in PUBLISHED)
         raise ValueError(f"no weights of {architecture} on {trained_on}; there are: {known}")
-    state = PUBLISHED[architecture, trained_on](root)
+    state = PUBLISHED[architecture, trained_on](architecture, trained_on, root).state_dict()
     own = network.state_dict()
-    # the same layers in the same order under other names
+    # the same layers in the same order under other names; only a Classifier names its head first
     names = [name for name in own if name.rpartition(".")[2] not in ("mean", "std")]
     published = [name for name in state if name not in ("mean", "std")]
+    published.sort(key=lambda name: name.startswith("linear."))
     shapes = [own[name].shape for name in names]
     if shapes != [state[name].shape for name in published]:
         raise ValueError(f"the weights of {architecture} on {trained_on} do not fit the network")
@@ -209,10 +168,8 @@ def load_published(
     network.load_state_dict(values)
 
 
-def _torchvision(architecture: str, root: str | Path | None) -> _State:
-    from torchvision.models import get_model  # here: importing it takes a second
-
-    return get_model(architecture, weights="IMAGENET1K_V1").state_dict()
+def _imagenet(architecture: str, trained_on: str, root: str | Path | None) -> nn.Module:
+    return _torchvision(architecture, weights="IMAGENET1K_V1")
 
 
 def converted(architecture: str, trained_on: str, root: str | Path | None) -> nn.Module:
@@ -226,25 +183,19 @@ def converted(architecture: str, trained_on: str, root: str | Path | None) -> nn
     return _filled(architecture, trained_on, state, path)
 
 
-def _converted(architecture: str, trained_on: str, root: str | Path | None) -> _State:
-    return converted(architecture, trained_on, root).state_dict()
-
-
-def _places(architecture: str, root: str | Path | None) -> _State:
+def _places(architecture: str, trained_on: str, root: str | Path | None) -> nn.Module:
     path = locate("places365", root) / f"{architecture}_places365.pth.tar"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # torch raises many kinds
         raise ValueError(f"{path} is not readable: {error}") from error
     state = {name.replace("module.", ""): values for name, values in state.items()}
-    return _filled(architecture, "places365", state, path).state_dict()
+    return _filled(architecture, trained_on, state, path)
 
 
-def _filled(architecture: str, trained_on: str, state: _State, path: Path) -> nn.Module:
+def _filled(architecture: str, trained_on: str, state: dict[str, Tensor], path: Path) -> nn.Module:
     """torchvision's network, whose state has the order that files do not keep."""
-    from torchvision.models import get_model
-
-    network = get_model(architecture, num_classes=TRAINED_ON[trained_on])
+    network = _torchvision(architecture, num_classes=TRAINED_ON[trained_on])
     try:
         network.load_state_dict({name: values.float() for name, values in state.items()})
     except RuntimeError as error:
@@ -252,20 +203,18 @@ def _filled(architecture: str, trained_on: str, state: _State, path: Path) -> nn
     return network
 
 
-def _cifar10(root: str | Path | None) -> _State:
+def _cifar10(architecture: str, trained_on: str, root: str | Path | None) -> nn.Module:
     (file,) = DATASETS["resnet20-cifar10"].files
-    state = pretrained_resnet20(locate("resnet20-cifar10", root) / file).state_dict()
-    head = {name: state.pop(name) for name in ("linear.weight", "linear.bias")}
-    return state | head  # in the order of the layers
+    return pretrained_resnet20(locate("resnet20-cifar10", root) / file)
 
 
-PUBLISHED: dict[tuple[str, str], Callable[[str | Path | None], _State]] = {
-    ("alexnet", "imagenet"): partial(_torchvision, "alexnet"),
-    ("resnet18", "imagenet"): partial(_torchvision, "resnet18"),
-    ("alexnet", "places365"): partial(_places, "alexnet"),
-    ("resnet18", "places365"): partial(_places, "resnet18"),
-    ("squeezenet1_1", "imagenet"): partial(_converted, "squeezenet1_1", "imagenet"),
-    ("mobilenet_v2", "imagenet"): partial(_converted, "mobilenet_v2", "imagenet"),
-    ("mobilenet_v2", "inat_birds"): partial(_converted, "mobilenet_v2", "inat_birds"),
+PUBLISHED: dict[tuple[str, str], Callable[[str, str, str | Path | None], nn.Module]] = {
+    ("alexnet", "imagenet"): _imagenet,
+    ("resnet18", "imagenet"): _imagenet,
+    ("alexnet", "places365"): _places,
+    ("resnet18", "places365"): _places,
+    ("squeezenet1_1", "imagenet"): converted,
+    ("mobilenet_v2", "imagenet"): converted,
+    ("mobilenet_v2", "inat_birds"): converted,
     ("resnet20", "cifar10"): _cifar10,
 }

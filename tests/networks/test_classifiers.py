@@ -14,11 +14,10 @@ from lib.engine.files import data_root
 from lib.networks import classifiers
 from lib.networks.classifiers import (
     CLASSIFIERS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    IMAGENET,
+    ResNet20,
     build_classifier,
     pretrained_resnet20,
-    resnet20,
     vgg5,
     vgg16,
 )
@@ -65,7 +64,7 @@ def test_resnet20_parameters(width, classes):
     """In units of 9 w^2: 6 + (2 + 5 * 4) + (8 + 5 * 16); 7 + 6 * 2 + 6 * 4 norms of w channels."""
     convolutions = 27 * width + 9 * width**2 * (6 + 22 + 88)
     expected = convolutions + 2 * width * (7 + 12 + 24) + 4 * width * classes + classes
-    assert count_parameters(resnet20(classes, width)) == expected
+    assert count_parameters(ResNet20(classes, width)) == expected
     if width == 16:
         assert expected == 269_722
 
@@ -124,13 +123,10 @@ def test_a_block_adds_its_residual():
 @pytest.mark.parametrize("architecture", CLASSIFIERS)
 def test_normalisation_is_inside(architecture):
     """The same network without it answers alike on (x - mean) / std; pixels get gradient / std."""
-    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
-    inside = CLASSIFIERS[architecture](4, 4, mean=mean, std=std).eval()
-    outside = CLASSIFIERS[architecture](4, 4, mean=(0.0,) * 3, std=(1.0,) * 3).eval()
-    outside.load_state_dict(
-        inside.state_dict() | {"mean": torch.zeros(3, 1, 1), "std": torch.ones(3, 1, 1)}
-    )
-    column = torch.tensor([mean, std])[:, None, :, None, None]
+    column = torch.tensor([(0.1, 0.2, 0.3), (0.5, 0.25, 2.0)])[:, None, :, None, None]
+    inside, outside = small(architecture), small(architecture)
+    for network, values in ((inside, column[:, 0]), (outside, torch.tensor([0, 1]).view(2, 1))):
+        network.mean.copy_(values[0]), network.std.copy_(values[1])
     pixels = torch.rand(2, 3, 32, 32, requires_grad=True)
     normalised = ((pixels.detach() - column[0]) / column[1]).requires_grad_()
     torch.testing.assert_close(inside(pixels), outside(normalised))
@@ -188,7 +184,9 @@ def test_bad_requests_are_refused():
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A file in the published layout, accepted; gives (path, the network it was made of)."""
-    network = with_random_norms(resnet20(10, mean=IMAGENET_MEAN, std=IMAGENET_STD).eval())
+    network = with_random_norms(ResNet20(10).eval())
+    for buffer, values in zip((network.mean, network.std), IMAGENET, strict=True):
+        buffer.copy_(torch.tensor(values).view(3, 1, 1))
     state = {
         f"module.{name}": value
         for name, value in network.state_dict().items()

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.networks.sizes import pad_to_multiple
-from lib.networks.sizes import count_values, count_weights, mib
+from lib.networks.sizes import count_values, count_weights, mib, pad_to_multiple
 
 
 def network() -> nn.Sequential:

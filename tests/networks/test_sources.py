@@ -9,9 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
-from lib.networks import source_weights
-from lib.networks.sources import PUBLISHED, TRAINED_ON, load_published
-from lib.networks.sources import ARCHITECTURES, new_head, source_network
+from lib.networks.sources import (
+    ARCHITECTURES,
+    PUBLISHED,
+    TRAINED_ON,
+    load_published,
+    new_head,
+    source_network,
+)
 
 TORCHVISION = ("alexnet", "resnet18", "squeezenet1_1", "mobilenet_v2")
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -80,10 +85,9 @@ def test_places_weights_give_torchvisions_outputs(tmp_path, architecture):
     for each in TORCHVISION[:2]:
         (folder / f"{each}_places365.pth.tar").touch()
     prefix = {"alexnet": ("features.", "features.module."), "resnet18": ("", "module.")}
-    old, new = prefix[architecture]
     state = {
-        name.replace(old, new, 1) if old in name else name: v
-        for name, v in model.state_dict().items()
+        name.replace(*prefix[architecture], 1): values
+        for name, values in model.state_dict().items()
     }
     torch.save({"state_dict": state, "arch": architecture}, path)
     net = network(architecture, 365).eval()
@@ -116,14 +120,13 @@ def test_mobilenet_pads_at_the_end():
 
 
 def test_torchvisions_own_weights_are_asked_for_by_name(monkeypatch):
-    asked = []
+    asked, net = [], network("resnet18", 1000)
 
     def fake(name, weights):
         asked.append((name, weights))
         return get_model(name)
 
     monkeypatch.setattr("torchvision.models.get_model", fake)
-    net = network("resnet18", 1000)
     load_published(net, "resnet18", "imagenet")
     assert asked == [("resnet18", "IMAGENET1K_V1")]
 
@@ -156,8 +159,7 @@ def test_damaged_and_wrong_files_are_named(tmp_path):
 
 
 def test_weights_of_other_classes_do_not_fit(monkeypatch):
-    state = get_model("resnet18").state_dict()
-    monkeypatch.setitem(source_weights.PUBLISHED, ("resnet18", "imagenet"), lambda root: state)
+    monkeypatch.setitem(PUBLISHED, ("resnet18", "imagenet"), lambda *_: get_model("resnet18"))
     with pytest.raises(ValueError, match="do not fit"):
         load_published(network("resnet18", 10), "resnet18", "imagenet")
 
