@@ -17,10 +17,10 @@ from lib.continual.trials import TaskTrial, base
 from lib.dip import plan as encoder_decoder_plan
 from lib.dip.profile import ENCODER_DECODER_STUDY
 from lib.dip.trials import DipTrial, TrainedTrial, run_dip, run_trained
-from lib.image_weights import plan as image_weight_plan
+from lib.engine.profiles import load_profile
+from lib.image_weights import trials as image_weight_plan
 from lib.image_weights.classifiers import ClassifierTrial, run_classifier
 from lib.image_weights.layer import Recipe
-from lib.image_weights.profile import IMAGE_WEIGHT_STUDY
 from lib.image_weights.synthesis import SynthesisTrial, run_synthesis
 from lib.image_weights.training import GeneratedTrial, StudentTrial, run_generation, run_student
 from lib.multitask import plan as multitask_plan
@@ -174,7 +174,8 @@ def _shrink_faces(trial: MultiTaskTrial) -> Callable[[int], MultiTaskTrial]:
 
 
 def _image_weights() -> list[Work]:
-    plan, sizes, found = image_weight_plan, IMAGE_WEIGHT_STUDY["paper"], []
+    plan, found = image_weight_plan, []
+    sizes = load_profile(plan.ImageWeightStudy, "paper")
 
     def add(phase: int, kind: str, units: float, *how: Any) -> None:
         found.append(Work("05", phase, kind, units, *how))

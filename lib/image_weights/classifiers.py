@@ -1,4 +1,4 @@
-"""Trains a classifier of 32 px images, or takes a published one; kept for those that need it."""
+"""Trains a classifier of 32 px images, or takes a published one, for all that need it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ EVALUATION_BATCH = 500
 class ClassifierTrial:
     """One classifier: what it is and how it is trained.
 
-    train, test: number of images (0: all). epochs=0 with architecture ``resnet20`` takes the
-        published CIFAR-10 weights. lr: peak, of SGD with Nesterov momentum 0.9, weight decay 5e-4
-        and one cycle. flip: augment with mirror images (digits have none).
+    train and test are numbers of images, 0 for all. epochs=0 with architecture ``resnet20`` takes
+    the published CIFAR-10 weights. lr is the peak of SGD with Nesterov momentum 0.9, weight decay
+    5e-4 and one cycle. flip adds mirror images, which digits have none of.
     """
 
     dataset: str
@@ -46,13 +46,8 @@ class ClassifierTrial:
 
     def __post_init__(self) -> None:
         published = ("cifar10", "resnet20", 16)
-        if self.pretrained and (self.dataset, self.architecture, self.width) != published:
+        if not self.epochs and (self.dataset, self.architecture, self.width) != published:
             raise ValueError(f"without epochs there is only {published}, not {self}")
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether nothing is trained."""
-        return self.epochs == 0
 
 
 def labelled_images(trial: ClassifierTrial, context: Context) -> Labelled:
@@ -61,26 +56,25 @@ def labelled_images(trial: ClassifierTrial, context: Context) -> Labelled:
 
 
 def run_classifier(trial: ClassifierTrial, context: Context) -> dict:
-    """Train and keep it; test accuracy and mean confidence."""
+    """Train and keep the classifier; returns test accuracy and mean confidence."""
     model, data = load_classifier(trial, context), labelled_images(trial, context)
     logits = predict(model, data.test_images)
-    confidence = F.softmax(logits, 1).amax(1)
     return {
         **score(logits, data.test_labels),
-        "confidence": float(confidence.mean()),
+        "confidence": float(F.softmax(logits, 1).amax(1).mean()),
         "parameters": count_parameters(model),
     }
 
 
 def load_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
     """The trained classifier, frozen, in evaluation mode on the trial's device."""
-    if trial.pretrained:
+    if trial.epochs == 0:
         folder, (file,) = locate(PRETRAINED, context.data_root), DATASETS[PRETRAINED].files
         model: nn.Module = pretrained_resnet20(folder / file)
     else:
         model = initial_classifier(trial, context)
         model.load_state_dict(artefact(trial, context, lambda: _train(trial, context)))
-    model = model.to(context.device, memory_format=torch.channels_last)
+    model = model.to(context.device).to(memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
 
 
@@ -93,13 +87,12 @@ def initial_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
 def _train(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
     data = labelled_images(trial, context)
     labels = data.train_labels.to(context.device)
+
+    def loss(model: nn.Module, index: Tensor, images: Tensor) -> Tensor:
+        return F.cross_entropy(model(images), labels[index])
+
     with own_checkpoint(trial, context) as checkpoint:
-        model, _ = fit(
-            trial,
-            data.train_images,
-            lambda net, index, images: F.cross_entropy(net(images), labels[index]),
-            replace(context, checkpoint=checkpoint),
-        )
+        model, _ = fit(trial, data.train_images, loss, replace(context, checkpoint=checkpoint))
     return model.state_dict()
 
 
@@ -111,15 +104,15 @@ def fit(
 ) -> tuple[nn.Module, float]:
     """Train from scratch on augmented uint8 images; the model and the last epoch's mean loss.
 
-    loss: (model, index, images) -> scalar, for a batch of the ``index``-th images, augmented. Seed
-    alone decides weights, order and augmentation, so that runs with other losses are paired.
+    loss takes the model, the index of a batch's images and these, augmented; it gives a scalar.
+    The seed alone decides weights, order and augmentation, so runs with other losses are paired.
     """
-    model = initial_classifier(trial, context)
-    model = model.to(context.device, memory_format=torch.channels_last)
+    model = initial_classifier(trial, context).to(context.device)
+    model = model.to(memory_format=torch.channels_last)
     epochs = Epochs(images.to(context.device), batch=trial.batch, seed=trial.seed, flip=trial.flip)
     losses = train(
         model,
-        lambda net, batch: loss(net, *batch),
+        lambda network, batch: loss(network, *batch),
         epochs,
         steps=trial.epochs * len(epochs),
         lr=trial.lr,
@@ -136,9 +129,8 @@ def fit(
 def predict(model: nn.Module, images: Tensor) -> Tensor:
     """(N, K) logits on the CPU, for (N, 3, H, W) images, uint8 or in [0, 1]."""
     device = next(model.parameters()).device
-    return torch.cat(
-        [model(as_float(part.to(device))).cpu() for part in images.split(EVALUATION_BATCH)]
-    )
+    batches = images.split(EVALUATION_BATCH)
+    return torch.cat([model(as_float(batch.to(device))).cpu() for batch in batches])
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """An image as the weights of a layer, driven until a frozen classifier gives a wanted output.
 
 Hirano, Iwamura, Kise, "Image generation that prompts a trained model to any output, and training
-with it" (in Japanese): a fully connected layer with input 1 and bias 0 is put in front of the
-classifier; its weight is the image, mapped from [0, 1] to the real line, and is trained.
+with it" (in Japanese). A fully connected layer with input 1 and bias 0 is put in front of the
+classifier. Its weight is the image, mapped from [0, 1] to the real line, and is trained.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.image_weights.changes import frequency_radius
-
 # A pixel of 0 or 1 would be an infinite weight (eq. 2), and float32 turns 1 into the weight of 0.
-# This is the largest 1/2^k that 8 bits do not see: 255 * EPSILON < 0.5.
+# This is the largest 1/2^k that 8 bits do not see, because 255 * EPSILON < 0.5.
 EPSILON = 1 / 512
 
 Map = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
-MAPS: dict[str, Map] = {
+MAPS: dict[str, Map] = {  # from a pixel to its weight, and back
     "tan": (  # eqs. 2 and 4
         lambda x: torch.tan((x - 0.5) * torch.pi),
         lambda w: torch.arctan(w) / torch.pi + 0.5,
@@ -29,7 +27,7 @@ MAPS: dict[str, Map] = {
     "sigmoid": (torch.logit, torch.sigmoid),
     "clamp": (lambda x: x, lambda w: w),  # the clamping is a projection after each update
 }
-LOSSES = ("kl", "ce", "reverse_kl")
+LOSSES = ("kl", "reverse_kl")
 BASES = ("pixel", "fourier")
 
 
@@ -37,15 +35,14 @@ BASES = ("pixel", "fourier")
 class Recipe:
     """How the weights are updated; the defaults are the paper's SGD (fig. 3).
 
-    lr, momentum, weight_decay: of torch's SGD (eq. 6). momentum=0.9 is the paper's fig. 4.
-    low_pass: radius in FFT bins of an ideal low-pass filter on the image that the classifier
-        sees and that is extracted; fig. 5 has 10 at 32 x 32 pixels.
-    loss: ``kl`` is KL(target || output), ``ce`` the cross entropy, whose gradient is the same;
-        ``reverse_kl`` is KL(output || target), the order of arguments in eq. 10.
-    mapping: ``tan`` (eqs. 2, 4), ``sigmoid``, or ``clamp``: none, but projected after each update.
-    basis: ``pixel``, or ``fourier``: the weights' spectrum is trained, scaled by 1/frequency as
-        in Olah et al., "Feature visualization" (2017).
-    epsilon: pixels are put into [epsilon, 1 - epsilon] first.
+    lr, momentum and weight_decay are those of torch's SGD (eq. 6); momentum=0.9 is fig. 4. mapping
+    is ``tan`` (eqs. 2, 4), ``sigmoid``, or ``clamp``, which projects after each update. loss is
+    ``kl`` for KL(target || output), whose gradient is that of the cross entropy, or ``reverse_kl``
+    for KL(output || target), the order of arguments in eq. 10. low_pass is the radius, in FFT
+    bins, of an ideal filter on the image that the classifier sees and that is extracted; fig. 5
+    has 10 at 32 x 32 pixels. basis is ``pixel``, or ``fourier`` to train the weights' spectrum,
+    scaled by 1/frequency as in Olah et al., "Feature visualization" (2017). Pixels are put into
+    [epsilon, 1 - epsilon] first.
     """
 
     lr: float = 0.05
@@ -60,9 +57,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, known in (("mapping", MAPS), ("loss", LOSSES), ("basis", BASES)):
-            if getattr(self, name) not in known:
-                text = f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}"
-                raise ValueError(text)
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
         if self.mapping == "clamp" and self.basis == "fourier":
             raise ValueError("a spectrum cannot be clamped: mapping 'clamp' needs basis 'pixel'")
         if self.low_pass is not None and not self.low_pass > 0:
@@ -77,7 +73,7 @@ class ImageWeights(nn.Module):
     """The image-weight layer (eqs. 1-5) of N images at once; calling it gives the images.
 
     With D = 1, x = 1 and b = 0 a fully connected layer W x + b is its weight, so nothing is
-    multiplied: ``weight`` is (N, C, H, W), or with basis ``fourier`` the real view
+    multiplied. ``weight`` is (N, C, H, W), or with basis ``fourier`` the real view
     (N, C, H, W // 2 + 1, 2) of its spectrum. Calling gives (N, C, H, W) in [0, 1], except for
     what a low-pass filter overshoots.
     """
@@ -85,7 +81,8 @@ class ImageWeights(nn.Module):
     def __init__(self, images: Tensor, recipe: Recipe) -> None:
         super().__init__()
         _refuse_images(images)
-        self.recipe, self.size = recipe, images.shape[-2:]
+        height, width = images.shape[-2:]
+        self.recipe, self.size = recipe, (height, width)
         to_weight, self.to_image = MAPS[recipe.mapping]
         weight = to_weight(images.clamp(recipe.epsilon, 1 - recipe.epsilon))
         if recipe.basis == "fourier":
@@ -105,10 +102,10 @@ class ImageWeights(nn.Module):
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What came out.
+    """What came out of driving N images for some steps.
 
-    images: (N, C, H, W) in [0, 1]. outputs: (N, K), what the classifier says to them.
-    divergence: (steps + 1, N), KL(target || output) before each update and after the last.
+    images is (N, C, H, W) in [0, 1]. outputs is (N, K), what the classifier says to them.
+    divergence is (steps + 1, N), KL(target || output) before each update and after the last.
     """
 
     images: Tensor
@@ -121,39 +118,35 @@ def synthesize(
 ) -> Synthesis:
     """Change each image until the classifier's output is its target.
 
-    model: gives logits (N, K) for images in [0, 1]; in evaluation mode, on the images' device,
-        left as it is. images: (N, C, H, W) floating point. targets: (N, K) distributions.
-    batch: how many are optimised together; each is independent of the others, so it changes
-        nothing but speed.
+    model gives logits (N, K) for images in [0, 1]. It is in evaluation mode, on the images'
+        device, and is left as it is. images is (N, C, H, W) floating point. targets is (N, K).
+    batch is how many images are optimised together. Each is independent of the others, so it
+        changes nothing but speed.
     Raises ValueError for integer images, values outside [0, 1], NaN, targets that are no
     distributions or have another number of classes, and for a model in training mode.
     """
     _refuse_targets(targets, images)
     if any(module.training for module in model.modules()):
         raise ValueError("the classifier is in training mode; call model.eval() first")
-    parts = zip(images.split(batch), targets.to(images).split(batch), strict=True)
-    done = [_synthesize(model, *part, recipe) for part in parts]
-    made, outputs, divergence = zip(*done, strict=True)
-    return Synthesis(torch.cat(made), torch.cat(outputs), torch.cat(divergence, 1))
-
-
-def _synthesize(
-    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe
-) -> tuple[Tensor, Tensor, Tensor]:
-    layer = ImageWeights(images, recipe)
+    if len(images) > batch:
+        pairs = zip(images.split(batch), targets.split(batch), strict=True)
+        parts = [synthesize(model, *pair, recipe, batch) for pair in pairs]
+        return Synthesis(
+            torch.cat([part.images for part in parts]),
+            torch.cat([part.outputs for part in parts]),
+            torch.cat([part.divergence for part in parts], 1),
+        )
+    targets, layer = targets.to(images), ImageWeights(images, recipe)
     optimiser = torch.optim.SGD(
-        [layer.weight],
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
+        [layer.weight], recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
     )
     divergence = images.new_zeros(recipe.steps + 1, len(images))
     for step in range(recipe.steps):
         log_p = _log_outputs(model, layer(), targets)
         divergence[step] = kl(targets, log_p.detach())
-        # a sum: the gradient of an image must not depend on how many others there are
-        loss = _loss(targets, log_p, recipe.loss).sum()
-        (layer.weight.grad,) = torch.autograd.grad(loss, [layer.weight])
+        loss = kl if recipe.loss == "kl" else reverse_kl
+        # a sum, because the gradient of an image must not depend on how many others there are
+        (layer.weight.grad,) = torch.autograd.grad(loss(targets, log_p).sum(), [layer.weight])
         optimiser.step()
         if recipe.mapping == "clamp":
             layer.weight.data.clamp_(0, 1)
@@ -161,12 +154,27 @@ def _synthesize(
         result = layer().clamp(0, 1).contiguous()
         log_p = _log_outputs(model, result, targets)
         divergence[-1] = kl(targets, log_p)
-    return result, log_p.exp(), divergence
+    return Synthesis(result, log_p.exp(), divergence)
+
+
+def _log_outputs(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    logits = model(images)
+    if logits.shape != targets.shape:
+        classes, wanted = logits.shape[1], targets.shape[1]
+        raise ValueError(f"the classifier has {classes} classes, the targets have {wanted}")
+    return F.log_softmax(logits.to(targets), 1)  # autocast gives fewer bits than the images have
 
 
 def kl(targets: Tensor, log_outputs: Tensor) -> Tensor:
     """(N,) KL(target || output) in nats, for (N, K) targets and log-outputs."""
     return (torch.xlogy(targets, targets) - targets * log_outputs).sum(1)
+
+
+def reverse_kl(targets: Tensor, log_outputs: Tensor) -> Tensor:
+    """(N,) KL(output || target) in nats; ValueError where a target is 0, as it is infinite."""
+    if not (targets > 0).all():
+        raise ValueError("KL(output || target) is infinite where a target is 0")
+    return (log_outputs.exp() * (log_outputs - targets.log())).sum(1)
 
 
 def steps_to(divergence: Tensor, tolerance: float) -> Tensor:
@@ -175,18 +183,25 @@ def steps_to(divergence: Tensor, tolerance: float) -> Tensor:
     return torch.where(reached.any(0), reached.int().argmax(0), -1)
 
 
+def frequency_radius(height: int, width: int) -> Tensor:
+    """(H, W) distance of each FFT bin from frequency 0."""
+    rows, columns = torch.fft.fftfreq(height, 1 / height), torch.fft.fftfreq(width, 1 / width)
+    return (rows[:, None].square() + columns.square()).sqrt()
+
+
 def low_pass(images: Tensor, radius: float) -> Tensor:
     """(N, C, H, W) without the frequencies beyond ``radius`` FFT bins, channel by channel."""
     height, width = images.shape[-2:]
-    keep = (frequency_radius(height, width) <= radius)[:, : width // 2 + 1].to(images.device)
-    return torch.fft.irfft2(torch.fft.rfft2(images) * keep, s=(height, width))
+    inside = (frequency_radius(height, width) <= radius)[:, : width // 2 + 1].to(images.device)
+    return torch.fft.irfft2(torch.fft.rfft2(images) * inside, s=(height, width))
 
 
 def _spectrum_scale(size: tuple[int, int]) -> Tensor:
     """(H, W // 2 + 1), 1 / frequency, so scaled that white gradients move as far as in pixels.
 
-    The scale acts twice on a move, from weight to gradient and back: its fourth power has mean 1.
-    A column that stands for two frequencies, of either sign, gets twice the gradient: / sqrt(2).
+    The scale acts twice on a move, from weight to gradient and back, so its fourth power has mean
+    1. A column that stands for two frequencies, of either sign, gets twice the gradient and is
+    divided by sqrt(2).
     """
     rows, columns = torch.fft.fftfreq(size[0]), torch.fft.fftfreq(size[1])
     frequency = (rows[:, None].square() + columns.square()).sqrt()
@@ -194,24 +209,6 @@ def _spectrum_scale(size: tuple[int, int]) -> Tensor:
     scale = (scale / scale.pow(4).mean().pow(0.25))[:, : size[1] // 2 + 1]
     scale[:, 1 : (size[1] + 1) // 2] /= 2**0.5
     return scale
-
-
-def _log_outputs(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    logits = model(images)
-    if logits.shape != targets.shape:
-        got, wanted = logits.shape[1], targets.shape[1]
-        raise ValueError(f"the classifier has {got} classes, the targets have {wanted}")
-    return F.log_softmax(logits.to(targets), 1)  # autocast gives fewer bits than the images have
-
-
-def _loss(targets: Tensor, log_p: Tensor, name: str) -> Tensor:
-    if name == "kl":
-        return kl(targets, log_p)
-    if name == "ce":
-        return -(targets * log_p).sum(1)
-    if not (targets > 0).all():
-        raise ValueError("KL(output || target) is infinite where a target is 0")
-    return (log_p.exp() * (log_p - targets.log())).sum(1)
 
 
 def _refuse_images(images: Tensor) -> None:

@@ -1,7 +1,7 @@
-"""Notebook 05: how well an image can be made that draws a wanted output from a classifier.
+"""How well an image can be made that draws a wanted output from a classifier.
 
-Hirano, Iwamura, Kise: see lib/image_weights/layer.py. One trial is one classifier, one way of
-changing images and one kind of target; every quantity is kept for every image.
+One trial is one classifier, one way of changing images and one kind of target. Every quantity is
+recorded for every image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.engine.sweep import Context
-from lib.image_weights import attacks, changes
+from lib.image_weights.attacks import Attack, attacked, measure, radial_spectrum
 from lib.image_weights.classifiers import (
     ClassifierTrial,
     as_float,
@@ -24,28 +24,17 @@ from lib.image_weights.classifiers import (
 )
 from lib.image_weights.layer import ImageWeights, Recipe, kl, steps_to, synthesize
 
-TOLERANCE = 0.01  # nats of KL(target || output): then the output counts as reached
+TOLERANCE = 0.01  # nats of KL(target || output) up to which the output counts as reached
 SIMPLEX = 8  # steps along an edge of the triangle of 3-class targets
-
-
-@dataclass(frozen=True)
-class Attack:
-    """A targeted attack in place of the paper's method; ``hard``: to the one-hot second class."""
-
-    kind: str
-    hard: bool
-    radius: float = 8 / 255
-    step: float = 1 / 255
-    steps: int = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisTrial:
     """Changes the first ``images`` test images until a classifier gives the target.
 
-    targets: a name of ``TARGETS``. method: a recipe, or an attack to compare with.
-    observers: classifiers that are shown the results and had no part in them.
-    seed: of the second classes.
+    targets is a name of ``TARGETS``. method is a recipe, or an attack to compare with.
+    observers are classifiers that are shown the results and had no part in them. seed is that of
+    the second classes.
     """
 
     label: str
@@ -66,8 +55,9 @@ class SynthesisTrial:
 class Outcome:
     """Images before and after, (N, C, H, W); targets, outputs before and after, (N, K).
 
-    curve: (steps + 1, N) divergence on the way; None for an attack. start: what the classifier
-    sees before the first update (the image, rounded by epsilon and low-passed).
+    start is what the classifier sees before the first update (the image, rounded by epsilon and
+    low-passed). second is (N,), the second classes. curve is (steps + 1, N), the divergence on
+    the way, and None for an attack.
     """
 
     before: Tensor
@@ -93,20 +83,16 @@ def second_classes(labels: Tensor, classes: int, seed: int) -> Tensor:
 
 
 def _random(labels: Tensor, second: Tensor, classes: int) -> Tensor:
-    """Uniform over all distributions: Dirichlet(1, ..., 1)."""
+    """Uniform over all distributions, Dirichlet(1, ..., 1), seeded by the number of images."""
     rng = torch.Generator().manual_seed(len(labels))
     draws = -torch.rand(len(labels), classes, generator=rng).clamp(min=1e-9).log()
     return draws / draws.sum(1, keepdim=True)
 
 
-def _uniform(labels: Tensor, second: Tensor, classes: int) -> Tensor:
-    return torch.full((len(labels), classes), 1 / classes)
-
-
 def _three(labels: Tensor, second: Tensor, classes: int) -> Tensor:
     third = (second + 1) % classes
     third = torch.where(third == labels, (third + 1) % classes, third)
-    return torch.stack([F.one_hot(each, classes) for each in (labels, second, third)]).sum(0) / 3
+    return torch.stack([F.one_hot(own, classes) for own in (labels, second, third)]).sum(0) / 3
 
 
 def _simplex(labels: Tensor, second: Tensor, classes: int) -> Tensor:
@@ -129,34 +115,37 @@ TARGETS = {
     "swapped": lambda labels, second, classes: mixture(second, labels, classes),
     "two": lambda labels, second, classes: mixture(labels, second, classes, 0.5),
     "three": _three,
-    "uniform": _uniform,
+    "uniform": lambda labels, second, classes: torch.full((len(labels), classes), 1 / classes),
     "random": _random,
     "simplex": _simplex,
 }
 
 
 def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:
-    """Change the images and measure, image by image: lists in the order of the test set."""
-    done = synthesize_images(trial, context)
+    """Change the images and measure, image by image, in lists in the order of the test set."""
+    outcome = synthesize_images(trial, context)
+    change, curve = outcome.after - outcome.start, outcome.curve
     metrics = {
-        "start_kl": kl_to(done.targets, done.outputs_before),
-        "kl": kl_to(done.targets, done.outputs),
-        "largest_error": (done.outputs - done.targets).abs().amax(1),
-        "in_order": _in_order(done.targets, done.outputs),
-        **changes.measure(done.after - done.start),
+        "start_kl": kl_to(outcome.targets, outcome.outputs_before),
+        "kl": kl_to(outcome.targets, outcome.outputs),
+        "largest_error": (outcome.outputs - outcome.targets).abs().amax(1),
+        "in_order": _in_order(outcome.targets, outcome.outputs),
+        **measure(change),
     }
     for observer in trial.observers:
-        name = f"{observer.architecture} {observer.seed}"
-        metrics |= _observe(name, load_classifier(observer, context), done)
-    spectrum = changes.radial_spectrum(done.after - done.start).mean(0)
-    start_spectrum = changes.radial_spectrum(done.start).mean(0)
+        name, model = f"{observer.architecture} {observer.seed}", load_classifier(observer, context)
+        before, after = _softmax(model, outcome.before), _softmax(model, outcome.after)
+        gains = (after - before).gather(1, outcome.second[:, None])[:, 0]
+        metrics[f"{name}: start_kl"] = kl_to(outcome.targets, before)
+        metrics[f"{name}: kl"] = kl_to(outcome.targets, after)
+        metrics[f"{name}: second_gain"] = gains
     return {
-        **{name: _rounded(values) for name, values in metrics.items()},
-        "curve": [] if done.curve is None else _rounded(done.curve.mean(1)),
-        "steps_to": [] if done.curve is None else steps_to(done.curve, TOLERANCE).tolist(),
-        "spectrum": _rounded(spectrum),
-        "image_spectrum": _rounded(start_spectrum),
-        "images_per_second": len(done.after) / done.seconds,
+        **{name: rounded(values) for name, values in metrics.items()},
+        "curve": [] if curve is None else rounded(curve.mean(1)),
+        "steps_to": [] if curve is None else steps_to(curve, TOLERANCE).tolist(),
+        "spectrum": rounded(radial_spectrum(change).mean(0)),
+        "image_spectrum": rounded(radial_spectrum(outcome.start).mean(0)),
+        "images_per_second": len(outcome.after) / outcome.seconds,
     }
 
 
@@ -165,8 +154,8 @@ def synthesize_images(
 ) -> Outcome:
     """The trial's images, with everything that is measured on them.
 
-    pictures: (N, 3, 32, 32) uint8 to take in place of test images, to look at; the class of each
-        is what the classifier says.
+    pictures is (N, 3, 32, 32) uint8 to take in place of test images, to look at. The class of
+    each is then what the classifier says.
     """
     model, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
     images, labels, classes = data.test_images, data.test_labels, len(data.classes)
@@ -177,34 +166,27 @@ def synthesize_images(
     before, labels = as_float(images[: trial.images].to(context.device)), labels[: trial.images]
     second = second_classes(labels, classes, trial.seed)
     targets = TARGETS[trial.targets](labels, second, classes)
-    start, after, curve, seconds = _change(trial.method, model, before, targets, second)
-    outputs = _softmax(model, before), _softmax(model, after)
-    tensors = (before, start, after, targets, second, *outputs)
-    kept = None if curve is None else curve.cpu()
-    return Outcome(*(each.cpu() for each in tensors), curve=kept, seconds=seconds)
-
-
-def _change(
-    method: Recipe | Attack, model: nn.Module, images: Tensor, targets: Tensor, second: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None, float]:
-    """What is seen at the start, the result, its curve, and the seconds it took."""
-    begin = time.perf_counter()
-    targets = targets.to(images)
-    if isinstance(method, Attack):
-        if method.hard:
-            targets = F.one_hot(second, targets.shape[1]).to(images)
-        if method.kind == "fgsm":
-            after = attacks.fgsm(model, images, targets, method.radius)
-        else:
-            sizes = {"radius": method.radius, "step": method.step, "steps": method.steps}
-            after = attacks.pgd(model, images, targets, **sizes)
-        return images, after, None, time.perf_counter() - begin
-    done = synthesize(model, images, targets, method)
-    done.divergence.sum().item()  # waits for a GPU
+    begin, curve = time.perf_counter(), None
+    if isinstance(trial.method, Attack):
+        aim = F.one_hot(second, classes) if trial.method.hard else targets
+        start, after = before, attacked(model, before, aim.to(before), trial.method)
+    else:
+        made = synthesize(model, before, targets.to(before), trial.method)
+        after, curve = made.images, made.divergence.cpu()
+        start = ImageWeights(before, trial.method)().detach().clamp(0, 1)
+    after = after.cpu()  # waits for a GPU
     seconds = time.perf_counter() - begin
-    with torch.no_grad():
-        start = ImageWeights(images, method)().clamp(0, 1)
-        return start, done.images, done.divergence, seconds
+    return Outcome(
+        before=before.cpu(),
+        start=start.cpu(),
+        after=after,
+        targets=targets,
+        second=second,
+        outputs_before=_softmax(model, before),
+        outputs=_softmax(model, after),
+        curve=curve,
+        seconds=seconds,
+    )
 
 
 def _softmax(model: nn.Module, images: Tensor) -> Tensor:
@@ -226,16 +208,6 @@ def _in_order(targets: Tensor, outputs: Tensor) -> Tensor:
     return (asked.gather(1, order) == asked.sort(1, descending=True).values).all(1)
 
 
-def _observe(name: str, model: nn.Module, done: Outcome) -> dict[str, Tensor]:
-    """How far another classifier's output moved towards the target."""
-    before, after = _softmax(model, done.before), _softmax(model, done.after)
-    column = done.second[:, None]
-    return {
-        f"{name}: start_kl": kl_to(done.targets, before),
-        f"{name}: kl": kl_to(done.targets, after),
-        f"{name}: second_gain": (after - before).gather(1, column)[:, 0],
-    }
-
-
-def _rounded(values: Tensor) -> list[float]:
+def rounded(values: Tensor) -> list[float]:
+    """(N,) numbers with the six digits that a record has."""
     return [float(f"{value:.6g}") for value in values.double().tolist()]

@@ -1,6 +1,6 @@
-"""Notebook 05: does training get better when some images are replaced by generated ones?
+"""Does training get better when some images are replaced by generated ones?
 
-Hirano, Iwamura, Kise, section 3, with the controls that tell the images from their labels.
+Section 3 of the paper, with the controls that tell the images from their labels.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from lib.image_weights.classifiers import (
     predict,
     score,
 )
-from lib.image_weights.layer import Recipe, kl, synthesize
-from lib.image_weights.synthesis import TOLERANCE, kl_to, mixture, second_classes
+from lib.image_weights.layer import Recipe, kl, reverse_kl, synthesize
+from lib.image_weights.synthesis import TOLERANCE, kl_to, mixture, rounded, second_classes
 
 ARMS = {
     "original": "no image is replaced (eq. 12)",
@@ -43,7 +43,7 @@ DIRECTIONS = ("forward", "reverse")
 class GeneratedTrial:
     """The generated versions of a training set's first images, by the teacher trained on it.
 
-    share: how much of the training set gets one. The set is in a random balanced order, so its
+    share is how much of the training set gets one. The set is in a random balanced order, so its
     beginnings are random nested subsets.
     """
 
@@ -58,12 +58,12 @@ class GeneratedTrial:
 class StudentTrial:
     """A classifier trained from scratch on a set in which some images are replaced.
 
-    student: network, data, schedule and seed. arm: a name of ``ARMS``. share: of the images that
-        are replaced. direction: of the divergence between the student's output p and the label q
-        in eq. 9: ``forward`` KL(q || p), what KLDivLoss computes, or ``reverse`` KL(p || q), as
-        printed. On original images eq. 9 is the cross entropy either way: KL(t || p) equals it
-        for a one-hot t, and KL(p || t) is infinite.
-    regeneration: the recipe inside a batch, for the arm ``regenerated``.
+    student has network, data, schedule and seed. arm is a name of ``ARMS``. share is that of the
+    images that are replaced. direction is that of the divergence between the student's output p
+    and the label q in eq. 9: ``forward`` for KL(q || p), what KLDivLoss computes, or ``reverse``
+    for KL(p || q), as printed. On original images eq. 9 is the cross entropy either way, because
+    KL(t || p) equals it for a one-hot t, and KL(p || t) is infinite.
+    regeneration is the recipe inside a batch, for the arm ``regenerated``.
     """
 
     student: ClassifierTrial
@@ -75,13 +75,12 @@ class StudentTrial:
     version: int = 1
 
     def __post_init__(self) -> None:
+        teacher, most = self.generated.teacher, self.generated.share
         if self.arm not in ARMS or self.direction not in DIRECTIONS:
             known = f"{tuple(ARMS)} and {DIRECTIONS}"
             raise ValueError(f"arm and direction are of {known}: {self.arm!r}, {self.direction!r}")
-        if not 0 <= self.share <= self.generated.share:
-            most = self.generated.share
+        if not 0 <= self.share <= most:
             raise ValueError(f"share must be in [0, {most}], not {self.share!r}: no more are made")
-        teacher = self.generated.teacher
         if (self.student.dataset, self.student.train) != (teacher.dataset, teacher.train):
             raise ValueError("student and teacher must have the same training images")
         if (self.arm == "regenerated") != (self.regeneration is not None):
@@ -91,42 +90,46 @@ class StudentTrial:
 
 
 def run_generation(trial: GeneratedTrial, context: Context) -> dict:
-    """Generate and keep; how well the targets are met, as floats, as bytes and when augmented."""
+    """Generate and keep; how well the targets are met, as floats, as bytes and when augmented.
+
+    label_errors and original_errors are image by image.
+    """
     made = generated_images(trial, context)
     teacher, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
     originals = data.train_images[: len(made["images"])]
     reached = kl_to(made["targets"], made["unrounded"])
-    rounded = kl_to(made["targets"], made["outputs"])
+    errors = label_errors(trial, teacher, made["images"])
+    original_errors = label_errors(trial, teacher, originals)
     return {
         "count": len(originals),
         "kl": float(reached.mean()),
-        "kl_of_bytes": float(rounded.mean()),
+        "kl_of_bytes": float(kl_to(made["targets"], made["outputs"]).mean()),
         "reached": float((reached <= TOLERANCE).double().mean()),
-        "moved_generated": float(label_errors(trial, teacher, made["images"]).mean()),
-        "moved_original": float(label_errors(trial, teacher, originals).mean()),
+        "moved_generated": float(errors.mean()),
+        "moved_original": float(original_errors.mean()),
+        "label_errors": rounded(errors),
+        "original_errors": rounded(original_errors),
     }
 
 
 def label_errors(trial: GeneratedTrial, teacher: nn.Module, images: Tensor) -> Tensor:
     """(M,) KL(what the teacher says to an image || what it says to it augmented).
 
-    How wrong a label becomes that was made for the image as it is.
+    It is how wrong a label becomes that was made for the image as it is.
     """
-    device = next(teacher.parameters()).device
     epochs = Epochs(images, batch=500, seed=trial.seed, flip=trial.teacher.flip)
     plain = F.softmax(predict(teacher, images), 1)
     errors = torch.zeros(len(images))
     for step in range(len(epochs)):
         index, augmented = epochs(step)
-        log_p = F.log_softmax(predict(teacher, augmented.to(device)), 1)
-        errors[index] = kl(plain[index], log_p)
+        errors[index] = kl(plain[index], F.log_softmax(predict(teacher, augmented), 1))
     return errors
 
 
 def generated_images(trial: GeneratedTrial, context: Context) -> dict[str, Tensor]:
     """images (M, 3, H, W) uint8, targets, outputs (the label q) and unrounded, (M, K) each.
 
-    outputs: what the teacher says to the bytes; unrounded: to the image before it became bytes.
+    outputs is what the teacher says to the bytes, unrounded to the image before it became bytes.
     """
     return artefact(trial, context, lambda: _generate(trial, context))
 
@@ -136,15 +139,10 @@ def _generate(trial: GeneratedTrial, context: Context) -> dict[str, Tensor]:
     count = round(trial.share * len(data.train_images))
     originals = as_float(data.train_images[:count].to(context.device))
     targets = targets_of(trial, data.train_labels[:count], len(data.classes))
-    done = synthesize(teacher, originals, targets.to(context.device), trial.recipe)
-    images = (done.images * 255).round().to(torch.uint8)
+    made = synthesize(teacher, originals, targets.to(context.device), trial.recipe)
+    images = (made.images * 255).round().to(torch.uint8)
     outputs = F.softmax(predict(teacher, images), 1)
-    return {
-        "images": images,
-        "targets": targets,
-        "outputs": outputs,
-        "unrounded": done.outputs,
-    }
+    return {"images": images, "targets": targets, "outputs": outputs, "unrounded": made.outputs}
 
 
 def targets_of(trial: GeneratedTrial, labels: Tensor, classes: int) -> Tensor:
@@ -170,62 +168,48 @@ def _loss(
     trial: StudentTrial, labels: Tensor, count: int, context: Context
 ) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
     """Eq. 9: half divergence, half cross entropy on the first ``count`` images, else the latter."""
-    soft = _soft_labels(trial, labels, context) if count else None
+    soften = _soft_labels(trial, labels, context)
 
     def loss(model: nn.Module, index: Tensor, images: Tensor) -> Tensor:
         changed = index < count
         if not changed.any():
             return F.cross_entropy(model(images), labels[index])
-        images, q = soft(index, images, changed)
+        images, q = soften(index, images, changed)
         log_p = F.log_softmax(model(images).float(), 1)
-        each = F.nll_loss(log_p, labels[index], reduction="none")
+        losses = F.nll_loss(log_p, labels[index], reduction="none")
         if q is not None:
-            mixed = 0.5 * divergence(log_p[changed], q, trial.direction) + 0.5 * each[changed]
-            each = each.masked_scatter(changed, mixed)
-        return each.mean()
+            mixed = 0.5 * divergence(log_p[changed], q, trial.direction) + 0.5 * losses[changed]
+            losses = losses.masked_scatter(changed, mixed)
+        return losses.mean()
 
     return loss
 
 
 def divergence(log_p: Tensor, q: Tensor, direction: str) -> Tensor:
     """(N,) KL(q || p), ``forward``, or KL(p || q), ``reverse`` (eq. 10 as printed)."""
-    if direction == "forward":
-        return kl(q, log_p)
-    return (log_p.exp() * (log_p - q.clamp(min=1e-12).log())).sum(1)
+    return kl(q, log_p) if direction == "forward" else reverse_kl(q.clamp(min=1e-12), log_p)
 
 
 def _soft_labels(
     trial: StudentTrial, labels: Tensor, context: Context
 ) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]:
     """(index, augmented images, which are changed) -> images, and q for the changed ones."""
-    if trial.arm == "hard label":
+    if trial.arm in ("original", "hard label"):
         return lambda index, images, changed: (images, None)
     if trial.arm in ("generated", "soft label"):
         q = generated_images(trial.generated, context)["outputs"].to(context.device)
         return lambda index, images, changed: (images, q[index[changed]])
-    teacher = load_classifier(trial.generated.teacher, context)
-    if trial.arm == "regenerated":
-        count = round(trial.generated.share * len(labels))
-        classes = len(labelled_images(trial.student, context).classes)
-        targets = targets_of(trial.generated, labels[:count].cpu(), classes)
-        return _regeneration(teacher, targets.to(context.device), trial.regeneration)
+    teacher, recipe = load_classifier(trial.generated.teacher, context), trial.regeneration
+    count = round(trial.generated.share * len(labels))
+    classes = len(labelled_images(trial.student, context).classes)
+    targets = targets_of(trial.generated, labels[:count].cpu(), classes).to(context.device)
 
     def ask_teacher(index: Tensor, images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            return images, F.softmax(teacher(images[changed]).float(), 1)
+        if recipe is None:
+            with torch.no_grad():
+                return images, F.softmax(teacher(images[changed]).float(), 1)
+        # the paper's own remedy: generate from the augmented image, inside the training
+        made = synthesize(teacher, images[changed], targets[index[changed]], recipe)
+        return images.masked_scatter(changed[:, None, None, None], made.images), made.outputs
 
     return ask_teacher
-
-
-def _regeneration(
-    teacher: nn.Module, targets: Tensor, recipe: Recipe
-) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The paper's own remedy: generate from the augmented image, inside the training."""
-
-    def regenerate(index: Tensor, images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-        made = synthesize(teacher, images[changed], targets[index[changed]], recipe)
-        images = images.clone()
-        images[changed] = made.images
-        return images, made.outputs
-
-    return regenerate

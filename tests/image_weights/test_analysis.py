@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.image_weights import analysis, plan
+from lib.image_weights import analysis
 from lib.image_weights.layer import Recipe
+from lib.image_weights.trials import UNTIL_REACHED
 
 
 def student(arm, seed, accuracy, share=0.3, status="ok", recipe=None):
@@ -30,7 +31,7 @@ def trials():
     for seed, base in enumerate((60.0, 70.0, 80.0)):
         rows.append(student("original", seed, base))
         rows.append(student("generated", seed, base + 1 + seed))
-        rows.append(student("generated", seed, base - 1, recipe=plan.UNTIL_REACHED))
+        rows.append(student("generated", seed, base - 1, recipe=UNTIL_REACHED))
     rows.append(student("soft label", 0, 61.0))
     return pd.DataFrame([*rows, student("hard label", 0, 99.0, status="error")])
 
@@ -101,7 +102,7 @@ def test_drop_and_ratio_are_of_means():
     assert analysis.drop(row).value == pytest.approx(0.9)
     row["twin 1: start_kl"], row["twin 1: kl"] = [1.0, 1.0], [2.0, 2.0]
     assert analysis.drop(row, "twin 1").value == pytest.approx(-1), "further away than before"
-    estimate = analysis.ratio("kl", row, pd.Series({"kl": [0.2, 0.6]}))
+    estimate = analysis.ratio(row.kl, [0.2, 0.6])
     assert estimate.value == estimate.low == estimate.high == pytest.approx(0.5)
 
 

@@ -1,6 +1,8 @@
-"""Targeted attacks against a linear model, whose gradients are worked out in numpy."""
+"""Attacks against a linear model, worked out in numpy, and measures of known changes."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
@@ -8,9 +10,27 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from lib.image_weights.attacks import fgsm, pgd
+from lib.image_weights.attacks import (
+    COARSE,
+    FINE,
+    OPPONENT,
+    Attack,
+    attacked,
+    measure,
+    radial_spectrum,
+)
+from lib.image_weights.layer import frequency_radius
 
 SHAPE = (3, 4, 4)
+KINDS = pytest.mark.parametrize("kind", ["fgsm", "pgd"])
+
+
+def fgsm(model, images, targets, radius):
+    return attacked(model, images, targets, Attack("fgsm", hard=False, radius=radius))
+
+
+def pgd(model, images, targets, **sizes):
+    return attacked(model, images, targets, Attack("pgd", hard=False, **sizes))
 
 
 class Linear(nn.Module):
@@ -140,8 +160,138 @@ def test_radius_zero_changes_nothing():
 
 @pytest.mark.parametrize(
     ("values", "named"),
-    [({"radius": -0.1}, r"-0\.1"), ({"step": 0.0}, r"0\.0, 40"), ({"steps": 0}, ", 0$")],
+    [
+        ({"radius": -0.1}, r"-0\.1"),
+        ({"step": 0.0}, r"0\.0, 40"),
+        ({"steps": 0}, ", 0$"),
+        ({"kind": "cw"}, "fgsm or pgd, not 'cw'"),
+    ],
 )
-def test_bad_sizes_are_refused(values, named):
+def test_bad_attacks_are_refused(values, named):
     with pytest.raises(ValueError, match=named):
-        pgd(Linear(), *problem(), **values)
+        Attack(**{"kind": "pgd", "hard": False} | values)
+
+
+SHARES = ("fine_share", "chroma_share")
+
+
+def noise(count: int = 20, size: tuple[int, int] = (32, 32)) -> torch.Tensor:
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def cosine(u: int, v: int, colour=(1.0, 1.0, 1.0), size: int = 32) -> torch.Tensor:
+    """(1, 3, size, size) wave of u cycles down and v across, of amplitude ``colour``."""
+    rows, columns = torch.arange(size)[:, None], torch.arange(size)
+    wave = torch.cos(2 * math.pi * (u * rows + v * columns) / size)
+    return torch.tensor(colour)[None, :, None, None] * wave
+
+
+@pytest.mark.parametrize("size", [(32, 32), (7, 10), (9, 5)])
+def test_the_spectrum_sums_to_the_energy(size):
+    change = noise(4, size)
+    spectrum = radial_spectrum(change)
+    assert spectrum.shape == (4, round(math.hypot(size[0] // 2, size[1] // 2)) + 1)
+    energy = (change.double() ** 2).sum((1, 2, 3))
+    torch.testing.assert_close(spectrum.double().sum(1), energy, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("u", "v", "place"), [(0, 0, 0), (3, 4, 5), (0, 7, 7), (16, 0, 16), (16, 16, 23), (2, 2, 3)]
+)
+def test_a_wave_falls_into_the_bin_of_its_frequency(u, v, place):
+    """2, 2 lies at 2.83 and 16, 16 at 22.6: the nearest whole bin."""
+    spectrum = radial_spectrum(cosine(u, v))[0]
+    assert spectrum.argmax() == place
+    assert spectrum[place].item() == pytest.approx(spectrum.sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [(6, 6), (5, 8)])
+def test_frequency_radius_by_brute_force(size):
+    height, width = size
+    expected = [
+        [math.hypot(min(u, height - u), min(v, width - v)) for v in range(width)]
+        for u in range(height)
+    ]
+    np.testing.assert_allclose(frequency_radius(*size), expected, atol=1e-6)
+
+
+def test_the_opponent_axes_are_orthonormal_and_the_first_is_grey():
+    torch.testing.assert_close(OPPONENT @ OPPONENT.T, torch.eye(3))
+    torch.testing.assert_close(OPPONENT[0], torch.full((3,), 3**-0.5))
+
+
+def test_white_noise():
+    """Two of three axes are chroma; of the frequencies, those in bins beyond FINE are fine."""
+    frequencies = [math.hypot(min(u, 32 - u), min(v, 32 - v)) for u in range(32) for v in range(32)]
+    values = measure(noise())
+    fine = np.mean([round(f) > FINE for f in frequencies])
+    coarse = np.mean([round(f) < COARSE for f in frequencies])
+    assert values["fine_share"].mean().item() == pytest.approx(fine, abs=0.01)
+    assert values["chroma_share"].mean().item() == pytest.approx(2 / 3, abs=0.01)
+    assert values["rms"].mean().item() == pytest.approx(1, abs=0.01)
+    assert values["fine"].mean().item() == pytest.approx(math.sqrt(fine), abs=0.01)
+    assert values["tint"].mean().item() == pytest.approx(math.sqrt(2 / 3 * coarse), abs=0.02)
+
+
+def test_a_grey_change_has_no_chroma():
+    grey = noise(3)[:, :1].repeat(1, 3, 1, 1)
+    values = measure(grey)
+    assert values["chroma_share"].max() < 1e-6 and values["tint"].max() < 1e-6
+    assert values["rms"].min() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("u", "colour", "fine_share", "chroma_share"),
+    [
+        (1, (1.0, 1.0, 1.0), 0, 0),
+        (1, (1.0, -1.0, 0.0), 0, 1),
+        (15, (1.0, 1.0, 1.0), 1, 0),
+        (15, (0.0, 0.0, 1.0), 1, 2 / 3),  # blue: a third of its energy is grey
+        (6, (1.0, 1.0, -2.0), 0, 1),
+    ],
+)
+def test_waves(u, colour, fine_share, chroma_share):
+    values = {name: value.item() for name, value in measure(0.1 * cosine(u, 0, colour)).items()}
+    energy = 0.01 * sum(c * c for c in colour) / 2 / 3  # a wave's mean square is 1/2
+    assert values["rms"] == pytest.approx(math.sqrt(energy), rel=1e-4)
+    assert values["largest"] == pytest.approx(0.1 * max(map(abs, colour)), rel=1e-4)
+    assert values["fine_share"] == pytest.approx(fine_share, abs=1e-5)
+    assert values["chroma_share"] == pytest.approx(chroma_share, abs=1e-5)
+    assert values["fine"] == pytest.approx(math.sqrt(energy * fine_share), abs=1e-4)
+    tint = energy * chroma_share if u < COARSE else 0
+    assert values["tint"] == pytest.approx(math.sqrt(tint), abs=1e-4)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 10])
+def test_the_share_of_pixels_that_holds_the_change(pixels):
+    """Equal pixels: of ten, nine hold 90 %; of two and of one, all of them."""
+    change = torch.zeros(1, 3, 8, 16)
+    change.view(1, 3, -1)[0, 1, 5 : 5 + pixels] = -0.5
+    expected = {1: 1, 2: 2, 10: 9}[pixels] / 128
+    # 9 of 10 are 90 % to the last bit or not: one pixel more is right as well
+    assert measure(change)["local"].item() == pytest.approx(expected, abs=(pixels == 10) / 128)
+
+
+def test_one_dominant_pixel_holds_the_change():
+    change = 1e-3 * noise(2)
+    change[:, :, 4, 7] = 0.9
+    assert measure(change)["local"].tolist() == [1 / 1024] * 2
+
+
+def test_no_change_has_no_shares():
+    change = torch.cat([torch.zeros(1, 3, 32, 32), noise(1)])
+    values = measure(change)
+    assert all(value.shape == (2,) for value in values.values())
+    for name in ("rms", "largest", "fine", "tint"):
+        assert values[name][0] == 0 and values[name][1] > 0
+    for name in SHARES:
+        assert values[name][0].isnan() and not values[name][1].isnan()
+
+
+def test_images_are_measured_one_by_one():
+    change = noise(4)
+    together = measure(change)
+    for n in range(4):
+        alone = measure(change[n : n + 1])
+        for name, values in together.items():
+            assert values[n].item() == pytest.approx(alone[name].item(), rel=1e-5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +12,9 @@ from scipy.special import rel_entr, softmax
 
 from lib.data.labelled import load_labelled
 from lib.engine.sweep import Context, trial_key
-from lib.image_weights import attacks, classifiers
+from lib.image_weights import classifiers
 from lib.image_weights import synthesis as image_synthesis
+from lib.image_weights.attacks import Attack, attacked
 from lib.image_weights.classifiers import (
     ClassifierTrial,
     initial_classifier,
@@ -27,7 +27,6 @@ from lib.image_weights.classifiers import (
 from lib.image_weights.layer import Recipe
 from lib.image_weights.synthesis import (
     TARGETS,
-    Attack,
     SynthesisTrial,
     run_synthesis,
     second_classes,
@@ -280,9 +279,8 @@ def test_attacks_go_towards_their_target_inside_their_ball(kind, hard, context):
     assert torch.equal(done.start, done.before)
     rows, one_hot = torch.arange(7), torch.eye(10)[done.second]
     np.testing.assert_allclose(done.targets[rows, done.second], 0.5)  # measured on what was wanted
-    attack = {"fgsm": attacks.fgsm, "pgd": partial(attacks.pgd, step=1 / 255, steps=5)}[kind]
     hard_one, soft_one = (
-        attack(load_classifier(TINY, context), done.before, aim, radius=0.02)
+        attacked(load_classifier(TINY, context), done.before, aim, trial.method)
         for aim in (one_hot, done.targets)
     )
     assert torch.equal(done.after, hard_one if hard else soft_one)

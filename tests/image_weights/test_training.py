@@ -150,7 +150,10 @@ def test_the_generation_is_measured(context):
     assert metrics["kl"] == pytest.approx(reached.mean(), rel=1e-3)
     assert metrics["kl_of_bytes"] == pytest.approx(rounded.mean(), rel=1e-3)
     assert metrics["reached"] == pytest.approx((reached <= 0.01).mean())
-    assert metrics["moved_generated"] > 0 and metrics["moved_original"] > 0
+    for name, errors in (("generated", "label_errors"), ("original", "original_errors")):
+        assert len(metrics[errors]) == 30
+        assert metrics[f"moved_{name}"] == pytest.approx(np.mean(metrics[errors]), rel=1e-5)
+        assert metrics[f"moved_{name}"] > 0
 
 
 def test_label_errors_are_between_an_image_and_itself_moved(context, monkeypatch):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, replace
 
 import pytest
 
-from lib.engine.sweep import trial_key
-from lib.image_weights import plan
-from lib.image_weights.profile import IMAGE_WEIGHT_STUDY, Network
+from lib.engine.profiles import PROFILES, load_profile
+from lib.image_weights import analysis
+from lib.image_weights import trials as plan
 from lib.image_weights.synthesis import TARGETS
 from lib.image_weights.training import ARMS
 
-PROFILES = pytest.mark.parametrize("sizes", IMAGE_WEIGHT_STUDY.values(), ids=IMAGE_WEIGHT_STUDY)
-QUICK = IMAGE_WEIGHT_STUDY["quick"]
+SIZES = {name: load_profile(plan.ImageWeightStudy, name) for name in PROFILES}
+EACH = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 
 
 def synthesis_trials(sizes) -> list:
@@ -59,7 +58,7 @@ def test_every_recipe_is_another_one():
         assert attack.kind == "fgsm" or attack.step * attack.steps >= attack.radius
 
 
-@PROFILES
+@EACH
 def test_every_way_and_every_target_is_tried_once(sizes):
     trials = plan.synthesis(sizes)
     names = [(trial.label, trial.targets) for trial in trials]
@@ -76,7 +75,7 @@ def test_every_way_and_every_target_is_tried_once(sizes):
     assert triangle.images == sizes.simplex_images and triangle.images % 45 == 0
 
 
-@PROFILES
+@EACH
 def test_a_second_classifier_is_driven_and_the_first_looks_on(sizes):
     main, second, *_ = networks = plan.networks(sizes)
     assert len(set(networks)) == 3 and networks[-1].seed != 0
@@ -85,12 +84,12 @@ def test_a_second_classifier_is_driven_and_the_first_looks_on(sizes):
     for trial in plan.second_teacher(sizes):
         assert trial.teacher == second and set(trial.observers) == set(networks) - {second}
         assert trial.method == plan.OPTIMISERS[trial.label]
-        names = [f"{each.architecture} {each.seed}" for each in trial.observers]
+        names = [f"{observer.architecture} {observer.seed}" for observer in trial.observers]
         assert len(set(names)) == len(names), "metrics are named by them"
     assert main not in (trial.teacher for trial in plan.second_teacher(sizes))
 
 
-@PROFILES
+@EACH
 def test_black_and_white_images_are_tried_under_every_map(sizes):
     trials = plan.saturated(sizes)
     assert [trial.label for trial in trials] == ["tan", "sigmoid", "clamp"]
@@ -101,38 +100,29 @@ def test_black_and_white_images_are_tried_under_every_map(sizes):
 
 
 def test_there_are_as_many_test_images_as_trials_ask_for():
-    for sizes in IMAGE_WEIGHT_STUDY.values():
+    for sizes in SIZES.values():
         for trial in synthesis_trials(sizes):
             assert trial.images <= (trial.teacher.test or 10_000), trial
 
 
-@PROFILES
-def test_no_trial_is_planned_twice(sizes):
-    generated = [plan.generated(sizes), plan.generated(sizes, plan.UNTIL_REACHED)]
-    trained = {*plan.networks(sizes), plan.digits(sizes), plan.base(sizes, plan.TEACHER_SEED)}
-    trials = [*synthesis_trials(sizes), *generated, *plan.students(sizes), *trained]
-    keys = Counter(map(trial_key, trials))
-    assert max(keys.values()) == 1 and len(trials) > 50
-
-
-@PROFILES
+@EACH
 def test_images_are_generated_as_in_section_3(sizes):
     trial = plan.generated(sizes)
     assert trial.recipe == plan.OPTIMISERS["SGD"] and trial.recipe.steps == 100
     assert trial.share == 0.5
-    for each in plan.students(sizes):
-        teacher, student = each.generated.teacher, each.student
+    for taught in plan.students(sizes):
+        teacher, student = taught.generated.teacher, taught.student
         assert replace(teacher, seed=student.seed) == student, "a twin from another seed"
         assert teacher.seed != student.seed
 
 
-@PROFILES
+@EACH
 def test_students_come_seed_by_seed_and_have_all_arms(sizes):
     trials = plan.students(sizes)
     seeds = [trial.student.seed for trial in trials]
     assert seeds == sorted(seeds) and set(seeds) == set(range(sizes.seeds))
     arms = [
-        [plan.arm_name(asdict(trial)) for trial in trials if trial.student.seed == seed]
+        [analysis.arm_name(asdict(trial)) for trial in trials if trial.student.seed == seed]
         for seed in range(sizes.seeds)
     ]
     assert all(names == arms[0] for names in arms)
@@ -140,10 +130,10 @@ def test_students_come_seed_by_seed_and_have_all_arms(sizes):
     assert {trial.arm for trial in trials} == set(ARMS)
 
 
-@PROFILES
+@EACH
 def test_the_papers_table_and_its_controls(sizes):
     first = [trial for trial in plan.students(sizes) if trial.student.seed == 0]
-    names = [plan.arm_name(asdict(trial)) for trial in first]
+    names = [analysis.arm_name(asdict(trial)) for trial in first]
     assert names == [
         "original",
         *(f"generated {share}%" for share in (10, 20, 30, 40, 50)),
@@ -164,7 +154,7 @@ def test_the_papers_table_and_its_controls(sizes):
 
 
 def test_the_papers_schedule():
-    sizes = IMAGE_WEIGHT_STUDY["paper"]
+    sizes = SIZES["paper"]
     student = plan.base(sizes)
     assert (student.dataset, student.architecture, student.width) == ("cifar10", "vgg16", 64)
     assert (student.train, student.test, student.epochs) == (0, 0, 300)
@@ -172,10 +162,24 @@ def test_the_papers_schedule():
 
 
 def test_a_classifier_trial_takes_every_number_of_its_network():
-    trial = plan.classifier(QUICK, Network("resnet20", 8, 123, 6, seed=3))
+    sizes, network = SIZES["quick"], plan.Network("resnet20", 8, 123, 6, seed=3)
+    trial = plan.classifier(sizes, network)
     assert (trial.architecture, trial.width, trial.train) == ("resnet20", 8, 123)
     assert (trial.epochs, trial.seed, trial.flip) == (6, 3, True)
-    shared = (QUICK.dataset, QUICK.test, QUICK.batch, QUICK.lr)
+    shared = (sizes.dataset, sizes.test, sizes.batch, sizes.lr)
     assert (trial.dataset, trial.test, trial.batch, trial.lr) == shared
-    changed = plan.classifier(QUICK, Network("resnet20", 8, 123, 6, seed=3), seed=7, batch=5)
-    assert changed == replace(trial, seed=7, batch=5)
+
+
+@EACH
+def test_a_long_run_trains_first_what_later_trials_need(sizes):
+    trained = set()
+    for function, trial in plan.evidence(sizes):
+        if function is plan.run_classifier:
+            trained.add(trial)
+        elif function is plan.run_synthesis:
+            assert {trial.teacher, *trial.observers} <= trained
+        elif function is plan.run_generation:
+            assert trial.teacher in trained
+            trained.add(trial)
+        else:
+            assert function is plan.run_student and trial.generated in trained
