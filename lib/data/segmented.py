@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib.data.catalogue import locate
+from lib.data.catalogue import locate, refuse_below
 from lib.data.images import UNREADABLE, read_square
 from lib.engine.files import data_root
 
@@ -82,8 +82,8 @@ def load_segmented(
         raise ValueError(f"name must be one of {SEGMENTED}, not {name!r}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
-    if size < 1 or count < 0:
-        raise ValueError(f"size must be at least 1 and count at least 0: {size}, {count}")
+    refuse_below(1, size=size)
+    refuse_below(0, count=count)
     if name.startswith("scenes"):
         return _scenes(name, split, size, count)
     return _load(name, split, size, count, str(data_root(root)))

@@ -11,7 +11,14 @@ import torch
 from PIL import Image
 from skimage import data
 
-from lib.data.images import list_images, load_images, read_square
+from lib.data.images import (
+    BITS,
+    list_images,
+    load_images,
+    near_duplicates,
+    perceptual_hashes,
+    read_square,
+)
 
 
 @pytest.fixture
@@ -191,6 +198,28 @@ def test_a_picture_smaller_than_asked_is_refused(folder):
 def test_unknown_channels_are_refused(channels):
     with pytest.raises(ValueError, match=f"not {channels!r}"):
         load_images("photos", size=32, channels=channels)
+
+
+def test_hashes_find_a_photograph_in_other_size_and_contrast_only():
+    _, photos = load_images("photos", size=256, channels=3)
+    _, small = load_images("photos", size=64, channels=3)
+    paler = (small.float() * 0.7 + 40).to(torch.uint8)
+    found = near_duplicates(perceptual_hashes(photos), perceptual_hashes(paler))
+    assert found.tolist() == [[i, i] for i in range(len(photos))]
+
+
+def test_hashes_of_unrelated_noise_share_half():
+    noise = torch.randint(256, (60, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    hashes = perceptual_hashes(noise.to(torch.uint8))
+    assert hashes.shape == (60, BITS)
+    differing = (hashes[:30, None] != hashes[None, 30:]).sum(2)
+    assert 28 < differing.mean() < 36
+    assert not len(near_duplicates(hashes[:30], hashes[30:]))
+
+
+def test_hashes_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="63"):
+        near_duplicates(np.zeros((2, 64), bool), np.zeros((2, 63), bool))
 
 
 @pytest.mark.real_data

@@ -1,17 +1,27 @@
-"""Labelled sets: every value where it belongs, subsets that nest, damage that is named."""
+"""Labelled sets: every value where it belongs, subsets that nest, damage that is named.
+
+Drawn ones against the names of what was drawn, folders against files made here.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lib.data import labelled
-from lib.data.labelled import CIFAR10_CLASSES, balanced_order, load_labelled
+from lib.data.drawn.scenes import CATEGORIES, object_names, render_objects
+from lib.data.labelled import (
+    CIFAR10_CLASSES,
+    DRAWN,
+    balanced_order,
+    largest_class,
+    load_labelled,
+)
 
 FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 SEVEN = 7  # records of a fake file
@@ -20,7 +30,7 @@ SEVEN = 7  # records of a fake file
 @pytest.fixture(autouse=True)
 def nothing_remembered():
     yield
-    labelled._cifar10.cache_clear()
+    labelled._cifar10.cache_clear(), labelled._class_folders.cache_clear()
 
 
 def write(path: Path, labels: list[int], seed: int) -> None:
@@ -80,7 +90,7 @@ def test_every_image_keeps_its_label(fake):
 
 def test_subsets_are_beginnings_and_are_read_once(fake, monkeypatch):
     whole = load_labelled("cifar10", train=0, test=0, root=fake)
-    monkeypatch.setattr(labelled, "_read_binary", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(labelled, "_read_records", lambda _: pytest.fail("read again"))
     part = load_labelled("cifar10", train=12, test=3, root=str(fake))
     assert torch.equal(part.train_images, whole.train_images[:12])
     assert torch.equal(part.train_labels, whole.train_labels[:12])
@@ -136,47 +146,12 @@ def test_missing_data_say_where_they_were_looked_for_and_what_is_embedded(tmp_pa
         assert part in str(caught.value)
 
 
-@pytest.fixture
-def python_version(fake, monkeypatch) -> Path:
-    """The same images as the python version: pickles, checked by torchvision."""
-    from torchvision.datasets import CIFAR10
-
-    binary, folder = fake / "cifar-10-batches-bin", fake / "cifar-10-batches-py"
-    folder.mkdir()
-    table = []
-    for name in FILES:
-        records = np.frombuffer((binary / name).read_bytes(), np.uint8).reshape(-1, 3073)
-        content = {"data": records[:, 1:], "labels": records[:, 0].tolist()}
-        table.append([name[:-4], dumped(folder / name[:-4], content)])
-    names = {"label_names": list(CIFAR10_CLASSES)}
-    meta = CIFAR10.meta | {"md5": dumped(folder / "batches.meta", names)}
-    monkeypatch.setattr(CIFAR10, "train_list", table[:5])
-    monkeypatch.setattr(CIFAR10, "test_list", table[5:])
-    monkeypatch.setattr(CIFAR10, "meta", meta)
-    return folder
-
-
-def dumped(path: Path, content: dict) -> str:
-    path.write_bytes(pickle.dumps(content))
-    return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-def test_the_python_version_gives_the_same_images(fake, python_version, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(labelled, "_read_python", lambda _: pytest.fail("binary comes first"))
-        binary = load_labelled("cifar10", train=0, test=0, root=fake)
+def test_the_python_version_alone_is_one_clear_error(fake):
+    (fake / "cifar-10-batches-py").mkdir()
+    assert len(load_labelled("cifar10", train=1, test=1, root=fake).test_labels) == 1
     labelled._cifar10.cache_clear()
     (fake / "cifar-10-batches-bin").rename(fake / "elsewhere")
-    python = load_labelled("cifar10", train=0, test=0, root=fake)
-    for part in ("train_images", "train_labels", "test_images", "test_labels"):
-        assert torch.equal(getattr(binary, part), getattr(python, part)), part
-        assert getattr(python, part).is_contiguous()
-
-
-def test_a_damaged_python_version_is_named(fake, python_version):
-    (fake / "cifar-10-batches-bin").rename(fake / "elsewhere")
-    (python_version / "data_batch_4").write_bytes(b"not what it was")
-    with pytest.raises(ValueError, match=f"{python_version} is damaged or not complete"):
+    with pytest.raises(FileNotFoundError, match=r"batches-py is .*batches-bin.*download cifar10"):
         load_labelled("cifar10", train=1, test=1, root=fake)
 
 
@@ -206,30 +181,135 @@ def test_digits_are_split_by_class():
     assert data.classes == tuple("0123456789")
 
 
-def test_scenes_are_drawn_in_any_number():
-    scenes = pytest.importorskip("lib.data.drawn.scenes")
-    data = load_labelled("scenes", train=40, test=20)
-    assert data.train_images.shape == (40, 3, 32, 32) and data.test_images.shape[0] == 20
-    assert data.train_images.dtype == torch.uint8 and data.train_labels.dtype == torch.int64
-    assert set(data.train_labels.tolist()) <= set(range(10))
-    assert data.classes == tuple(scenes.CATEGORIES["A"]) and len(data.classes) == 10
-    train = {image.numpy().tobytes() for image in data.train_images}
-    assert not train & {image.numpy().tobytes() for image in data.test_images}
-    again = load_labelled("scenes", train=40, test=20)
-    assert torch.equal(data.train_images, again.train_images)
-    with pytest.raises(ValueError, match="say how many, not 0 and 5"):
-        load_labelled("scenes", train=0, test=5)
+@pytest.mark.parametrize("name", DRAWN)
+def test_labels_of_drawn_tasks_are_those_of_the_pictures(name):
+    data = load_labelled(name, train=60, test=20)
+    classes, part = DRAWN[name]
+    assert data.classes == classes
+    assert data.train_images.shape == (60, 3, 32, 32)
+    assert len(data.test_labels) == 20
+    seed, _ = labelled._DRAWN_SEEDS[name]
+    pictures, _ = render_objects(120, size=32, seed=seed)
+    names = object_names(120, size=32, seed=seed)
+    for image, label in zip(data.train_images, data.train_labels, strict=True):
+        (place,) = [i for i, each in enumerate(pictures) if torch.equal(each, image)]
+        assert names[place][part] == classes[label]
 
 
-def test_bad_requests_are_refused(fake):
-    with pytest.raises(ValueError, match=r"\('cifar10', 'digits', 'scenes'\), not 'mnist'"):
-        load_labelled("mnist", train=1, test=1)
-    with pytest.raises(ValueError, match="not be negative: 5, -1"):
-        load_labelled("digits", train=5, test=-1)
-    with pytest.raises(ValueError, match="digits has 1,297 training images, not 1,298"):
-        load_labelled("digits", train=1298, test=1)
-    with pytest.raises(ValueError, match="cifar10 has 7 test images, not 8"):
-        load_labelled("cifar10", train=35, test=8, root=fake)
+def test_object_names_agree_with_the_classes():
+    _, labels = render_objects(40, size=16, seed=5)
+    names = object_names(40, size=16, seed=5)
+    assert [DRAWN["objects"][0][label] for label in labels] == [each[0] for each in names]
+
+
+def test_the_ground_is_what_the_picture_stands_on():
+    """Grass is tinted green, bricks red: seen in the corners, which no object reaches often."""
+    data = load_labelled("grounds", train=400, test=10)
+    corner = data.train_images[:, :, :4, :4].float().mean((2, 3))
+    greenness = corner[:, 1] - corner[:, 0]
+    grass, bricks = (
+        greenness[data.train_labels == data.classes.index(n)] for n in ("grass", "bricks")
+    )
+    assert grass.mean() > bricks.mean() + 20
+
+
+def test_no_two_sets_share_a_picture():
+    parts = [load_labelled(name, train=60, test=20) for name in ("scenes", "objects", "things")]
+    pictures = [images for part in parts for images in (part.train_images, part.test_images)]
+    every = {image.numpy().tobytes() for images in pictures for image in images}
+    assert len(every) == 3 * 80
+    again = load_labelled("scenes", train=60, test=20)
+    assert torch.equal(parts[0].train_images, again.train_images)
+    assert parts[0].classes == parts[1].classes == CATEGORIES["A"]
+
+
+@pytest.fixture
+def caltech(tmp_path: Path) -> Path:
+    """Two classes of ten photographs, each of a grey of its own, and a folder that is no class."""
+    for place, name in enumerate(("BACKGROUND_Google", "ant", "Faces")):
+        folder = tmp_path / "caltech101/101_ObjectCategories" / name
+        folder.mkdir(parents=True)
+        for number in range(10):
+            pixels = np.full((40, 60, 3), 80 * place + number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"image_{number:04}.png")
+    return tmp_path
+
+
+def test_folders_are_split_80_to_20_in_each_class(caltech):
+    data = load_labelled("caltech101", size=32, root=caltech)
+    assert data.classes == ("Faces", "ant")
+    assert data.train_labels.bincount().tolist() == [8, 8]
+    assert data.test_labels.bincount().tolist() == [2, 2]
+    greys = torch.cat([data.train_images, data.test_images])[:, 0, 0, 0].tolist()
+    labels = torch.cat([data.train_labels, data.test_labels]).tolist()
+    assert sorted(zip(labels, greys, strict=True)) == [
+        (label, base + number) for label, base in ((0, 160), (1, 80)) for number in range(10)
+    ]
+
+
+def test_small_photographs_are_enlarged(caltech):
+    data = load_labelled("caltech101", size=64, root=caltech)
+    assert data.train_images.shape == (16, 3, 64, 64)
+    assert data.train_images.flatten(1).float().std(1).max() == 0
+
+
+def test_a_class_of_one_photograph_is_refused(caltech):
+    folder = caltech / "caltech101/101_ObjectCategories/ant"
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(ValueError, match="ant has 1 photographs"):
+        load_labelled("caltech101", size=32, root=caltech)
+
+
+def test_a_truncated_photograph_is_named(caltech):
+    path = caltech / "caltech101/101_ObjectCategories/ant/image_0003.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"image_0003\.png"):
+        load_labelled("caltech101", size=32, root=caltech)
+
+
+def test_a_missing_set_says_how_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="256_ObjectCategories"):
+        load_labelled("caltech256", size=32, root=tmp_path)
+
+
+def test_numbers_of_caltech256_are_no_part_of_a_name(tmp_path):
+    for name in ("001.ak47", "257.clutter"):
+        folder = tmp_path / "caltech256/256_ObjectCategories" / name
+        folder.mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (32, 32)).save(folder / f"{number}.jpg")
+    assert load_labelled("caltech256", size=32, root=tmp_path).classes == ("ak47", "clutter")
+
+
+def test_largest_class_by_hand():
+    maps = torch.zeros(4, 3, 3, dtype=torch.uint8)
+    maps[0, 0] = 2
+    maps[0, 1, 0] = 1
+    maps[1] = 255  # nothing but border
+    maps[1, 0, 0] = 3
+    maps[3, 0, :2] = torch.tensor([1, 1])
+    maps[3, 1, :2] = torch.tensor([3, 3])  # as many: the first
+    assert largest_class(maps, 4).tolist() == [2, 3, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mnist", {}, r"name must be one of \('scenes', .*'caltech256'\), not 'mnist'"),
+        ("digits", {"train": 5, "test": -1}, "test must be at least 0, not -1"),
+        ("objects", {"size": 0}, "size must be at least 1, not 0"),
+        ("digits", {"train": 1298}, "digits has 1,297 training images, not 1,298"),
+        ("digits", {"size": 64}, "digits has images of 32 px, not 64"),
+        ("cifar10", {"train": 35, "test": 8}, "cifar10 has 7 test images, not 8"),
+        ("caltech101", {"train": 5}, "caltech101 is taken whole, not 5 and 0"),
+        ("scenes", {"test": 5}, "scenes are drawn: say how many, not 0 and 5"),
+        ("objects", {"train": 5}, "objects are drawn: say how many, not 5 and 0"),
+    ],
+)
+def test_bad_requests_are_refused(fake, name, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_labelled(name, root=fake, **options)
 
 
 @pytest.mark.real_data
@@ -247,3 +327,14 @@ def test_real_cifar10():
     np.testing.assert_allclose(pixels.mean(1) / 255, (0.4914, 0.4822, 0.4465), atol=1e-4)
     deviations = [channel[::7].std() / 255 for channel in pixels]
     np.testing.assert_allclose(deviations, (0.2470, 0.2435, 0.2616), atol=1e-3)
+
+
+@pytest.mark.real_data
+def test_real_tasks():
+    caltech, voc = load_labelled("caltech101", size=32), load_labelled("voc2012", size=32)
+    assert len(caltech.classes) == 101
+    assert "BACKGROUND_Google" not in caltech.classes
+    assert caltech.train_labels.unique().numel() == 101
+    assert len(voc.classes) == 20
+    assert voc.train_labels.max() < 20
+    assert voc.train_labels.min() >= 0
