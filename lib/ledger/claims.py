@@ -6,7 +6,8 @@ estimate into a verdict.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,10 @@ from lib.ledger.estimates import Estimate
 REPRODUCED, NOT_REPRODUCED, CONTRADICTED = "reproduced", "not reproduced", "contradicted"
 NOT_TESTED, AUDIT = "not tested at this scale", "audit"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, CONTRADICTED, NOT_TESTED, AUDIT)
+COLUMNS = (
+    "id paper statement paper_value our_value ci_low ci_high n baseline verdict profile dataset "
+    "device evidence commit"
+).split()
 
 
 @dataclass(frozen=True)
@@ -60,31 +65,14 @@ def between(low: float, high: float, least: int = 2) -> Rule:
     return Rule(low, high, least)
 
 
-@dataclass(frozen=True)
-class _Row:
-    id: str
-    paper: str
-    statement: str
-    paper_value: str
-    our_value: float
-    ci_low: float
-    ci_high: float
-    n: int
-    baseline: str
-    verdict: str
-    profile: str
-    dataset: str
-    device: str
-    evidence: str
-    commit: str
-
-
 class Ledger:
-    """The claims of one paper in one run."""
+    """The claims of one paper in one run, each entered once."""
 
     def __init__(self, paper: str, *, profile: str, dataset: str, device: str) -> None:
+        self.profile = profile
         self._shared = {"paper": paper, "profile": profile, "dataset": dataset, "device": device}
-        self._rows: list[_Row] = []
+        self._shared["commit"] = str(provenance()["commit"])
+        self._rows: dict[str, dict[str, Any]] = {}
 
     def add(
         self,
@@ -92,71 +80,58 @@ class Ledger:
         statement: str,
         *,
         estimate: Estimate,
-        rule: Rule,
+        rule: Rule | None,
         baseline: str,
         evidence: str,
         paper_value: str = "none given",
     ) -> str:
         """Judge a claim and enter it; returns the verdict.
 
+        rule: None for a fact that follows from the paper or a definition alone.
         baseline: what doing nothing (or chance) gives for the same quantity, in words or number.
         evidence: file below the run's report folder that shows it.
         """
-        verdict = rule.verdict(estimate, self._shared["profile"])
-        self._enter(id, statement, estimate, paper_value, baseline, evidence, verdict)
+        if id in self._rows:
+            raise ValueError(f"claim {id!r} is in the ledger already")
+        verdict = rule.verdict(estimate, self.profile) if rule else AUDIT
+        self._rows[id] = self._shared | {
+            "id": id,
+            "statement": statement,
+            "paper_value": paper_value,
+            "our_value": estimate.value,
+            "ci_low": estimate.low,
+            "ci_high": estimate.high,
+            "n": estimate.n,
+            "baseline": baseline,
+            "verdict": verdict,
+            "evidence": evidence,
+        }
         return verdict
 
     def audit(
         self, id: str, statement: str, *, value: float, paper_value: str, evidence: str
     ) -> None:
         """Enter a fact that follows from the paper or the definition alone, without a run."""
-        exact = Estimate(value, value, value, 1)
-        self._enter(id, statement, exact, paper_value, "exact", evidence, AUDIT)
+        self.add(
+            id,
+            statement,
+            estimate=Estimate(value, value, value, 1),
+            rule=None,
+            baseline="exact",
+            evidence=evidence,
+            paper_value=paper_value,
+        )
 
     def audits(self, findings: pd.DataFrame, evidence: str = "tables/audit.csv") -> None:
         """Enter a table of such facts: index id, columns statement, ours, unit and paper."""
         for id, row in findings.iterrows():
             paper = "none given" if pd.isna(row["paper"]) else f"{row['paper']:g} {row['unit']}"
-            text = f"{row['statement']} ({row['unit']})"
-            options = {"value": float(row["ours"]), "paper_value": paper}
-            self.audit(f"audit-{id}", text, evidence=evidence, **options)
-
-    def _enter(
-        self,
-        id: str,
-        statement: str,
-        estimate: Estimate,
-        paper_value: str,
-        baseline: str,
-        evidence: str,
-        verdict: str,
-    ) -> None:
-        if any(row.id == id for row in self._rows):
-            raise ValueError(f"claim {id!r} is in the ledger already")
-        numbers = {
-            "our_value": estimate.value,
-            "ci_low": estimate.low,
-            "ci_high": estimate.high,
-            "n": estimate.n,
-        }
-        self._rows.append(
-            _Row(
-                id=id,
-                statement=statement,
-                paper_value=paper_value,
-                baseline=baseline,
-                evidence=evidence,
-                verdict=verdict,
-                commit=str(provenance()["commit"]),
-                **numbers,
-                **self._shared,
-            )
-        )
+            text, value = f"{row['statement']} ({row['unit']})", float(row["ours"])
+            self.audit(f"audit-{id}", text, value=value, paper_value=paper, evidence=evidence)
 
     def table(self) -> pd.DataFrame:
         """One row a claim, in the ledger's columns."""
-        columns = [field.name for field in fields(_Row)]
-        return pd.DataFrame([asdict(row) for row in self._rows], columns=columns)
+        return pd.DataFrame(list(self._rows.values()), columns=COLUMNS)
 
 
 class Evidence:
@@ -175,8 +150,15 @@ class Evidence:
         baseline: str = "equal: 0",
     ) -> None:
         """As ``Ledger.add``; without a paper's value it is a claim of ours."""
-        shown = {"paper_value": paper, "baseline": baseline, "evidence": self.file}
-        self.book.add(id, text, estimate=estimate, rule=rule, **shown)
+        self.book.add(
+            id,
+            text,
+            estimate=estimate,
+            rule=rule,
+            baseline=baseline,
+            evidence=self.file,
+            paper_value=paper,
+        )
 
 
 def judged(findings: pd.DataFrame) -> pd.DataFrame:

@@ -1,92 +1,108 @@
-"""One page for all reports: the ledger of claims, then figures and tables of each notebook."""
+"""One page for all reports: the ledger of claims, then figures and tables of each notebook.
+
+``python -m lib.ledger.page`` writes ``index.html`` and ``claims.csv`` into the reports.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import sys
 from collections import Counter
-from dataclasses import dataclass
+from itertools import count
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+from zlib import crc32
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from lib.engine.files import write_atomically
+from lib.engine.files import read_json, reports_root, write_atomically
 from lib.engine.profiles import PROFILES
+from lib.ledger.claims import COLUMNS, VERDICTS
+from lib.ledger.report import csv_text
 
-LEDGER = (
-    "id paper statement paper_value our_value ci_low ci_high n baseline verdict profile dataset "
-    "device evidence commit"
-).split()
-VERDICTS = ("reproduced", "not reproduced", "contradicted", "not tested at this scale", "audit")
-GENERATED = ("notebook.html", "executed.ipynb")  # as .gitignore has it, and every pdf
 FIRST_ROWS = 30  # of a table on the page; the file has all
+_TABLES = count(1)
 
 
-@dataclass(frozen=True)
-class _Site:
-    """Where the page lies, and whether it may link to what git ignores."""
-
-    root: Path
-    committed: bool
-
-    def link(self, folder: Path, file: str) -> str:
-        """Address of a file relative to the page; empty where a reader has no such file."""
-        path = folder / file
-        kept = not (self.committed and (path.suffix == ".pdf" or path.name in GENERATED))
-        if not file or not kept or not path.is_file():
-            return ""
-        return quote((folder.relative_to(self.root) / file).as_posix())
-
-    def notebook(self, folder: Path) -> Path:
-        """The notebook, as committed, of a folder of reports."""
-        return self.root / f"../notebooks/{folder.name}.ipynb"
-
-
-def build_index(root: Path, *, committed: bool = False) -> Path:
+def build_index(root: Path) -> Path:
     """Write ``claims.csv`` and ``index.html`` for all reports below ``root``; return the page.
 
-    committed: for a page that goes under version control, link to nothing that git ignores.
     Raises ValueError, naming the file, for a ledger, table or record that cannot be read, and
     OSError, naming the path, where a file cannot be written.
     """
-    site = _Site(root, committed)
     folders = sorted((path for path in root.glob("*/*") if path.is_dir()), key=_place)
     ledgers = [_ledger(folder) for folder in folders]
     claims = [
-        claim
+        {**row, "title": _title(root, folder.name), "href": _link(root, folder / row["evidence"])}
         for folder, ledger in zip(folders, ledgers, strict=True)
-        for claim in _claims(site, folder, ledger)
+        for row in ledger.to_dict("records")
     ]
-    page = _template().render(
+    runs = [run for folder in folders if (run := _run(root, folder))]
+    names = dict.fromkeys(run["of"] for run in runs)
+    page = _render(
+        "index.html.j2",
         claims=claims,
         tally=_tally(claims),
         choices=_choices(claims),
-        notebooks=_notebooks(site, folders),
+        notebooks={name: [run for run in runs if run["of"] == name] for name in names},
+        titles={name: _title(root, name) for name in names},
     )
-    whole = pd.concat([pd.DataFrame(columns=LEDGER), *ledgers], ignore_index=True)
+    whole = pd.concat([pd.DataFrame(columns=COLUMNS), *ledgers], ignore_index=True)
     write_atomically(root / "claims.csv", csv_text(whole))
     write_atomically(root / "index.html", page)
     return root / "index.html"
 
 
-def csv_text(df: pd.DataFrame, **options: object) -> str:
-    """A table as CSV; its index is left out if it only counts the rows."""
-    counts = isinstance(df.index, pd.RangeIndex) and df.index.name is None
-    return df.to_csv(index=not counts, lineterminator="\n", **options)
+def sortable_table(df: pd.DataFrame, *, digits: int = 3) -> str:
+    """HTML of a table, for ``IPython.display.HTML``: a click on a header sorts by that column.
+
+    digits: after the point, of numbers that are not whole by type. The index is not shown. Where
+    scripts do not run (on GitHub, say) it is a plain table. Nothing comes from outside.
+    """
+    rows = [[_cell(value, digits) for value in row] for row in df.itertuples(index=False)]
+    columns = [str(name) for name in df.columns]
+    # the sum too: two notebooks, open side by side on one page, both count from 1
+    name = f"sortable-{crc32(json.dumps([columns, rows]).encode()):08x}-{next(_TABLES)}"
+    return _render("sortable.html.j2", name=name, columns=columns, rows=rows)
 
 
-def read_json(path: Path) -> dict:
-    """The object in a JSON file, empty if there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and run again") from error
+def _cell(value: object, digits: int) -> dict[str, str]:
+    """What is shown of a value, on which side, and the number that it is sorted by.
+
+    A missing value has an empty key, a number itself, to the last digit; a text has none.
+    """
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return {"key": "", "text": ""}
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return {"text": str(value), "side": "left"}
+    key = repr(float(value)).replace("inf", "Infinity")  # as JavaScript reads it
+    text = str(value) if isinstance(value, Integral) else f"{value:.{digits}f}"
+    return {"key": key, "text": text, "side": "right"}
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("lib.ledger"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["is_number"] = _is_number
+    environment.filters["slug"] = lambda text: re.sub(r"\W+", "-", text)
+    return environment.get_template(template).render(values)
+
+
+def _link(root: Path, file: Path) -> str:
+    """Address of a file relative to the page; empty where there is no such file."""
+    return quote(file.relative_to(root).as_posix()) if file.is_file() else ""
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -100,22 +116,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
 def _ledger(folder: Path) -> pd.DataFrame:
     path = folder / "claims.csv"
     if not path.is_file():
-        return pd.DataFrame(columns=LEDGER)
+        return pd.DataFrame(columns=COLUMNS)
     table = _read_csv(path)
-    if list(table.columns) != LEDGER:
-        raise ValueError(f"{path} has the columns {list(table.columns)} instead of {LEDGER}")
+    if list(table.columns) != COLUMNS:
+        raise ValueError(f"{path} has the columns {list(table.columns)} instead of {COLUMNS}")
     if unknown := set(table["verdict"]) - set(VERDICTS):
         raise ValueError(f"{path} has the verdicts {sorted(unknown)}; known are {VERDICTS}")
     return table
-
-
-def _claims(site: _Site, folder: Path, ledger: pd.DataFrame) -> list[dict]:
-    """The rows of one ledger, each with its notebook's title and the address of its evidence."""
-    title = _title(site.notebook(folder))
-    return [
-        {**row, "title": title, "href": site.link(folder, row["evidence"])}
-        for row in ledger.to_dict("records")
-    ]
 
 
 def _choices(claims: list[dict]) -> dict[str, dict[str, str]]:
@@ -123,14 +130,13 @@ def _choices(claims: list[dict]) -> dict[str, dict[str, str]]:
 
     The values are told apart to the letter, as the page's script does.
     """
-    used = {field: {claim[field] for claim in claims} for field in ("verdict", "profile")}
-    verdicts = sorted(used["verdict"], key=VERDICTS.index)
-    profiles = sorted(used["profile"], key=lambda profile: (-_size(profile), profile))
+    verdicts = sorted({claim["verdict"] for claim in claims}, key=VERDICTS.index)
+    profiles = sorted({c["profile"] for c in claims}, key=lambda name: (-_size(name), name))
     papers = {claim["paper"]: _paper(claim) for claim in claims}
     return {
         "paper": dict(sorted(papers.items())),
-        "verdict": {verdict: verdict for verdict in verdicts},
-        "profile": {profile: profile for profile in profiles},
+        "verdict": dict(zip(verdicts, verdicts, strict=True)),
+        "profile": dict(zip(profiles, profiles, strict=True)),
     }
 
 
@@ -142,11 +148,9 @@ def _paper(claim: dict) -> str:
 
 def _tally(claims: list[dict]) -> dict[str, int]:
     """Number of claims of each verdict, the best first; a claim counts once, in its largest run."""
-    best: dict[tuple, dict] = {}
-    for claim in sorted(claims, key=lambda claim: _size(claim["profile"])):
-        best[claim["paper"], claim["id"]] = claim
-    counts = Counter(claim["verdict"] for claim in best.values())
-    return {verdict: counts[verdict] for verdict in sorted(counts, key=VERDICTS.index)}
+    ordered = sorted(claims, key=lambda claim: _size(claim["profile"]))
+    largest = {(claim["paper"], claim["id"]): claim["verdict"] for claim in ordered}
+    return dict(sorted(Counter(largest.values()).items(), key=lambda i: VERDICTS.index(i[0])))
 
 
 def _size(profile: str) -> int:
@@ -160,82 +164,57 @@ def _place(folder: Path) -> tuple:
     return folder.name, -_size(profile), profile
 
 
-def _notebooks(site: _Site, folders: list[Path]) -> list[dict]:
-    runs = [run for folder in folders if (run := _run(site, folder))]
-    names = dict.fromkeys(run["notebook"] for run in runs)
-    return [
-        {
-            "name": name,
-            "title": _title(site.notebook(Path(name))),
-            "runs": [run for run in runs if run["notebook"] == name],
-        }
-        for name in names
-    ]
-
-
-def _run(site: _Site, folder: Path) -> dict | None:
+def _run(root: Path, folder: Path) -> dict[str, Any] | None:
     """What the page shows of one notebook at one profile; None where nothing was saved."""
     contents = read_json(folder / "contents.json")
     record = read_json(folder / "provenance.json")
-    entries = {
-        kind: [item for entry in contents.get(kind, []) if (item := view(site, folder, entry))]
-        for kind, view in (("figures", _figure), ("tables", _table))
-    }
-    if not (record or any(entries.values())):
+    figures = [_figure(root, folder, entry) for entry in contents.get("figures", [])]
+    tables = [_table(root, folder, entry) for entry in contents.get("tables", [])]
+    if not (record or any(figures) or any(tables)):
         return None
+    source = {"notebook": _link(root, root / f"../notebooks/{folder.name}.ipynb")}
+    run = {
+        "rendered notebook": _link(root, folder / "notebook.html"),
+        "executed notebook": _link(root, folder / "executed.ipynb"),
+    }
     return {
-        "notebook": folder.name,
+        "of": folder.name,
         "profile": folder.parent.name,
-        "links": _notebook_links(site, folder),
+        "links": _present(run) or _present(source),
         "facts": _facts(record),
         "parameters": record.get("parameters", {}),
-        **entries,
+        "figures": [figure for figure in figures if figure],
+        "tables": [table for table in tables if table],
     }
 
 
-def _notebook_links(site: _Site, folder: Path) -> dict[str, str]:
-    """The run's own notebook where it was kept, else the notebook as committed."""
-    run = {
-        "rendered notebook": site.link(folder, "notebook.html"),
-        "executed notebook": site.link(folder, "executed.ipynb"),
-    }
-    source = {"notebook": site.link(site.root, f"../notebooks/{folder.name}.ipynb")}
-    return _present(run) or _present(source)
-
-
-def _figure(site: _Site, folder: Path, entry: dict) -> dict | None:
-    name = f"figures/{entry['name']}"
-    if not (folder / f"{name}.png").is_file():
+def _figure(root: Path, folder: Path, entry: dict[str, str]) -> dict[str, Any] | None:
+    path = folder / "figures" / entry["name"]
+    picture = path.with_name(f"{path.name}.png")
+    if not picture.is_file():
         return None
-    with Image.open(folder / f"{name}.png") as picture:
-        width, height = picture.size  # told to the browser, so that the page does not jump
-    files = {kind: site.link(folder, f"{name}.{kind}") for kind in ("csv", "pdf")}
-    return {
-        **entry,
-        "src": site.link(folder, f"{name}.png"),
-        "width": width,
-        "height": height,
-        "files": _present(files),
-    }
+    with Image.open(picture) as image:
+        width, height = image.size  # told to the browser, so that the page does not jump
+    files = {kind: _link(root, path.with_name(f"{path.name}.{kind}")) for kind in ("csv", "pdf")}
+    shown = {"src": _link(root, picture), "width": width, "height": height}
+    return entry | shown | {"files": _present(files)}
 
 
-def _table(site: _Site, folder: Path, entry: dict) -> dict | None:
-    name = f"tables/{entry['name']}.csv"
-    if not (folder / name).is_file():
+def _table(root: Path, folder: Path, entry: dict[str, str]) -> dict[str, Any] | None:
+    path = folder / "tables" / f"{entry['name']}.csv"
+    if not path.is_file():
         return None
-    table = _read_csv(folder / name)
-    shown = table.head(FIRST_ROWS)
-    return {
-        **entry,
-        "href": site.link(folder, name),
-        "columns": ["" if str(c).startswith("Unnamed: ") else c for c in shown.columns],
-        "rows": shown.to_numpy().tolist(),
-        "count": len(table),
-    }
+    table = _read_csv(path)
+    columns = ["" if str(name).startswith("Unnamed: ") else name for name in table.columns]
+    rows = table.head(FIRST_ROWS).to_numpy().tolist()
+    href = _link(root, path)
+    return {**entry, "href": href, "columns": columns, "rows": rows, "count": len(table)}
 
 
-def _facts(record: dict) -> dict[str, str]:
-    """The provenance in words."""
+def _facts(record: dict[str, Any]) -> dict[str, str]:
+    """The provenance in words; nothing of an empty record."""
+    if not record:
+        return {}
     trials = record.get("trials") or {}
     versions = {"Python": record.get("python"), **record.get("versions", {})}
     changed = " (with changes to lib)" if record.get("dirty") else ""
@@ -249,8 +228,6 @@ def _facts(record: dict) -> dict[str, str]:
             "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
             "Written": record.get("when", "").replace("T", " ").replace("+00:00", " UTC"),
         }
-        if record
-        else {}
     )
 
 
@@ -258,23 +235,11 @@ def _present(values: dict) -> dict:
     return {name: value for name, value in values.items() if value}
 
 
-def _title(notebook: Path) -> str:
+def _title(root: Path, notebook: str) -> str:
     """The notebook's first heading, else its name in words."""
-    cells = read_json(notebook).get("cells", [])
+    cells = read_json(root / f"../notebooks/{notebook}.ipynb").get("cells", [])
     heading = re.match(r"# (.+)", "".join(cells[0]["source"])) if cells else None
-    return heading[1].strip() if heading else notebook.stem.replace("_", " ")
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("lib.ledger"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "is_number": _is_number, "slug": _slug}
-    return environment.get_template("index.html.j2")
+    return heading[1].strip() if heading else notebook.replace("_", " ")
 
 
 def _is_number(text: object) -> bool:
@@ -294,13 +259,16 @@ def _number(text: object) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"\W+", "-", text)
-
-
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+if __name__ == "__main__":
+    try:
+        print(build_index(reports_root()))
+    except (OSError, ValueError) as error:
+        sys.exit(f"no index: {error}")

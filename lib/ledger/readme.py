@@ -1,4 +1,4 @@
-"""The tables of the README, written from the ledger and the measured costs, from nothing else."""
+"""The tables of the README, written from the committed ledgers and the measured costs alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from lib.engine.files import REPOSITORY, committed_reports, write_atomically
-from lib.engine.profiles import PROFILES
 from lib.ledger.claims import AUDIT, VERDICTS
 
 BY = "written by papermill_runs.py --refresh"
@@ -17,13 +16,15 @@ COSTS = (f"<!-- costs: {BY} -->", "<!-- end of costs -->")
 
 
 def results_table(claims: pd.DataFrame) -> str:
-    """Markdown: verdicts by paper, then, folded, each claim as its largest profile has it."""
-    size = claims["profile"].map(PROFILES.index)
-    best = claims[size == size.groupby([claims["paper"], claims["id"]]).transform("max")]
-    audits = best["verdict"] == AUDIT
-    tested = best[~audits]
+    """Markdown: verdicts by paper, then, folded, each claim of the medium runs."""
+    tested = claims[claims["verdict"] != AUDIT]
+    counts = pd.crosstab(claims["paper"], claims["verdict"]).reindex(columns=VERDICTS, fill_value=0)
+    names = {paper: _name(paper) for paper in counts.index}
+    rows = [(f"[{n}](notebooks/{n}.ipynb)", *counts.loc[paper]) for paper, n in names.items()]
     lines = [
-        *_counts(best),
+        f"| notebook | {' | '.join(VERDICTS)} |",
+        "|---|" + "---:|" * len(VERDICTS),
+        *(f"| {' | '.join(map(str, row))} |" for row in rows),
         "",
         f"<details><summary>All {len(tested)} claims, with intervals and baselines</summary>",
         "",
@@ -31,30 +32,18 @@ def results_table(claims: pd.DataFrame) -> str:
         "|---|---|---|---|---|---|",
         *(_line(row) for row in tested.itertuples()),
     ]
-    if audits.any():
-        lines += ["", f"And {audits.sum()} audits: what follows from a paper's own numbers."]
+    if audits := len(claims) - len(tested):
+        lines += ["", f"And {audits} audits: what follows from a paper's own numbers."]
     return "\n".join([*lines, "", "</details>"])
-
-
-def _counts(best: pd.DataFrame) -> list[str]:
-    """A table of how many claims of each paper have which verdict."""
-    lines = [f"| notebook | {' | '.join(VERDICTS)} |", "|---|" + "---:|" * len(VERDICTS)]
-    for paper, part in best.groupby("paper"):
-        counts = part["verdict"].value_counts()
-        cells = " | ".join(str(counts.get(verdict, 0)) for verdict in VERDICTS)
-        name = _folder(paper)
-        lines.append(f"| [{name}](notebooks/{name}.ipynb) | {cells} |")
-    return lines
 
 
 def _line(row: Any) -> str:
     where = f"{row.profile}, {row.device.split(',')[0].rstrip(')')}".replace(" (", ": ")
-    link = f"reports/{row.profile}/{_folder(row.paper)}/{row.evidence}"
+    link = f"reports/{row.profile}/{_name(row.paper)}/{row.evidence}"
+    interval = f"{row.our_value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}] ({row.n})"
     cells = (
         f"{row.paper} · [{row.statement}]({link})",
-        f"{row.our_value:.3g}"
-        if row.ci_low == row.ci_high
-        else f"{row.our_value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}] ({row.n})",
+        f"{row.our_value:.3g}" if row.ci_low == row.ci_high else interval,
         row.paper_value,
         row.baseline,
         f"**{row.verdict}**",
@@ -63,7 +52,7 @@ def _line(row: Any) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def _folder(paper: str) -> str:
+def _name(paper: str) -> str:
     """``02`` -> the notebook of that number."""
     (path,) = (REPOSITORY / "notebooks").glob(f"{paper}_*.ipynb")
     return path.stem
@@ -77,16 +66,16 @@ def costs_table(walls: pd.DataFrame) -> str:
     lines.append("|---|---:|" + "---:|" * len(columns))
     for _, row in walls.iterrows():
         hours = " | ".join(f"{row[name]:,.0f} h" for name in columns)
-        lines.append(f"| {_folder(row['notebook'])} | {row['trials']:,} | {hours} |")
+        lines.append(f"| {_name(row['notebook'])} | {row['trials']:,} | {hours} |")
     return "\n".join(lines)
 
 
 def with_table(readme: str, markers: tuple[str, str], table: str) -> str:
     """The README's text with a table replaced; ValueError if its markers are missing."""
     start, end = markers
-    before, start_found, rest = readme.partition(start)
-    _, end_found, after = rest.partition(end)
-    if not start_found or not end_found:
+    before, start_there, rest = readme.partition(start)
+    _, end_there, after = rest.partition(end)
+    if not start_there or not end_there:
         raise ValueError(f"README.md has no lines {start!r} and {end!r}")
     return f"{before}{start}\n{table}\n{end}{after}"
 
@@ -98,9 +87,10 @@ def with_tables(readme: str) -> str:
 
 
 def read_claims() -> pd.DataFrame:
-    """The committed ledger of all papers."""
+    """The committed ledgers of the medium runs, one below the other."""
     text = {"paper": str, "paper_value": str, "baseline": str}
-    return pd.read_csv(committed_reports() / "claims.csv", dtype=text)
+    files = sorted(committed_reports().glob("medium/*/claims.csv"))
+    return pd.concat([pd.read_csv(file, dtype=text) for file in files], ignore_index=True)
 
 
 def read_costs() -> pd.DataFrame:

@@ -1,7 +1,4 @@
-"""Saves what a notebook shows: figures, tables, claims and provenance.
-
-``python -m lib.ledger.report`` puts all notebooks on one page, ``index.html``.
-"""
+"""Saves what a notebook shows: figures, tables, claims and provenance."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.engine.files import committed_reports, reports_root, write_atomically
+from lib.engine.files import committed_reports, read_json, reports_root, write_atomically
 from lib.engine.profiles import PROFILES
-from lib.ledger.page import build_index, csv_text, read_json
+from lib.engine.provenance import provenance
 
 if TYPE_CHECKING:  # a notebook chooses its backend before matplotlib is needed here
     from matplotlib.figure import Figure
 
-FILE_DPI = 150
+FILE_DPI = 150  # of the saved picture; the notebook's is the style's, which is smaller
 # files without a date or a version in them: equal data gives equal bytes
 NO_METADATA = {
     "png": {"Software": None},
@@ -55,22 +52,24 @@ class Report:
 
         path = self.figures / _checked(name)
         write_atomically(path.with_suffix(".png"), _render(fig, "png", dpi=FILE_DPI))
+        fig.set_layout_engine("none")  # it is laid out now; to do so again takes half of the time
         write_atomically(path.with_suffix(".pdf"), _render(fig, "pdf"))
         write_atomically(path.with_suffix(".csv"), csv_text(data))
         self._remember("figures", name, caption)
-        _show(fig, caption)
+        if "IPython" in sys.modules:
+            _display(_render(fig, "png"), caption)
         close(fig)  # or the notebook would show it a second time
 
     def table(self, df: pd.DataFrame, name: str, caption: str) -> pd.DataFrame:
         """Save a table with 6 significant digits and return it for display."""
         path = self.tables / f"{_checked(name)}.csv"
-        write_atomically(path, csv_text(df, float_format="%.6g"))
+        write_atomically(path, csv_text(df, "%.6g"))
         self._remember("tables", name, caption)
         return df
 
     def claims(self, table: pd.DataFrame) -> None:
         """Save this notebook's part of the ledger."""
-        write_atomically(self.folder / "claims.csv", csv_text(table, float_format="%.6g"))
+        write_atomically(self.folder / "claims.csv", csv_text(table, "%.6g"))
 
     def provenance(
         self, *, parameters: dict, dataset: str, trials: pd.DataFrame | None
@@ -79,8 +78,6 @@ class Report:
 
         trials: the table of ``sweep.run`` (status, seconds, device, commit), None without one.
         """
-        from lib.engine.provenance import provenance
-
         record = {
             "notebook": self.notebook,
             "profile": self.profile,
@@ -95,7 +92,7 @@ class Report:
         return record
 
     def _remember(self, kind: str, name: str, caption: str) -> None:
-        """Keep captions and order; a name that is saved again stays in its place.
+        """Note captions and order; a name that is saved again stays in its place.
 
         A run names what it shows anew, so that what it no longer shows is not listed.
         """
@@ -122,15 +119,6 @@ class Report:
         return picture, caption
 
 
-def _captions(path: Path) -> dict[str, str]:
-    """Name -> caption of the figures in a ``contents.json``; empty if it cannot be read."""
-    try:
-        entries = read_json(path).get("figures", [])
-        return {entry["name"]: entry["caption"] for entry in entries}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
 def show_committed(report: Report, name: str, why: str) -> None:
     """Show a figure of the committed run in place of one that cannot be drawn here.
 
@@ -141,6 +129,21 @@ def show_committed(report: Report, name: str, why: str) -> None:
         _display(picture.read_bytes(), f"From the committed run: {caption}")
     except FileNotFoundError:
         _display(None, f"Not drawn: {name}. {why}")
+
+
+def csv_text(df: pd.DataFrame, float_format: str | None = None) -> str:
+    """A table as CSV; its index is left out if it only counts the rows."""
+    counts = isinstance(df.index, pd.RangeIndex) and df.index.name is None
+    return df.to_csv(index=not counts, lineterminator="\n", float_format=float_format)
+
+
+def _captions(path: Path) -> dict[str, str]:
+    """Name -> caption of the figures in a ``contents.json``; empty if it cannot be read."""
+    try:
+        entries = read_json(path).get("figures", [])
+        return {entry["name"]: entry["caption"] for entry in entries}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _count(trials: pd.DataFrame) -> dict[str, Any]:
@@ -162,16 +165,10 @@ def _checked(name: str) -> str:
     return name
 
 
-def _render(fig: Figure, kind: str, **options: object) -> bytes:
+def _render(fig: Figure, kind: str, dpi: float | str = "figure") -> bytes:
     buffer = io.BytesIO()
-    fig.savefig(buffer, format=kind, metadata=NO_METADATA[kind], **options)
+    fig.savefig(buffer, format=kind, metadata=NO_METADATA[kind], dpi=dpi)
     return buffer.getvalue()
-
-
-def _show(fig: Figure, caption: str) -> None:
-    """Display it with the caption, where there is a notebook to display it in."""
-    if "IPython" in sys.modules:
-        _display(_render(fig, "png"), caption)
 
 
 def _display(png: bytes | None, caption: str) -> None:
@@ -181,10 +178,3 @@ def _display(png: bytes | None, caption: str) -> None:
 
     if get_ipython():
         display(*([Image(png, alt=caption)] if png else []), Markdown(caption))
-
-
-if __name__ == "__main__":
-    try:
-        print(build_index(reports_root()))
-    except (OSError, ValueError) as error:
-        sys.exit(f"no index: {error}")

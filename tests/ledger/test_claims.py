@@ -29,15 +29,6 @@ def test_verdict(rule, interval, profile, verdict):
     assert verdict in VERDICTS
 
 
-def test_the_page_knows_the_same_verdicts_and_columns():
-    """It repeats them, because importing the ledger imports torch, which a page does not need."""
-    from lib.ledger import page as index_page
-
-    table = Ledger("02", profile="quick", dataset="", device="").table()
-    assert tuple(index_page.VERDICTS) == VERDICTS
-    assert list(index_page.LEDGER) == list(table.columns)
-
-
 def test_no_verdict_on_nan():
     with pytest.raises(ValueError, match="no verdict"):
         above(0).verdict(Estimate(np.nan, np.nan, np.nan, 24), "medium")
