@@ -7,6 +7,7 @@ segmentation, colourisation, style transfer and classification.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,28 +16,13 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from lib.data.drawn.shapes import COLOURS, SHAPES, draw_shape, relief, shadow
+from lib.data.catalogue import refuse_below
+from lib.data.drawn.shapes import COLOURS, SCENES, SHAPES, draw_shape, relief, shadow
 from lib.data.images import load_images
 
-CATEGORIES = {
-    "A": ("ball", "house", "tree", "star", "fish", "mug", "leaf", "car", "moon", "flower"),
-    "B": ("flower", "fish", "house", "car", "star"),
-}
+CATEGORIES = {domain: tuple(names) for domain, names in SCENES["categories"].items()}
 BORDER = 255  # label of the border around an object, as in PASCAL VOC
 _STREAMS = {"A": 0, "B": 1, "objects": 2, "order": 3}  # of random numbers, by what they decide
-# the first colour is the typical one: without it, colourisation could not be learned
-_TYPICAL = {
-    "ball": ("red", "blue", "yellow"),
-    "house": ("white", "yellow", "brown"),
-    "tree": ("green", "orange"),
-    "star": ("yellow", "white"),
-    "fish": ("orange", "blue", "purple"),
-    "mug": ("blue", "white", "red"),
-    "leaf": ("green", "brown", "red"),
-    "car": ("red", "blue", "grey"),
-    "moon": ("white", "yellow"),
-    "flower": ("pink", "purple", "orange"),
-}
 _TYPICAL_SHARE = 0.65
 _ANY = tuple(name for name in COLOURS if name not in ("black", "glass"))
 _PHOTO_SIZE = 256  # pixels; backgrounds are crops of this
@@ -49,31 +35,36 @@ class _Background:
 
     photo: str
     words: str
-    part: tuple[float, float, float, float] = (0, 0, 1, 1)  # left, top, right, bottom
-    tint: tuple[float, float, float] | None = None
+    part: Sequence[float] = (0, 0, 1, 1)  # left, top, right, bottom
+    tint: Sequence[float] = (1, 1, 1)
 
     @property
     def word(self) -> str:
         """The last of its words."""
         return self.words.split()[-1]
 
+    def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """A random square: (3, S, S) float32, perhaps mirrored, lighter or darker."""
+        left, top, right, bottom = (part * _PHOTO_SIZE for part in self.part)
+        side = rng.uniform(0.45, 0.95) * min(right - left, bottom - top)
+        x, y = rng.uniform(left, right - side), rng.uniform(top, bottom - side)
+        photo, box = _photo(self.photo, tuple(self.tint)), (x, y, x + side, y + side)
+        pixels = np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box))
+        pixels = pixels[:, :: 1 if rng.random() < 0.5 else -1].transpose(2, 0, 1)
+        return pixels.astype(np.float32, "C") * rng.uniform(0.75, 1.2)
+
 
 _BACKGROUNDS = {
-    "A": (
-        _Background("grass", "on grass", tint=(0.62, 0.98, 0.36)),
-        _Background("gravel", "on gravel", tint=(1.12, 1.0, 0.84)),
-        _Background("brick", "on bricks", tint=(1.5, 0.86, 0.66)),
-        _Background("moon", "on sand", tint=(1.5, 1.22, 0.8)),
-        _Background("rocket", "at dusk", part=(0, 0, 0.5, 0.9)),
-    ),
-    "B": (
-        _Background("chelsea", "on fur"),
-        _Background("ihc", "on tissue"),
-        _Background("hubble_deep_field", "in space"),
-        _Background("retina", "on a retina", part=(0.15, 0.15, 0.85, 0.85)),
-        _Background("motorcycle_left", "in a garage"),
-    ),
+    domain: [_Background(**fields) for fields in backgrounds]
+    for domain, backgrounds in SCENES["backgrounds"].items()
 }
+
+
+@cache
+def _photo(name: str, tint: tuple[float, float, float]) -> Image.Image:
+    image = load_images(f"photos:{name}", size=_PHOTO_SIZE, channels=3)[1][0]
+    values = image.permute(1, 2, 0).numpy().astype(np.float32) * tint
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -101,8 +92,8 @@ def render_scenes(count: int, *, size: int, seed: int, domain: str = "A") -> Sce
     if domain not in CATEGORIES:
         raise ValueError(f"domain must be one of {list(CATEGORIES)}, not {domain!r}")
     _check(count, size, seed)
-    kept = _scenes(count, size, seed, domain)
-    return Scenes(kept.images.clone(), kept.labels.clone(), list(kept.captions))
+    scenes = _scenes(count, size, seed, domain)
+    return Scenes(scenes.images.clone(), scenes.labels.clone(), list(scenes.captions))
 
 
 def render_objects(count: int, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -125,13 +116,13 @@ def object_names(count: int, *, size: int, seed: int) -> list[tuple[str, str, st
 
 def grounds() -> tuple[str, ...]:
     """The words for what objects stand on."""
-    return tuple(each.word for domain in _BACKGROUNDS.values() for each in domain)
+    return tuple(ground.word for domain in _BACKGROUNDS.values() for ground in domain)
 
 
 def _check(count: int, size: int, seed: int) -> None:
-    for name, value, least in (("count", count, 1), ("size", size, 16), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value!r}")
+    refuse_below(1, count=count)
+    refuse_below(16, size=size)
+    refuse_below(0, seed=seed)
 
 
 @cache
@@ -216,26 +207,8 @@ def _overlap(start: int, length: int, size: int) -> tuple[slice, slice]:
     return slice(low, high), slice(low - start, high - start)
 
 
-@cache
-def _tinted(background: _Background) -> Image.Image:
-    image = load_images(f"photos:{background.photo}", size=_PHOTO_SIZE, channels=3)[1][0]
-    values = image.permute(1, 2, 0).numpy().astype(np.float32) * (background.tint or (1, 1, 1))
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
-
-
-def _crop(rng: np.random.Generator, background: _Background, size: int) -> np.ndarray:
-    """A random square of a background: (3, S, S) float32, perhaps mirrored, lighter or darker."""
-    left, top, right, bottom = (part * _PHOTO_SIZE for part in background.part)
-    side = rng.uniform(0.45, 0.95) * min(right - left, bottom - top)
-    x, y = rng.uniform(left, right - side), rng.uniform(top, bottom - side)
-    box = (x, y, x + side, y + side)
-    crop = _tinted(background).resize((size, size), Image.Resampling.BILINEAR, box)
-    pixels = np.asarray(crop)[:, :: 1 if rng.random() < 0.5 else -1].transpose(2, 0, 1)
-    return pixels.astype(np.float32, "C") * rng.uniform(0.75, 1.2)
-
-
 def _colour(rng: np.random.Generator, category: str, share: float = _TYPICAL_SHARE) -> str:
-    typical, *others = _TYPICAL[category]
+    typical, *others = SCENES["typical"][category]
     return typical if rng.random() < share else others[rng.integers(len(others))]
 
 
@@ -244,8 +217,8 @@ def _scene(size: int, seed: int, index: int, domain: str) -> tuple[np.ndarray, n
     rng = np.random.default_rng((seed, index, _STREAMS[domain]))
     categories, backgrounds = CATEGORIES[domain], _BACKGROUNDS[domain]
     background = backgrounds[rng.integers(len(backgrounds))]
-    canvas = _Canvas(_crop(rng, background, size), rng)
-    count = rng.integers(1, 5)
+    canvas = _Canvas(background.crop(rng, size), rng)
+    count = int(rng.integers(1, 5))
     for centre in _places(rng, count):
         category = categories[rng.integers(len(categories))]
         radius, tilt = rng.uniform(0.23 - 0.015 * count, 0.37 - 0.032 * count), rng.normal(0, 0.25)
@@ -290,10 +263,10 @@ def _object(
     rng = np.random.default_rng((seed, index, _STREAMS["objects"]))
     backgrounds = _BACKGROUNDS["A"] + _BACKGROUNDS["B"]
     background = backgrounds[rng.integers(len(backgrounds))]
-    canvas = _Canvas(_crop(rng, background, size), rng)
+    canvas = _Canvas(background.crop(rng, size), rng)
     centre, radius = rng.uniform(0.36, 0.64, 2), rng.uniform(0.22, 0.42)
     if rng.random() < 0.5:
-        _put_clutter(canvas, (number + rng.integers(1, 10)) % 10, centre, radius)
+        _put_clutter(canvas, int(number + rng.integers(1, 10)) % 10, centre, radius)
     category = categories[number]
     colour = _colour(rng, category, 0.4) if rng.random() < 0.5 else _ANY[rng.integers(len(_ANY))]
     canvas.put(category, colour, centre, radius=radius, tilt=rng.normal(0, 0.5))
@@ -318,9 +291,9 @@ def _cover(canvas: _Canvas, background: _Background, centre: np.ndarray, radius:
     """Another photograph over one side of the picture, and up to a third of the object."""
     rng, size = canvas.rng, len(canvas.owner)
     edge = round(size * (0.5 + np.abs(centre - 0.5).max() + radius * rng.uniform(0.3, 0.8)))
-    turns = rng.integers(4)
+    turns = int(rng.integers(4))
     picture = np.rot90(canvas.picture, turns, (1, 2))
-    picture[..., edge:] = _crop(rng, background, size)[..., edge:]
+    picture[..., edge:] = background.crop(rng, size)[..., edge:]
     np.rot90(canvas.owner, turns)[:, edge:] = 0
 
 
