@@ -1,43 +1,128 @@
-"""A drawn head from back to front: its shaded surface, and nose, ears, hair and hat put on.
+"""A drawn head from back to front: a shaded surface with a face on it, nose, ears, hair and hat.
 
-Coordinates and colours are those of ``lib.data.drawn.face_texture``.
+Coordinates on the skin are fixed to the head: x points to the right of the picture and y down, in
+half heights of the head, seen from the front. A face is symmetric, so most of it is painted by |x|
+alone. Colours are 0..1. Outlines are signed distances from them, negative inside.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lib.data.drawn.face_texture import Anatomy, cover, ellipse, paint, texture
+EYE_WIDTH, IRIS = 0.15, 0.078  # half width of an eye, radius of its iris
+LENS = 0.23  # half width of a spectacle lens
 
 
 @dataclass(frozen=True)
-class Easel:
-    """A picture (3, S, S) and where its pixels lie.
+class Anatomy:
+    """Measures of one face, in half heights of its head, and its colours (3,) float32.
+
+    width and depth are the head's other half axes, taper is how much narrower the chin is. The
+    mouth's corners are at (+-mouth_width, mouth); its middle is lower than they are by ``bend``.
+    """
+
+    width: float
+    depth: float
+    taper: float
+    eye_distance: float
+    eye: float
+    eye_opening: float
+    brow: float
+    nose: float
+    nose_width: float
+    nose_height: float
+    mouth: float
+    mouth_width: float
+    mouth_opening: float
+    bend: float
+    lip: float
+    skin: np.ndarray
+    hair: np.ndarray
+    lips: np.ndarray
+    iris: np.ndarray
+
+    def on_skin(self, x: float, y: float) -> tuple[float, float, float]:
+        """The point of the head that is seen there from the front."""
+        return x, y, self.depth * sqrt(1 - (x / self.width) ** 2 - y**2)
+
+    def nose_tip(self) -> tuple[float, float, float]:
+        x, y, z = self.on_skin(0, self.nose)
+        return x, y, z + self.nose_height
+
+    def landmarks(self) -> np.ndarray:
+        """``lib.data.faces.LANDMARKS`` as points (5, 3) fixed to the head."""
+        eyes = [self.on_skin(side * self.eye_distance, self.eye) for side in (-1, 1)]
+        corners = [self.on_skin(side * self.mouth_width, self.mouth) for side in (-1, 1)]
+        return np.array([*eyes, self.nose_tip(), *corners])
+
+
+def cover(distance: np.ndarray, softness: float) -> np.ndarray:
+    """Share of each pixel inside an outline, 0..1; distance: from it."""
+    return np.clip(0.5 - distance / softness, 0, 1)
+
+
+def ellipse(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Signed distance, nearly, from an ellipse of these half axes around the origin."""
+    return (np.sqrt((x / width) ** 2 + (y / height) ** 2) - 1) * min(width, height)
+
+
+def blob(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    """A soft spot around the origin: 1 in the middle, 0 outside the ellipse."""
+    return np.maximum(1 - (x / width) ** 2 - (y / height) ** 2, 0)
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """A picture (3, S, S) float32 in the making; pixel: a pixel's side in half heights."""
+
+    picture: np.ndarray
+    pixel: float
+
+    def lay(
+        self, colour: ArrayLike, distance: np.ndarray, strength: float = 1, softness: float = 1
+    ) -> None:
+        """Paint all that is inside an outline; softness: of its edge, in pixels."""
+        self.tint(colour, strength * cover(distance, softness * self.pixel))
+
+    def tint(self, colour: ArrayLike, alpha: np.ndarray) -> None:
+        """Lay a colour, (3,) or (3, S, S), over the picture."""
+        values = np.asarray(colour, np.float32)
+        shown = values[:, None, None] if values.ndim == 1 else values
+        self.picture[:] += alpha * (shown - self.picture)
+
+
+@dataclass(frozen=True)
+class _Skin(_Canvas):
+    """The skin of a head, unshaded. side, y: (S, S), |x| and y on the head of each pixel."""
+
+    side: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Easel(_Canvas):
+    """A picture and where its pixels lie.
 
     turn: (3, 3), from the head's coordinates to the viewer's: x right, y down, z to the viewer.
     light: (3,), to the lamp, in the head's coordinates. x, y: (S, S), pixels from the head's
-    centre, tilted with the head; level_x, level_y: the same, as the picture is held. pixel: a
-    pixel's side. All float32, lengths in half heights of the head.
+    centre, tilted with the head; level_x, level_y: the same, as the picture is held. All float32,
+    lengths in half heights of the head.
     """
 
-    picture: np.ndarray
     turn: np.ndarray
     light: np.ndarray
     x: np.ndarray
     y: np.ndarray
     level_x: np.ndarray
     level_y: np.ndarray
-    pixel: float
 
     def place(self, x: float, y: float, z: float) -> tuple[float, float]:
         """Where a point of the head is seen, in the terms of ``Easel.x`` and ``Easel.y``."""
         return tuple((self.turn[:2] @ np.array((x, y, z), np.float32)).tolist())
-
-    def lay(self, colour: np.ndarray, distance: np.ndarray) -> None:
-        """Paint all that is inside an outline; distance: from it, negative inside."""
-        paint(self.picture, colour, cover(distance, self.pixel))
 
 
 @dataclass(frozen=True)
@@ -84,7 +169,7 @@ def draw_head(
     _body(easel, face, clothes)
     _ear(easel, face, -near)
     head = surface(easel, (face.width, 1, face.depth))
-    easel.lay(texture(face, has, head.x, head.y, easel.pixel) * head.light, head.outline)
+    easel.lay(_texture(face, has, head, easel.pixel) * head.light, head.outline)
     _nose(easel, face)
     _ear(easel, face, near)
     if not bare:
@@ -125,7 +210,7 @@ def _nose(easel: Easel, face: Anatomy) -> None:
     lamp = easel.turn @ easel.light
     lit = 0.95 + 0.16 * (across * lamp[0] + down * lamp[1]) / radius  # one flank is brighter
     rim = np.sqrt(across**2 + down**2) - radius
-    paint(easel.picture, face.skin * 0.55, 0.45 * cover(rim - 0.02, 2 * easel.pixel))
+    easel.lay(face.skin * 0.55, rim - 0.02, 0.45, softness=2)
     easel.lay(face.skin[:, None, None] * lit, rim)
     for side in (-0.45, 0.45):
         nostril = np.add(tip, (side * face.nose_width, 0.6 * face.nose_width, -0.02))
@@ -154,3 +239,88 @@ def _hat(easel: Easel, face: Anatomy, colour: np.ndarray, band: np.ndarray, brim
         x, y = easel.place(0, edge, 0)
         flat = 0.09 + 0.5 * abs(float(easel.turn[2, 1]))  # a disc, seen nearly from the side
         easel.lay(colour * 0.8, ellipse(easel.x - x, easel.y - y, 1.3, flat))
+
+
+def _texture(face: Anatomy, has: dict[str, bool], head: Surface, pixel: float) -> np.ndarray:
+    """Everything on the skin, unshaded: (3, S, S) float32; has: the attributes."""
+    bare = np.repeat(face.skin[:, None, None], head.x.size, 1).reshape(3, *head.x.shape)
+    skin = _Skin(bare, pixel, np.abs(head.x), head.y)
+    if has["Rosy_Cheeks"]:
+        cheek = blob(skin.side - 0.42, skin.y - face.nose + 0.1, 0.3, 0.26)
+        skin.tint(face.skin * (1.0, 0.42, 0.45) + (0.1, 0, 0), 0.85 * cheek)
+    if not has["Young"]:
+        _wrinkles(skin, face)
+    if has["Goatee"]:
+        _goatee(skin, face)
+    _mouth(skin, face, head.x)
+    if has["Mustache"]:
+        arc = skin.y - (face.nose + face.mouth) / 2 - 0.04 - 0.9 * skin.side**2
+        skin.lay(0.8 * face.hair, np.maximum(np.abs(arc) - 0.065, skin.side - 0.3))
+    _eyes(skin, face)
+    if has["Eyeglasses"]:
+        _glasses(skin, face)
+    return skin.picture
+
+
+def _wrinkles(skin: _Skin, face: Anatomy) -> None:
+    """Lines on the forehead, bags under the eyes, folds from the nose past the mouth."""
+    side, y, dark = skin.side, skin.y, face.skin * (0.5, 0.42, 0.4)
+    for height in (0.32, 0.42, 0.52):
+        line = np.abs(y - face.eye + height + 0.1 * side**2) - 0.012
+        skin.lay(dark, np.maximum(line, side - 0.42), 0.75)
+    from_eye = (side - face.eye_distance) / EYE_WIDTH
+    bag = np.abs(y - face.eye - 0.17 + 0.06 * from_eye**2) - 0.018
+    skin.lay(dark, np.maximum(bag, np.abs(from_eye) * 0.15 - 0.17), 0.75)
+    down = y - face.nose + 0.04
+    fold = np.abs(side - 0.17 - 0.75 * down + 0.4 * down**2) - 0.02
+    skin.lay(dark, np.maximum(fold, np.abs(down - 0.16) - 0.16), 0.8)
+
+
+def _goatee(skin: _Skin, face: Anatomy) -> None:
+    """A beard on the chin and in a ring around the mouth."""
+    chin = ellipse(skin.side, skin.y - face.mouth - 0.28, 0.36, 0.24)
+    ring = np.abs(ellipse(skin.side, skin.y - face.mouth, face.mouth_width + 0.08, 0.24)) - 0.03
+    below = np.maximum(ring, face.mouth - 0.08 - skin.y)
+    skin.lay(0.8 * face.hair, np.minimum(chin, below), softness=1.5)
+
+
+def _mouth(skin: _Skin, face: Anatomy, x: np.ndarray) -> None:
+    """Two lips that meet in the corners; between them teeth, and the dark below the teeth."""
+    arch = 1 - (x / face.mouth_width) ** 2  # 0 in the corners, 1 in the middle
+    from_middle = skin.y - face.mouth - face.bend * arch
+    opening = face.mouth_opening * arch
+    # the lips end in a point, but are full nearly to there
+    full = np.where(arch > 0, np.sqrt(np.maximum(arch, 0)), arch)
+    skin.lay(face.lips, np.abs(from_middle) - opening - face.lip * full)
+    skin.lay(face.lips * 0.35, np.abs(from_middle) - opening - 0.016 * full)
+    if face.mouth_opening:
+        skin.lay((0.2, 0.05, 0.06), np.abs(from_middle) - opening)
+        teeth = np.maximum(np.abs(from_middle + 0.35 * opening) - 0.6 * opening, -0.1 * arch)
+        skin.lay((0.95, 0.93, 0.88), teeth)
+
+
+def _eyes(skin: _Skin, face: Anatomy) -> None:
+    """Eye sockets, eyes as two arcs with an iris in the middle, lashes and brows."""
+    across, down = skin.side - face.eye_distance, skin.y - face.eye
+    skin.tint(face.skin * 0.72, 0.6 * blob(across, down + 0.03, 0.26, 0.2))
+    lid = face.eye_opening * (1 - (across / EYE_WIDTH) ** 2)
+    inside = np.abs(down) - lid
+    skin.lay(face.skin * 0.3, np.maximum(inside - 0.022, down - 0.4 * lid))
+    seen = cover(inside, skin.pixel)
+    skin.tint((0.95, 0.94, 0.92), seen)
+    away = np.sqrt(across**2 + down**2)
+    skin.tint(face.iris, seen * cover(away - IRIS, skin.pixel))
+    skin.tint((0.03, 0.03, 0.03), seen * cover(away - 0.6 * IRIS, skin.pixel))
+    arc = np.abs(down + 0.23 + face.brow / 2 - 1.3 * (across - 0.02) ** 2) - face.brow
+    skin.lay(0.7 * face.hair, np.maximum(arc, np.abs(across) - 0.19))
+
+
+def _glasses(skin: _Skin, face: Anatomy) -> None:
+    """Rims around the eyes, pale lenses, a bridge and the bows to the ears."""
+    across, down = skin.side - face.eye_distance, skin.y - face.eye - 0.02
+    # between a circle and a square
+    rim = (np.sqrt(np.sqrt((across / LENS) ** 4 + (down / 0.19) ** 4)) - 1) * 0.2
+    skin.lay((0.8, 0.9, 1.0), rim, 0.15)
+    bar = np.abs(down + 0.05) - 0.022
+    bars = np.maximum(bar, LENS - np.abs(across))
+    skin.lay((0.06, 0.05, 0.07), np.minimum(np.abs(rim) - 0.026, bars))

@@ -1,7 +1,7 @@
 """Drawn faces with exact landmarks and attributes: in any number, without any download.
 
 A head is an ellipsoid that is turned, lit and seen in parallel projection; its face is painted on
-it (``face_texture``), and nose, ears, hair and hat are put on (``face_parts``).
+it, and nose, ears, hair and hat are put on (``face_parts``).
 Landmarks are projections of points on the head. Embedded data for learning landmarks and
 attributes together.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lib.data.drawn.face_parts import Easel, draw_head
-from lib.data.drawn.face_texture import Anatomy
+from lib.data.catalogue import refuse_below
+from lib.data.drawn.face_parts import Anatomy, Easel, draw_head
 from lib.data.faces import Faces
 from lib.data.images import load_images
 
@@ -49,10 +49,10 @@ def draw_faces(count: int, *, size: int, seed: int) -> Faces:
     each call returns its own copy.
     Raises ValueError, naming the value, for count < 1, size < 24, seed < 0.
     """
-    for name, value, least in (("count", count, 1), ("size", size, 24), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value!r}")
-    images, landmarks, attributes = (each.clone() for each in _faces(count, size, seed))
+    refuse_below(1, count=count)
+    refuse_below(24, size=size)
+    refuse_below(0, seed=seed)
+    images, landmarks, attributes = (values.clone() for values in _faces(count, size, seed))
     extent = torch.full((count, 2), float(size))
     return Faces(images, landmarks, attributes, extent, tuple(map(str, range(count))), ATTRIBUTES)
 
@@ -61,7 +61,7 @@ def draw_faces(count: int, *, size: int, seed: int) -> Faces:
 def _faces(count: int, size: int, seed: int) -> tuple[torch.Tensor, ...]:
     """Images (N, 3, S, S) uint8, landmarks (N, 5, 2) float32, attributes (N, A) int8."""
     made = [_face(np.random.default_rng((seed, index)), size) for index in range(count)]
-    return tuple(torch.from_numpy(np.stack(each)) for each in zip(*made, strict=True))
+    return tuple(torch.from_numpy(np.stack(values)) for values in zip(*made, strict=True))
 
 
 def _face(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -178,7 +178,7 @@ class _View:
         turn = self.turn.astype(np.float32)
         light = (light / np.linalg.norm(light) @ self.turn).astype(np.float32)
         pixel = 1.2 / (self.scale * size)  # a little more, against jagged edges
-        return Easel(picture, turn, light, x, y, level_x, level_y, pixel)
+        return Easel(picture, pixel, turn, light, x, y, level_x, level_y)
 
 
 def _view(rng: np.random.Generator, face: Anatomy) -> _View:

@@ -7,7 +7,7 @@ painted in order; a part is a polygon and its paint: ``main`` (the colour of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
 
@@ -140,7 +140,7 @@ def _petals(count: float, y: float, reach: float) -> list[np.ndarray]:
     return crown
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[..., list[np.ndarray]]] = {
     "polygon": _polygon,
     "box": _box,
     "ellipse": _ellipse,
