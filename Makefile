@@ -1,13 +1,14 @@
 # Two commands matter: `make run` and `make test`. Each sets up .venv by itself.
 PYTHON ?= python3
+MINUTES ?= 60
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint lab bench drawings
+.PHONY: help run evidence test lint lab bench drawings
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# pip runs again only when the lock or the package's metadata changed
+# pip runs again only when a lock or the package's metadata changed
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
@@ -16,15 +17,23 @@ help:  ## list the targets
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
+# what only tests, linters and the recipes for clusters need
+.venv/ready-dev: .venv/ready requirements-dev.txt
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
 run: .venv/ready  ## every notebook, quick profile, into reports/quick, then reports/index.html
 	$(BIN)/python papermill_runs.py
 
-test: .venv/ready lint  ## unit tests, notebook rules, then the notebooks against their outputs
+evidence: .venv/ready  ## MINUTES=60 of trials that the medium profile still lacks, at low priority
+	$(BIN)/python papermill_runs.py --evidence $(MINUTES)
+
+test: .venv/ready-dev lint  ## unit tests, notebook rules, then the notebooks against their outputs
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
-lint: .venv/ready  ## ruff, on modules and notebooks, and the types
+lint: .venv/ready-dev  ## ruff, on modules and notebooks, and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
