@@ -29,7 +29,8 @@ PRINTED = ALL % ".jp-OutputArea-output" + ".some(out => out.textContent.includes
 DRAWN = ALL % ".jp-RenderedImage img" + ".filter(image => image.naturalWidth > 0).length"
 ERROR = "Cell In["  # each traceback of IPython holds it, a warning does not
 SMALL = """
-from lib import claims, report, stats, sweep
+from lib.engine import sweep
+from lib.ledger import claims, estimates, report
 from lib.image_weights.classifiers import ClassifierTrial, run_classifier
 small = dict(dataset="digits", train=200, test=100, architecture="vgg5", width=4, epochs=1)
 trials = [ClassifierTrial(**small, batch=50, lr=0.05, flip=False, seed=seed) for seed in (0, 1)]
@@ -41,7 +42,7 @@ report.figure(fig, "accuracy", table[["seed", "accuracy"]], "Accuracy of small n
 # --
 book = claims.Ledger("01", profile="quick", dataset="digits", device="here")
 book.add("a", "It is right (share > 0)", rule=claims.above(0, least=1),
-         estimate=stats.share_interval(round(table.accuracy[0]), 100),
+         estimate=estimates.share_interval(round(table.accuracy[0]), 100),
          baseline="chance: 0.1", evidence="figures/accuracy.png")
 report.claims(book.table())
 print("claims:", len(book.table()), "| trials:", *table.status)"""

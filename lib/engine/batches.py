@@ -70,10 +70,10 @@ class Epochs:
         if epoch != self._epoch:  # one transfer to the device an epoch, not one a step
             self._epoch, self._draws = epoch, self._draw(epoch)
         here = slice(position * self.batch, (position + 1) * self.batch)
-        index, *augmentation = (values[here] for values in self._draws)
+        index, flips, rows, columns = (values[here] for values in self._draws)
         images = self.images[index]
         if self.pad or self.flip:
-            images = flip_and_crop(images, *augmentation, pad=self.pad)
+            images = flip_and_crop(images, flips, rows, columns, self.pad)
         return index, images.float() / 255
 
     def _draw(self, epoch: int) -> tuple[Tensor, ...]:

@@ -81,4 +81,4 @@ def test_reports_root_is_the_variable_then_here(monkeypatch):
     assert reports_root() == Path("/elsewhere")
     monkeypatch.delenv("REPORTS_ROOT")
     assert reports_root() == REPOSITORY / "reports"
-    assert (REPOSITORY / "lib" / "files.py").is_file()
+    assert (REPOSITORY / "lib" / "engine" / "files.py").is_file()
