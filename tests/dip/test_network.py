@@ -10,6 +10,7 @@ from lib.dip.network import (
     UPSAMPLINGS,
     Architecture,
     EncoderDecoder,
+    Layers,
     enumerate_architectures,
     group,
 )
@@ -18,10 +19,11 @@ from lib.networks.sizes import count_parameters
 SOME = [(1, ()), (2, (1,)), (3, (0, 2)), (5, (0, 1, 2, 3, 4))]
 
 
-def network(depth=2, skips=(0,), inputs=3, outputs=3, **options) -> EncoderDecoder:
+def network(depth=2, skips=(0,), inputs=3, outputs=3, residual=False, **layers) -> EncoderDecoder:
     torch.manual_seed(0)
-    options = {"width": 6, "skip_width": 2} | options
-    return EncoderDecoder(Architecture(depth, skips), inputs, outputs, **options)
+    layers = Layers(**{"width": 6, "skip_width": 2} | layers)
+    architecture = Architecture(depth, skips)
+    return EncoderDecoder(architecture, inputs, outputs, layers, global_residual=residual)
 
 
 def test_there_are_510_different_architectures_of_depth_one_to_eight():
@@ -91,9 +93,8 @@ def test_an_image_smaller_than_two_to_the_depth_is_refused():
     ("options", "named"),
     [
         ({"upsampling": "cubic"}, "'cubic'"),
-        ({"width": (4, 8, 16)}, r"\(4, 8, 16\)"),
         ({"width": 0}, "not 0"),
-        ({"inputs": 4, "global_residual": True}, "as many input channels"),
+        ({"inputs": 4, "residual": True}, "as many input channels"),
     ],
 )
 def test_bad_options_are_refused(options, named):
@@ -101,33 +102,30 @@ def test_bad_options_are_refused(options, named):
         network(**options)
 
 
-def hand_count(depth, skips, inputs, outputs, widths, skip_width, upsampling) -> int:
+def hand_count(depth, skips, inputs, outputs, width, skip_width, upsampling) -> int:
     """From the list of layers: bias-free convolutions, each with a scale and a shift."""
 
     def unit(into: int, out: int, size: int) -> int:
         return size * size * into * out + 2 * out
 
-    total = widths[0] * outputs + outputs
+    total = width * outputs + outputs
     for level in range(depth):
-        outer = inputs if level == 0 else widths[level - 1]
-        below = widths[-1] if level == depth - 1 else widths[level + 1]
-        total += unit(outer, widths[level], 3) + unit(widths[level], widths[level], 3)
+        outer, below = width if level else inputs, width
+        total += unit(outer, width, 3) + unit(width, width, 3)
         if upsampling == "learned":
-            total += 4 * below * below
+            total += 4 * width * width
         if level in skips:
             total += unit(outer, skip_width, 1)
             below += skip_width
-        total += unit(below, widths[level], 3) + unit(widths[level], widths[level], 1)
+        total += unit(below, width, 3) + unit(width, width, 1)
     return total
 
 
 @pytest.mark.parametrize("upsampling", UPSAMPLINGS)
 @pytest.mark.parametrize(("depth", "skips"), SOME)
 def test_parameter_count(depth, skips, upsampling):
-    for width in (7, [4 + 3 * level for level in range(depth)]):
-        net = network(depth, skips, 2, 3, width=width, skip_width=5, upsampling=upsampling)
-        widths = [width] * depth if isinstance(width, int) else width
-        assert count_parameters(net) == hand_count(depth, skips, 2, 3, widths, 5, upsampling)
+    net = network(depth, skips, 2, 3, width=7, skip_width=5, upsampling=upsampling)
+    assert count_parameters(net) == hand_count(depth, skips, 2, 3, 7, 5, upsampling)
 
 
 def test_a_number_counted_by_hand():
@@ -135,19 +133,9 @@ def test_a_number_counted_by_hand():
     assert count_parameters(network(1, (), 1, 1, width=2)) == 113
 
 
-def test_widths_are_those_of_the_levels():
-    net = network(3, (), width=(4, 8, 16)).eval()
-    shapes = []
-    for stage in (*net.down, *reversed(net.up)):
-        stage.register_forward_hook(lambda *a: shapes.append(tuple(a[2].shape[1:])))
-    net(torch.rand(1, 3, 32, 32))
-    down = [(4, 16, 16), (8, 8, 8), (16, 4, 4)]
-    assert shapes == [*down, (16, 8, 8), (8, 16, 16), (4, 32, 32)]
-
-
 def test_global_residual_adds_a_correction_to_the_input():
     image = torch.rand(2, 3, 21, 16)
-    net = network(global_residual=True).eval()
+    net = network(residual=True).eval()
     corrections = []
     net.head.register_forward_hook(lambda *a: corrections.append(a[2]))
     torch.testing.assert_close(net(image), image + corrections[0])
@@ -187,19 +175,19 @@ def test_a_skip_at_level_one_bypasses_the_second_down_step():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("options", [{"upsampling": u} for u in UPSAMPLINGS] + [{"width": (4, 6)}])
-def test_a_grouped_network_computes_its_single_networks(options, training):
+@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
+def test_a_grouped_network_computes_its_single_networks(upsampling, training):
     single, images = [], torch.rand(2, 9, 19, 14, dtype=torch.float64)
+    layers = Layers(6, 2, upsampling)
     for seed in range(3):
         torch.manual_seed(seed)
-        options = {"width": 6, "skip_width": 2} | options
-        net = EncoderDecoder(Architecture(2, (0, 1)), 3, 2, **options).double()
+        net = EncoderDecoder(Architecture(2, (0, 1)), 3, 2, layers).double()
         for layer in net.modules():
             if isinstance(layer, nn.BatchNorm2d):  # so that evaluation mode differs as well
                 nn.init.normal_(layer.running_mean)
                 nn.init.uniform_(layer.running_var, 0.5, 2)
         single.append(net.train(training))
-    grouped = EncoderDecoder(Architecture(2, (0, 1)), 3, 2, problems=3, **options).double()
+    grouped = EncoderDecoder(Architecture(2, (0, 1)), 3, 2, layers, problems=3).double()
     grouped.load_state_dict(group(single))
     expected = torch.cat(
         [net(part) for net, part in zip(single, images.chunk(3, 1), strict=True)], 1

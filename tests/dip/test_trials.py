@@ -1,4 +1,4 @@
-"""Notebook 02's trials and plan."""
+"""Notebook 02's trials and plan, and image quality against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from lib.data.images import load_images
 from lib.dip import trials as study
 from lib.dip.network import Architecture, enumerate_architectures
-from lib.dip.plan import dip_trial, ladder, main_grid, stratified, trained_trial
-from lib.dip.profile import ENCODER_DECODER_STUDY
+from lib.dip.trials import (
+    EncoderDecoderStudy,
+    dip_trial,
+    ladder,
+    main_grid,
+    quality,
+    stratified,
+    trained_trial,
+)
+from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.sweep import Context
 
-QUICK = ENCODER_DECODER_STUDY["quick"]
+QUICK = load_profile(EncoderDecoderStudy, "quick")
 CONTEXT = Context(torch.device("cpu"))
 TINY = {"image_size": 48, "patch": 32, "width": 4}
 TINY_DIP = {**TINY, "iterations": 20, "fixed": 10, "window": 5, "patience": 8}
@@ -48,9 +57,8 @@ def test_training_gives_finite_metrics_and_the_trivial_answer(task):
     assert finite(metrics)
     assert len(metrics["rmse_images"]) == 4 and metrics["slc"] == 0
     assert metrics["rmse"] == pytest.approx(np.mean(metrics["rmse_images"]), abs=1e-5)
-    clean, degraded, mask = map(
-        torch.Tensor.numpy, study.degraded_test_images(tiny_trained(task=task))
-    )
+    _, *images = study.degraded_test_images(tiny_trained(task=task))
+    clean, degraded, mask = (values.numpy() for values in images)
     np.testing.assert_allclose(clean, centres(), atol=1e-6)
     errors = []
     for truth, image, known in zip(clean, degraded, mask, strict=True):
@@ -78,7 +86,7 @@ def test_training_longer_restores_better():
 @pytest.mark.parametrize("task", study.TASKS)
 def test_both_uses_see_the_same_degraded_images(task, monkeypatch):
     seen = {}
-    restore, fit = study.restore, study.dip.fit
+    restore, fit = study.restore, study.fit
 
     def watch_restore(model, images):
         seen["trained"] = images[:, :1]
@@ -89,7 +97,7 @@ def test_both_uses_see_the_same_degraded_images(task, monkeypatch):
         return fit(architecture, targets, clean, **options)
 
     monkeypatch.setattr(study, "restore", watch_restore)
-    monkeypatch.setattr(study.dip, "fit", watch_fit)
+    monkeypatch.setattr(study, "fit", watch_fit)
     study.run_trained(tiny_trained(task=task, steps=1, seed=3), CONTEXT)
     study.run_dip(tiny_dip(task=task, images=2, seed=4), CONTEXT)
     assert torch.equal(seen["trained"][:2], seen["prior"])
@@ -98,14 +106,16 @@ def test_both_uses_see_the_same_degraded_images(task, monkeypatch):
 
 def test_the_noise_has_the_standard_deviation_asked_for():
     for sigma in (0.0, 10.0, 25.0):
-        clean, noisy, mask = study.degraded_test_images(tiny_dip(sigma=sigma))
+        _, clean, noisy, mask = study.degraded_test_images(tiny_dip(sigma=sigma))
         assert (noisy - clean).std().item() * 255 == pytest.approx(sigma, rel=0.05)
         assert mask.min() == 1
 
 
 def test_the_mask_hides_the_fraction_asked_for():
     for hidden in (0.0, 0.25, 0.8):
-        clean, seen, mask = study.degraded_test_images(tiny_dip(task="inpainting", hidden=hidden))
+        _, clean, seen, mask = study.degraded_test_images(
+            tiny_dip(task="inpainting", hidden=hidden)
+        )
         assert 1 - mask.mean().item() == pytest.approx(hidden, abs=0.03)
         torch.testing.assert_close(seen, clean * mask)
         assert set(mask.unique().tolist()) <= {0.0, 1.0}
@@ -129,6 +139,17 @@ def test_bad_trials_are_refused(make, changes, named):
         make(**changes)
 
 
+@pytest.mark.parametrize(("name", "value"), [("reg_noise", 0.03), ("fixed", 99), ("window", 1)])
+def test_a_prior_trial_refuses_what_its_fit_would(name, value):
+    with pytest.raises(ValueError, match=f"{name} .*{value}"):
+        tiny_dip(**{name: value})
+
+
+def test_more_images_than_there_are_are_refused():
+    with pytest.raises(ValueError, match=r"1\.\.4, not 5"):
+        study.run_dip(tiny_dip(images=5), CONTEXT)
+
+
 def test_all_62_networks_of_depth_five_occur_once():
     order = stratified(5)
     assert len(order) == 62 and set(order) == set(enumerate_architectures(5))
@@ -149,11 +170,54 @@ def test_every_beginning_is_spread_over_depth_and_slc():
             assert counts[stratum] >= min(most - 1, sizes[stratum])
 
 
-@pytest.mark.parametrize("name", sorted(ENCODER_DECODER_STUDY))
+@pytest.mark.parametrize("name", PROFILES)
 def test_the_grid_has_every_pair_once(name):
-    profile = ENCODER_DECODER_STUDY[name]
+    profile = load_profile(EncoderDecoderStudy, name)
     grid = main_grid(profile)
     assert len(grid) == len(set(grid))
     family = profile.architectures or 2 ** (profile.max_depth + 1) - 2
     assert len(grid) == family + (profile.seeds - 1) * profile.seeded
     assert [seed for _, seed in grid[:family]] == [0] * family
+
+
+def test_rmse_and_psnr_by_hand():
+    clean = torch.full((1, 16, 16), 0.5)
+    image = clean.clone()
+    image[0, :4] += 0.2  # a quarter of the pixels is off by 0.2: mse = 0.01
+    values = quality(image, clean)
+    assert values["rmse"] == pytest.approx(0.1, rel=1e-6)
+    assert values["psnr"] == pytest.approx(20, rel=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_identical_images(channels):
+    image = torch.rand(channels, 20, 24)
+    assert quality(image, image) == {"rmse": 0, "psnr": math.inf, "ssim": pytest.approx(1)}
+
+
+def test_the_image_is_clipped_and_the_clean_one_is_not_touched():
+    clean = torch.zeros(1, 16, 16)
+    clean[0, :8] = 1
+    beyond = torch.where(clean > 0, 1.7, -3.0)
+    assert quality(beyond, clean)["rmse"] == 0
+    assert quality(torch.full_like(clean, 9.0), clean)["rmse"] == pytest.approx(math.sqrt(0.5))
+
+
+def test_ssim_is_that_of_wang_et_al():
+    clean = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    image = (clean + 0.1).clamp(0, 1)
+    planes = [
+        structural_similarity(
+            a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for a, b in zip(clean.numpy(), image.numpy(), strict=True)
+    ]
+    value = quality(image, clean)["ssim"]
+    assert value == pytest.approx(sum(planes) / 3, rel=1e-9) and 0.5 < value < 0.999
+
+
+def test_ssim_of_constant_images_by_hand():
+    """Without contrast only the luminance term is left: (2ab + c) / (a² + b² + c), c = 0.01²."""
+    image, clean = torch.full((1, 16, 16), 0.3), torch.full((1, 16, 16), 0.6)
+    expected = (2 * 0.18 + 1e-4) / (0.09 + 0.36 + 1e-4)
+    assert quality(image, clean)["ssim"] == pytest.approx(expected, rel=1e-5)

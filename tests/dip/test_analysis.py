@@ -1,0 +1,118 @@
+"""From records to tables, on records made by hand; SynFlow against finite differences."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lib.dip import analysis
+from lib.dip.network import Architecture, EncoderDecoder, Layers
+from lib.dip.trials import STOPS, stratified
+
+SMALL = Layers(4, 2, "nearest")
+
+
+def records(seeds: int = 1, max_depth: int = 4) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables of a world as the paper has it: SLC makes one error, depth the other."""
+    trained, priors = [], []
+    rng = np.random.default_rng(0)
+    for a in stratified(max_depth):
+        for seed in range(seeds):
+            place = {"depth": a.depth, "skips": list(a.skips), "slc": a.slc, "seed": seed}
+            one, other = rng.normal(0, 0.01, 2)
+            row = {"status": "ok", **place}
+            trained.append(row | {"rmse": 0.1 + 0.05 * a.slc + one, "parameters": 100 * a.depth})
+            stops = {f"{stop}_rmse": 0.3 - 0.05 * a.depth + other for stop in STOPS}
+            priors.append(row | stops)
+    return pd.DataFrame(trained), pd.DataFrame(priors)
+
+
+def test_only_what_has_both_scores_is_paired():
+    trained, priors = records()
+    priors.loc[3, "status"] = "error"
+    scores = analysis.pair_scores(trained.drop(index=[0, 1]), priors.sample(frac=1, random_state=0))
+    assert len(scores) == len(trained) - 3
+    row = scores.set_index("name").loc["d4-s0"]
+    index = trained.index[(trained.depth == 4) & (trained.skips.map(tuple) == (0,))][0]
+    assert row["trained"] == trained.rmse[index] and row["dip_ema"] == priors.ema_rmse[index]
+
+
+def test_nothing_to_pair_is_an_error():
+    trained, priors = records()
+    failed = priors.assign(status="error")
+    for one, other in ((trained, failed), (trained, pd.DataFrame()), (trained[:2], priors[2:])):
+        with pytest.raises(ValueError, match="no finished"):
+            analysis.pair_scores(one, other)
+
+
+def test_means_and_spread_over_seeds():
+    scores = analysis.pair_scores(*records(seeds=3))
+    networks = analysis.by_architecture(scores)
+    assert len(networks) == 30 and (networks["seeds"] == 3).all()
+    one = scores[scores.name == "d2-s01"]
+    expected = one[["trained", "dip_best"]].mean()
+    row = networks.set_index("name").loc["d2-s01", ["trained", "dip_best"]]
+    np.testing.assert_allclose(row.astype(float), expected)
+    spread = analysis.seed_spread(scores).set_index("axis").loc["trained"]
+    assert 0.007 < spread["between seeds"] < 0.013 < 0.05 < spread["between architectures"]
+    assert spread["n"] == 30
+    assert analysis.seed_spread(scores[scores.seed == 0]).empty
+
+
+def test_the_papers_world_is_found_again():
+    networks = analysis.by_architecture(analysis.pair_scores(*records()))
+    eta = analysis.eta_table(networks, draws=50).set_index(["axis", "factor"])
+    assert eta.loc[("trained", "slc"), "eta_squared"] > 0.9
+    assert eta.loc[("dip_fixed", "depth"), "given_other"] > 0.8
+    assert eta.loc[("trained", "slc"), "given_other"] > 0.8
+    rank = analysis.correlations(networks)
+    assert rank["overall"].value < 0 and abs(rank["within SLC"].value) < 0.4
+    worlds = analysis.explain_corner(networks, draws=40).groupby("SLC <= depth").mean()
+    assert worlds["correlation"]["kept"] < worlds["correlation"]["broken"] - 0.05
+    assert worlds["corner"]["kept"] < worlds["corner"]["broken"]
+
+
+def test_the_ratio_of_two_ladders():
+    plain = pd.DataFrame({"slc": [1, 0], "rmse_images": [[0.3, 0.5, 0.2], [0.1, 0.1, 0.1]]})
+    flat = pd.DataFrame({"slc": [0, 1], "rmse_images": [[0.1, 0.1, 0.1], [0.2, 0.3, 0.15]]})
+    ratio = analysis.spread_ratio(plain, flat)
+    assert ratio.value == pytest.approx(0.5) and ratio.n == 3
+
+
+@pytest.mark.parametrize("architecture", [Architecture(3), Architecture(8, (0, 2, 7))])
+def test_a_name_is_read_back(architecture):
+    assert analysis.parse(architecture.name) == architecture
+
+
+def test_synflow_is_the_directional_derivative():
+    """Sum of theta dR/dtheta equals d/ds R(s * |theta|) at s = 1, by finite differences.
+
+    The parameters are scaled together, and the statistics of the normalisation stay fixed.
+    """
+    architecture = Architecture(2, (1,))
+    score = analysis.synflow(architecture, SMALL, size=16, channels=1, seed=3)
+    torch.manual_seed(3)
+    net = EncoderDecoder(architecture, 1, 1, SMALL, global_residual=True).double().eval()
+
+    def output(scale):
+        scaled = copy.deepcopy(net)
+        with torch.no_grad():
+            for parameter in scaled.parameters():
+                parameter.copy_(parameter.abs() * scale)
+            return float(scaled(torch.ones(1, 1, 16, 16, dtype=torch.float64)).sum())
+
+    step = 1e-5
+    derivative = (output(1 + step) - output(1 - step)) / (2 * step)
+    assert np.exp(score) == pytest.approx(derivative, rel=1e-6)
+
+
+def test_synflow_does_not_touch_the_global_generator():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    analysis.synflow(Architecture(1), SMALL, size=8, channels=1, seed=5)
+    assert torch.rand(1) == expected
