@@ -6,11 +6,11 @@ import torch
 from timing import Row, compare
 
 from lib.data.images import load_images
-from lib.dip import prior as dip
-from lib.dip.network import Architecture, EncoderDecoder
+from lib.dip.network import Architecture, EncoderDecoder, Layers
+from lib.dip.prior import INPUT_CHANNELS, INPUT_SCALE, DipFit, DipSettings, fit
 
 ARCHITECTURE = Architecture(4, (0,))
-NETWORK = {"width": 32, "skip_width": 4, "upsampling": "nearest"}
+LAYERS = Layers(width=32, upsampling="nearest")
 PHOTOS = "photos:astronaut,camera,chelsea,coffee"
 
 
@@ -36,8 +36,9 @@ def plain_dip(noisy: torch.Tensor, clean: torch.Tensor, iterations: int) -> list
     curves = []
     for seed, (target, truth) in enumerate(zip(noisy, clean, strict=True)):
         torch.manual_seed(seed)
-        net = EncoderDecoder(ARCHITECTURE, 32, len(target), **NETWORK).to(target.device)
-        z = torch.rand(1, 32, *target.shape[1:], device=target.device) * 0.1
+        net = EncoderDecoder(ARCHITECTURE, INPUT_CHANNELS, len(target), LAYERS).to(target.device)
+        shape = (1, INPUT_CHANNELS, *target.shape[1:])
+        z = torch.rand(shape, device=target.device) * INPUT_SCALE
         optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
         curve = []
         for _ in range(iterations):
@@ -51,7 +52,7 @@ def plain_dip(noisy: torch.Tensor, clean: torch.Tensor, iterations: int) -> list
     return curves
 
 
-def our_dip(noisy: torch.Tensor, clean: torch.Tensor, iterations: int) -> dip.DipFit:
-    settings = dip.DipSettings(iterations=iterations, fixed=iterations, window=10, patience=20)
+def our_dip(noisy: torch.Tensor, clean: torch.Tensor, iterations: int) -> DipFit:
+    settings = DipSettings(iterations=iterations, fixed=iterations, window=10, patience=20)
     seeds = range(len(noisy))
-    return dip.fit(ARCHITECTURE, noisy, clean, seeds=seeds, settings=settings, **NETWORK)
+    return fit(ARCHITECTURE, noisy, clean, seeds=seeds, layers=LAYERS, settings=settings)

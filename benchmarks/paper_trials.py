@@ -14,18 +14,16 @@ from lib.continual import plan as piggyback_plan
 from lib.continual.learning import run_task
 from lib.continual.profile import CONTINUAL_STUDY
 from lib.continual.trials import TaskTrial, base
-from lib.dip import plan as encoder_decoder_plan
-from lib.dip.profile import ENCODER_DECODER_STUDY
-from lib.dip.trials import DipTrial, TrainedTrial, run_dip, run_trained
+from lib.dip.trials import DipTrial, EncoderDecoderStudy, TrainedTrial
+from lib.dip.trials import evidence as encoder_decoder_evidence
 from lib.engine.profiles import load_profile
 from lib.image_weights import trials as image_weight_plan
 from lib.image_weights.classifiers import ClassifierTrial, run_classifier
 from lib.image_weights.layer import Recipe
 from lib.image_weights.synthesis import SynthesisTrial, run_synthesis
 from lib.image_weights.training import GeneratedTrial, StudentTrial, run_generation, run_student
-from lib.multitask import plan as multitask_plan
-from lib.multitask.profile import MULTI_TASK_STUDY
-from lib.multitask.trials import FaceTask, MultiTaskTrial, run_multitask
+from lib.multitask import trials as multitask
+from lib.multitask.trials import FaceTask, MultiTaskStudy, MultiTaskTrial, run_multitask
 from lib.transfer import plan as transfer_plan
 from lib.transfer.fine_tuning import FineTuneTrial, run_fine_tuning
 from lib.transfer.profile import TRANSFER_STUDY
@@ -33,7 +31,6 @@ from lib.transfer.sources import Source, Stage
 
 # training images of the papers' sets, which are not here
 IMAGES = {"caltech101": 6_942, "caltech256": 24_486, "celeba": 162_770, "cifar10": 50_000}
-CELEBA_ATTRIBUTES = 40
 DEPTHS = (1, 2, 4, 8)  # of measured encoder-decoders; one in between counts as the deeper
 PHOTOS = "photos:astronaut,brick,camera,coffee,grass,gravel,moon,retina,rocket"
 LONGER = (10, 70)  # a sample of steps that take milliseconds
@@ -85,24 +82,19 @@ def _shrink_task(trial: TaskTrial) -> Callable[[int], TaskTrial]:
 
 
 def _encoder_decoders() -> list[Work]:
-    sizes, found = ENCODER_DECODER_STUDY["paper"], []
-    trained, priors = encoder_decoder_plan.paired_trials(
-        sizes, encoder_decoder_plan.main_grid(sizes)
-    )
-    more_trained, more_priors = encoder_decoder_plan.inpainting_trials(sizes)
-    trained += encoder_decoder_plan.residual_control(sizes) + more_trained
-    priors += encoder_decoder_plan.upsampling_control(sizes) + more_priors
-    for trial in trained:
-        depth = min(each for each in DEPTHS if each >= trial.depth)
-        shrink = _shrink_trained(replace(trial, depth=depth, skips=tuple(range(depth))))
-        kind = f"trained, depth {depth}"
-        found.append(Work("02", 0, kind, trial.steps, run_trained, shrink))
-    for prior in priors:
-        depth = min(each for each in DEPTHS if each >= prior.depth)
-        shorten = _shrink_prior(replace(prior, depth=depth, skips=tuple(range(depth))))
-        kind = f"prior of {prior.images} images, depth {depth}"
-        found.append(Work("02", 0, kind, prior.iterations, run_dip, shorten))
-    return found
+    works = []
+    for function, trial in dict.fromkeys(
+        encoder_decoder_evidence(load_profile(EncoderDecoderStudy, "paper"))
+    ):
+        depth = min(measured for measured in DEPTHS if measured >= trial.depth)
+        whole = replace(trial, depth=depth, skips=tuple(range(depth)))
+        if isinstance(whole, TrainedTrial):
+            kind, units, shrink = "trained", whole.steps, _shrink_trained(whole)
+        else:
+            kind, units = f"prior of {whole.images} images", whole.iterations
+            shrink = _shrink_prior(whole)
+        works.append(Work("02", 0, f"{kind}, depth {depth}", units, function, shrink))
+    return works
 
 
 def _shrink_trained(trial: TrainedTrial) -> Callable[[int], TrainedTrial]:
@@ -150,10 +142,10 @@ def _shrink_tuning(trial: FineTuneTrial) -> Callable[[int], FineTuneTrial]:
 
 
 def _multitask() -> list[Work]:
-    sizes, found = MULTI_TASK_STUDY["paper"], []
-    for name, trial in multitask_plan.all_variants(sizes, CELEBA_ATTRIBUTES):
+    sizes, found = load_profile(MultiTaskStudy, "paper"), []
+    for name, trial in multitask.all_variants(sizes):
         steps = trial.epochs * -(-IMAGES[trial.faces.name] // trial.batch)
-        phase = 0 if name == multitask_plan.BASELINE else 1
+        phase = 0 if name == multitask.BASELINE else 1
         shrink = _shrink_faces(trial)
         found.append(Work("04", phase, name, steps, run_multitask, shrink, LONGER))
     return found
