@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from timing import Row, at_most, compare, seconds
 
-from lib.transfer.all_scores import all_scores
-from lib.transfer.scores import emd_of_targets, emd_score
+from lib.transfer.scores import all_scores, emd_of_targets, emd_score
 
 IMAGES, SOURCES, TARGETS, FEATURES = 7000, 1000, 101, 512
 SOLVED = 20  # images of the loop over a solver, which is slow

@@ -1,12 +1,17 @@
-"""Scores of a source model from its softmax output on the target's images.
+"""Scores that say before any fine-tuning how well a source model would suit a target task.
 
-``probabilities`` (N, C): a row for each image, C source classes, adds up to 1. ``labels`` (N,):
-target classes 0..T-1. ``distances`` (C, T): between class names. Ueno, Azuma and Kondo, "A study of
-selecting models for efficient transfer learning in image recognition" (in Japanese), section 3;
-LEEP and NCE are others'. Everything is computed in float64.
+The first half needs the model's softmax output on the target's images and its class names:
+``probabilities`` (N, C), one row an image, C source classes, adding up to 1; ``labels`` (N,),
+target classes 0..T-1; ``distances`` (C, T) between class names. The softmax and the EMD score are
+those of Ueno, Azuma and Kondo, "A study of selecting models for efficient transfer learning in
+image recognition" (in Japanese), section 3. LEEP and NCE are others'.
 
-All raise ValueError for no images, probabilities that are NaN, negative or do not add up to 1,
-labels that are not integers of 0..T-1, distances that are not (C, T), finite and 0 or more.
+The second half needs the model's features alone: ``features`` (N, D) and ``labels`` (N,).
+
+Everything is computed in float64 where not said otherwise. All raise ValueError for arrays whose
+shapes do not fit, for no images, for NaN and infinite values; the first half for probabilities that
+are negative or do not add up to 1, labels that are not integers of 0..T-1 and negative distances;
+the second half for fewer than two classes.
 """
 
 from __future__ import annotations
@@ -14,13 +19,57 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
+from scipy.stats import entropy, rankdata
+from threadpoolctl import threadpool_limits
 
-TOLERANCE = 1e-2  # of a row's sum: float16 keeps three digits of each of a thousand probabilities
+SCORES = {  # 1 if more is taken as closer to the target, else -1
+    "softmax": 1,  # the paper, 3.1
+    "emd": -1,  # the paper, 3.2
+    "normalised_emd": -1,  # this repository
+    "centred_emd": -1,  # this repository
+    "leep": 1,  # Nguyen et al. 2020
+    "nce": 1,  # Tran et al. 2019
+    "log_me": 1,  # You et al. 2021
+    "h_score": 1,  # Bao et al. 2019
+    "knn": 1,  # nearest other image
+    "parc": 1,  # Bolya et al. 2021
+}
+TOLERANCE = 1e-2  # of a row's sum: float16 has three digits for each of a thousand probabilities
+ITERATIONS, CLOSE = 100, 1e-6  # of LogME's fixed point: most, and the change that ends it
+SMALLEST = 1e-10  # of the largest eigenvalue: less is rounding
+BLOCK = 1000  # images whose similarities to all others are held at once
+PROBE, COMPONENTS = 500, 32  # of PARC, as its authors have them: images, principal components
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def all_scores(
+    probabilities: np.ndarray, features: np.ndarray, labels: np.ndarray, distances: np.ndarray
+) -> dict[str, float]:
+    """Every score of ``SCORES`` of (N, C), (N, D), (N,) and (C, T) arrays, float16 or larger.
+
+    On one BLAS thread: several wait for each other in the eigenvalues of a few hundred features,
+    many times as long as the work itself when other processes use the cores too.
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)  # once, not in each of them
+    features = np.asarray(features, dtype=np.float64)
+    emd, uniform = emd_score(probabilities, labels, distances), uniform_emd(labels, distances)
+    return {
+        "softmax": softmax_score(probabilities),
+        "emd": emd,
+        "normalised_emd": emd / uniform,
+        "centred_emd": (emd - uniform) / len(labels),
+        "leep": leep(probabilities, labels),
+        "nce": nce(probabilities, labels),
+        "log_me": log_me(features, labels),
+        "h_score": h_score(features, labels),
+        "knn": nearest_neighbour_accuracy(features, labels),
+        "parc": parc(features, labels),
+    }
 
 
 def word_distances(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(C, T) Euclidean distances of word vectors (C, D) and (T, D)."""
-    source, target = (np.asarray(each, dtype=np.float64) for each in (source, target))
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
         raise ValueError(f"vectors of different dimension: {source.shape} and {target.shape}")
     return cdist(source, target)
@@ -28,7 +77,7 @@ def word_distances(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def softmax_score(probabilities: np.ndarray) -> float:
     """Sum over images of the largest probability (3.1): N / C to N, higher is taken as closer."""
-    return float(_checked(probabilities).max(1).sum())
+    return float(_checked_probabilities(probabilities).max(1).sum())
 
 
 def emd_score(probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarray) -> float:
@@ -44,7 +93,7 @@ def emd_score(probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarr
 
 def class_sums(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """(T, C): the probabilities summed over the images of each target class."""
-    probabilities = _checked(probabilities)
+    probabilities = _checked_probabilities(probabilities)
     labels = _checked_labels(labels, len(probabilities), classes)
     count = len(labels)
     one_hot = csr_array((np.ones(count), (labels, np.arange(count))), shape=(classes, count))
@@ -52,35 +101,25 @@ def class_sums(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> n
 
 
 def uniform_emd(labels: np.ndarray, distances: np.ndarray) -> float:
-    """The EMD score of a uniform output: what the class names alone decide."""
+    """The EMD score of a uniform output: what the class names alone decide.
+
+    The EMD score over this is the normalised EMD: 1 is uninformed, whatever the class names. The
+    EMD of an image less that of a uniform output is the centred EMD: 0 is uninformed.
+    """
     distances = _checked_distances(distances, len(distances))
     labels = _checked_labels(labels, len(labels), distances.shape[1])
     return float(distances.mean(0)[labels].sum())
-
-
-def normalised_emd(probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarray) -> float:
-    """The EMD score over that of a uniform output: 1 is uninformed, whatever the class names."""
-    return emd_score(probabilities, labels, distances) / uniform_emd(labels, distances)
-
-
-def centred_emd(probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarray) -> float:
-    """The EMD of an image less that of a uniform output, in distances: 0 is uninformed.
-
-    The EMD when the mean over source classes is taken from each column of the distances.
-    """
-    lost = emd_score(probabilities, labels, distances) - uniform_emd(labels, distances)
-    return lost / len(labels)
 
 
 def emd_of_targets(probabilities: np.ndarray, targets: np.ndarray, distances: np.ndarray) -> float:
     """The sum over images of the EMD to any target distribution (N, T), by linear programming."""
     import ot  # here: importing it takes a second
 
-    probabilities, targets = _checked(probabilities), _checked(targets)
+    probabilities, targets = _checked_probabilities(probabilities), _checked_probabilities(targets)
     distances = _checked_distances(distances, probabilities.shape[1])
     if len(targets) != len(probabilities):
         raise ValueError(f"{len(probabilities)} outputs, but {len(targets)} targets")
-    sides = (each / each.sum(1, keepdims=True) for each in (probabilities, targets))
+    sides = (rows / rows.sum(1, keepdims=True) for rows in (probabilities, targets))
     return float(sum(ot.emd2(p, q, distances) for p, q in zip(*sides, strict=True)))
 
 
@@ -103,16 +142,119 @@ def nce(probabilities: np.ndarray, labels: np.ndarray) -> float:
     Tran, Nguyen and Hassner, "Transferability and hardness of supervised classification tasks",
     ICCV 2019, eq. 4.
     """
-    top = _checked(probabilities).argmax(1)
+    top = _checked_probabilities(probabilities).argmax(1)
     labels = _checked_labels(labels, len(top), int(np.max(labels)) + 1)
-    joint = np.zeros((probabilities.shape[1], labels.max() + 1))
-    np.add.at(joint, (top, labels), 1 / len(top))
-    mass = np.broadcast_to(joint.sum(1, keepdims=True), joint.shape)
-    seen = joint > 0
-    return float((joint[seen] * np.log(joint[seen] / mass[seen])).sum())
+    joint = np.zeros((probabilities.shape[1], labels.max() + 1))  # (C, T) counts
+    np.add.at(joint, (top, labels), 1)
+    return float(entropy(joint.sum(1)) - entropy(joint, axis=None))
 
 
-def _checked(probabilities: np.ndarray) -> np.ndarray:
+def log_me(features: np.ndarray, labels: np.ndarray) -> float:
+    """Log maximum evidence of a linear model of each class's 0/1 label, mean of images and classes.
+
+    y ~ N(F w, 1 / beta), w ~ N(0, 1 / alpha), with the alpha and beta of most evidence, which
+    MacKay's fixed point gives for all classes at once. Higher is better. You, Liu, Wang and Long,
+    "LogME: practical assessment of pre-trained models for transfer learning", ICML 2021, eq. 2.
+    """
+    features, labels = _checked_features(features, labels)
+    targets = _one_hot(labels)  # (N, T)
+    count, squares = len(targets), (targets**2).sum(0)
+    values, projected = _spectrum(features, targets)  # (K,), (K, T)
+    squared = projected**2
+    alpha, beta = np.ones(targets.shape[1]), np.ones(targets.shape[1])
+    for _ in range(ITERATIONS):
+        ratio = alpha / beta
+        shrunk = values[:, None] + ratio
+        gamma = (values[:, None] / shrunk).sum(0)
+        weights = (values[:, None] * squared / shrunk**2).sum(0)
+        residual = squares - squared.sum(0) + (squared * (ratio / shrunk) ** 2).sum(0)
+        residual = np.maximum(residual, 1e-12 * squares)  # a perfect fit, up to rounding
+        alpha = gamma / np.maximum(weights, 1e-300)
+        beta = (count - gamma) / residual
+        if np.all(np.abs(alpha / beta - ratio) <= CLOSE * ratio):
+            break
+    evidence = 0.5 * (
+        np.log(alpha / (alpha + beta * values[:, None])).sum(0)
+        + count * np.log(beta / (2 * np.pi))
+        - beta * residual
+        - alpha * weights
+    )
+    return float((evidence / count).mean())
+
+
+def h_score(features: np.ndarray, labels: np.ndarray) -> float:
+    """tr(cov(f)^+ cov(E[f | y])): between 0 and T - 1, higher is better.
+
+    Bao et al., "An information-theoretic approach to transferability in task transfer learning",
+    ICIP 2019, definition 2; with the pseudo-inverse, so with N < D it is at its largest.
+    """
+    features, labels = _checked_features(features, labels)
+    targets = _one_hot(labels)
+    # with f = U S V^T the two covariances cancel to projections of the labels on U
+    _, projected = _spectrum(features - features.mean(0), targets)
+    return float((projected**2 / targets.sum(0)).sum())
+
+
+def nearest_neighbour_accuracy(features: np.ndarray, labels: np.ndarray) -> float:
+    """Share of images whose nearest other image, by cosine in float32, is of their class."""
+    features, labels = _checked_features(features, labels)
+    units = _of_unit_length(features).astype(np.float32)
+    right = 0
+    for start in range(0, len(units), BLOCK):
+        similar = units[start : start + BLOCK] @ units.T
+        rows = np.arange(len(similar))
+        similar[rows, start + rows] = -np.inf
+        right += (labels[similar.argmax(1)] == labels[start : start + BLOCK]).sum()
+    return right / len(labels)
+
+
+def parc(features: np.ndarray, labels: np.ndarray) -> float:
+    """Pairwise annotation representation comparison: -100 to 100, higher is better.
+
+    Spearman's correlation, times 100, of 1 - Pearson's r of features and of one-hot labels over all
+    pairs of ``PROBE`` images, the features reduced to ``COMPONENTS`` by PCA. Bolya, Mittapalli and
+    Hoffman, "Scalable diverse model selection for accessible transfer learning", NeurIPS 2021.
+    """
+    features, labels = _checked_features(features, labels)
+    if len(labels) > PROBE:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(labels))[:PROBE])
+        features, labels = _checked_features(features[chosen], labels[chosen])  # maybe one class
+    if features.shape[1] > COMPONENTS:
+        centred = features - features.mean(0)
+        features = centred @ np.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS].T
+    pairs = np.tril_indices(len(labels), -1)
+    units = _of_unit_length(features - features.mean(1, keepdims=True))
+    apart = rankdata(1 - (units @ units.T)[pairs])
+    # one-hot labels are as far apart as they can be, or equal: Pearson's r has two values
+    differ = rankdata((labels[:, None] != labels[None])[pairs])
+    if np.ptp(apart) == 0:  # features that are the same for all images tell nothing
+        return 0.0
+    return float(100 * np.corrcoef(apart, differ)[0, 1])
+
+
+def _of_unit_length(rows: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1)
+
+
+def _spectrum(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared singular values (K,) of features U S V^T, and U^T targets (K, T)."""
+    if features.shape[0] >= features.shape[1]:
+        values, right = np.linalg.eigh(features.T @ features)
+        large = values > SMALLEST * max(values[-1], 1e-300)
+        projected = right[:, large].T @ (features.T @ targets)
+        return values[large], projected / np.sqrt(values[large])[:, None]
+    values, left = np.linalg.eigh(features @ features.T)
+    large = values > SMALLEST * max(values[-1], 1e-300)
+    return values[large], left[:, large].T @ targets
+
+
+def _one_hot(labels: np.ndarray) -> np.ndarray:
+    _, codes = np.unique(labels, return_inverse=True)
+    return np.eye(codes.max() + 1)[codes]
+
+
+def _checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
     values = np.asarray(probabilities, dtype=np.float64)
     if values.ndim != 2 or not values.size:
         raise ValueError(f"probabilities are (N, C) of at least one image, not {values.shape}")
@@ -143,3 +285,15 @@ def _checked_distances(distances: np.ndarray, sources: int) -> np.ndarray:
     if not np.isfinite(distances).all() or distances.min() < 0:
         raise ValueError("a distance is negative, NaN or infinite")
     return distances
+
+
+def _checked_features(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    features, labels = np.asarray(features, dtype=np.float64), np.asarray(labels)
+    if features.ndim != 2 or labels.shape != features.shape[:1] or not features.size:
+        shapes = f"{features.shape} and {labels.shape}"
+        raise ValueError(f"features are (N, D) and labels (N,), not {shapes}")
+    if not np.isfinite(features).all():
+        raise ValueError("a feature is NaN or infinite")
+    if len(np.unique(labels)) < 2:
+        raise ValueError("all images have one class: nothing to tell apart")
+    return features, labels

@@ -1,16 +1,14 @@
-"""Source networks: published or trained here, perhaps fine-tuned on a task in between; kept."""
+"""Source networks: published or trained here, perhaps fine-tuned on a task in between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.data.labelled import Labelled
-from lib.data.tasks import DRAWN, load_task
+from lib.data.labelled import DRAWN, Labelled, load_labelled
 from lib.data.words import class_names
 from lib.engine.artefacts import artefact
 from lib.engine.batches import Epochs, Mirrored
@@ -18,21 +16,24 @@ from lib.engine.seeding import seeded
 from lib.engine.sweep import Context
 from lib.engine.training import train
 from lib.networks.sizes import count_parameters
-from lib.networks.source_weights import load_published
-from lib.networks.sources import SourceNetwork, new_head, source_network
+from lib.networks.sources import SourceNetwork, load_published, new_head, source_network
 
-EVALUATION_BATCH = 100
-UNMIRRORED = ("digits",)
+EVALUATION_BATCH = 100  # images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task of ``lib.data.tasks`` and how much of it: see ``load_task``."""
+    """A task of ``lib.data.labelled`` and how much of it: see ``load_labelled``."""
 
     name: str
     size: int
     train: int = 0
     test: int = 0
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether its images may be mirrored: a mirrored digit is another digit, or none."""
+        return self.name != "digits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,11 @@ class Recipe:
     momentum: float
     frozen: bool
     decay: float = 0.1
+
+    def factor(self, fraction: float) -> float:
+        """On the learning rate, when this fraction of all steps is done."""
+        # a step's fraction may be a rounding error below the epoch that it begins
+        return self.decay ** int((fraction * self.epochs + 1e-6) // self.decay_every)
 
 
 @dataclass(frozen=True)
@@ -84,24 +90,15 @@ class Source:
 def source_name(fields: dict) -> str:
     """The name of the source with these fields, such as a record has."""
     steps = [fields["weights"]] if fields["weights"] else []
-    return " & ".join(steps + [each["task"]["name"] for each in fields["stages"]]) or "no training"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A fine-tuning: correct[e, i], whether test image i is right after epoch e + 1.
-
-    best: the state of the whole network after the epoch with the highest test accuracy.
-    """
-
-    correct: Tensor
-    best: dict[str, Tensor]
+    steps += [stage["task"]["name"] for stage in fields["stages"]]
+    return " & ".join(steps) or "no training"
 
 
 def task_data(task: Task, context: Context) -> Labelled:
     """The task's images, on the CPU."""
-    options = {"size": task.size, "train": task.train, "test": task.test}
-    return load_task(task.name, root=context.data_root, **options)
+    return load_labelled(
+        task.name, size=task.size, train=task.train, test=task.test, root=context.data_root
+    )
 
 
 def source_names(source: Source, context: Context) -> tuple[str, ...]:
@@ -114,7 +111,7 @@ def source_names(source: Source, context: Context) -> tuple[str, ...]:
 
 
 def run_source(source: Source, context: Context) -> dict:
-    """Train and keep a source; its number of outputs and of parameters."""
+    """Train a source and keep its weights; returns its number of outputs and of parameters."""
     network = load_source(source, context)
     return {
         "outputs": len(source_names(source, context)),
@@ -136,17 +133,12 @@ def load_source(source: Source, context: Context) -> SourceNetwork:
 def _train(source: Source, context: Context) -> dict[str, Tensor]:
     """The last stage, from the source without it; as in the paper, its best test epoch."""
     *before, stage = source.stages
-    start = load_source(replace(source, stages=tuple(before)), context)
+    network = load_source(replace(source, stages=tuple(before)), context)
     data = task_data(stage.task, context)
-    curve = fine_tune(
-        start, source, data, stage.recipe, seed=source.seed, mirror=mirrors(stage.task)
+    _, best = fine_tune(
+        network, source, data, stage.recipe, seed=source.seed, mirror=stage.task.mirrored
     )
-    return curve.best
-
-
-def mirrors(task: Task) -> bool:
-    """Whether a task's images may be mirrored."""
-    return task.name not in UNMIRRORED
+    return best
 
 
 def fine_tune(
@@ -156,21 +148,36 @@ def fine_tune(
     recipe: Recipe,
     *,
     seed: int,
-    mirror: bool = True,
-) -> Curve:
+    mirror: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Give a network a new head and train it in place with cross entropy.
 
     seed: of the head, the order and the augmentation.
+    Returns correct[e, i], whether test image i is right after epoch e + 1, and the state of the
+    whole network after the epoch with the highest test accuracy.
     """
     device = next(network.parameters()).device
-    options = {"width": source.width, "seed": seed}
-    network.head = new_head(source.architecture, len(data.classes), **options).to(device)
+    head = new_head(source.architecture, len(data.classes), width=source.width, seed=seed)
+    network.head = head.to(device)
     start = network.kept if recipe.frozen else 0
     early, late = network.layers[:start].eval(), network.part(start)
     batches = _batches(early, data, recipe, seed, mirror, device)
-    test = describe(early, data.test_images, device)
+    test = _activations(early, data.test_images, device).split(EVALUATION_BATCH)
     labels, truth = data.train_labels.to(device), data.test_labels.to(device)
-    watch = _Watch(network, late, test, truth)
+    correct: list[Tensor] = []
+    best: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def test_after(steps: int) -> None:
+        if steps % len(batches):
+            return
+        late.eval()
+        predicted = torch.cat([late(part).argmax(1) for part in test])
+        most = max((hits.sum() for hits in correct), default=-1)
+        correct.append((predicted == truth).cpu())
+        if correct[-1].sum() > most:
+            best.update({name: value.clone() for name, value in network.state_dict().items()})
+
     with seeded(seed):  # dropout draws from the global generator
         train(
             late,
@@ -180,37 +187,11 @@ def fine_tune(
             lr=recipe.lr,
             optimiser=torch.optim.SGD,
             optimiser_options={"momentum": recipe.momentum},
-            schedule=_steps(recipe),
-            observe=lambda done: None if done % len(batches) else watch.look(),
+            schedule=recipe.factor,
+            observe=test_after,
             label=f"{source.architecture}, {source.name}",
         )
-    return Curve(torch.stack(watch.correct), watch.best)
-
-
-class _Watch:
-    """What a ``Curve`` is made of: seen by ``late``, the part of the network that is trained."""
-
-    def __init__(self, network: nn.Module, late: nn.Module, test: Tensor, truth: Tensor) -> None:
-        self.network, self.late, self.test, self.truth = network, late, test, truth
-        self.correct: list[Tensor] = []
-        self.best: dict[str, Tensor] = {}
-
-    @torch.no_grad()
-    def look(self) -> None:
-        """Try the test images; to be called after each epoch."""
-        self.late.eval()
-        found = [self.late(part).argmax(1) for part in self.test.split(EVALUATION_BATCH)]
-        most = max((each.sum() for each in self.correct), default=-1)
-        self.correct.append((torch.cat(found) == self.truth).cpu())
-        if self.correct[-1].sum() > most:
-            self.best = {name: each.clone() for name, each in self.network.state_dict().items()}
-
-
-def _steps(recipe: Recipe) -> Callable[[float], float]:
-    # a step's fraction may be a rounding error below the epoch that it begins
-    return lambda fraction: (
-        recipe.decay ** int((fraction * recipe.epochs + 1e-6) // recipe.decay_every)
-    )
+    return torch.stack(correct), best
 
 
 def _batches(
@@ -221,17 +202,18 @@ def _batches(
     mirror: bool,
     device: torch.device,
 ) -> Epochs | Mirrored:
+    """Batches of images or, where early layers are frozen, of what those layers make of them."""
     images = data.train_images
     if not recipe.frozen:
-        options = {"batch": recipe.batch, "seed": seed, "flip": mirror}
-        return Epochs(images.to(device), pad=images.shape[-1] // 8, **options)
-    plain = describe(early, images, device)
-    mirrored = describe(early, images.flip(3), device) if mirror else plain
+        pad = images.shape[-1] // 8
+        return Epochs(images.to(device), batch=recipe.batch, seed=seed, pad=pad, flip=mirror)
+    plain = _activations(early, images, device)
+    mirrored = _activations(early, images.flip(3), device) if mirror else plain
     return Mirrored(plain, mirrored, batch=recipe.batch, seed=seed)
 
 
 @torch.no_grad()
-def describe(layers: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+def _activations(layers: nn.Module, images: Tensor, device: torch.device) -> Tensor:
     """What (N, 3, H, W) uint8 images are after some layers, on the device."""
     parts = images.split(EVALUATION_BATCH)
     return torch.cat([layers(part.to(device).float() / 255) for part in parts])

@@ -12,10 +12,10 @@ from lib.transfer.audit import (
     PRETRAINED,
     SOURCES,
     TABLE_1,
-    agreement,
     audit,
     normalised,
-    regret,
+    rank_correlations,
+    regrets,
     sizes_of_test_set,
 )
 
@@ -48,7 +48,12 @@ def test_the_table_is_the_papers():
 
 def test_rank_correlations():
     """To the three digits of the notes."""
-    found = agreement().set_index(["network", "score", "measure"]).sort_index()["value"].round(3)
+    found = (
+        rank_correlations()
+        .set_index(["network", "score", "measure"])
+        .sort_index()["value"]
+        .round(3)
+    )
     expected = {
         ("AlexNet", "softmax"): (0.733, 0.804, 0.886),
         ("AlexNet", "emd"): (0.6, 0.729, 0.771),
@@ -89,7 +94,9 @@ def test_p_of_kendall_by_every_order_of_six(table):
 
 def test_pretrained_sources_alone():
     """The EMD is better on ResNet-18 only."""
-    found = agreement(PRETRAINED).query("measure == 'Kendall'").set_index(["network", "score"])
+    found = (
+        rank_correlations(PRETRAINED).query("measure == 'Kendall'").set_index(["network", "score"])
+    )
     assert len(PRETRAINED) == 4
     assert found["value"].round(3).to_dict() == {
         ("AlexNet", "softmax"): 0.667,
@@ -174,7 +181,7 @@ def test_epochs(table):
 
 def test_regret(table):
     """Both scores choose the best of six; ImageNet is 1.07 and 0.36 points behind it."""
-    found = regret().set_index(["score", "network"])["regret"]
+    found = regrets().set_index(["score", "network"])["regret"]
     expected = {
         "softmax": (0, 0),
         "emd": (0, 0),
@@ -183,7 +190,7 @@ def test_regret(table):
     }
     for score, values in expected.items():
         assert found[score][list(NETWORKS)].tolist() == pytest.approx(values)
-    delivered = regret(["ImageNet", "Places365"]).set_index(["score", "network"])["regret"]
+    delivered = regrets(("ImageNet", "Places365")).set_index(["score", "network"])["regret"]
     assert delivered["softmax", "ResNet-18"] == pytest.approx(0.8496 - 0.7162)  # 2396 > 2012
     assert delivered["emd"].tolist() == [0, 0]
     assert table["ours"]["regret-delivered-softmax-resnet-18"] == pytest.approx(13.34)

@@ -1,4 +1,4 @@
-"""Scores of probabilities against POT, double loops and values by hand."""
+"""Scores against POT, scikit-learn, scipy's optimiser, explicit loops and values by hand."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from math import log, sqrt
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog, minimize
+from scipy.stats import entropy, multivariate_normal, spearmanr
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
 
 from lib.transfer import scores
-from lib.transfer.all_scores import SCORES, all_scores
+from lib.transfer.scores import SCORES, all_scores, h_score, log_me, parc
+from lib.transfer.scores import nearest_neighbour_accuracy as knn
 
 RNG = np.random.default_rng(0)
 N, C, T = 40, 7, 4
@@ -25,8 +30,6 @@ def test_closed_form_is_pots_emd_of_one_hot_targets():
 
 def test_emd_of_general_targets_is_a_linear_program():
     """Against scipy's solver, for the eqs. 1 to 5 of the paper."""
-    from scipy.optimize import linprog
-
     targets = RNG.dirichlet(np.ones(T), 3)
     expected = 0.0
     for p, q in zip(PROBABILITIES[:3], targets, strict=True):
@@ -45,14 +48,16 @@ def test_by_hand():
     # image 0: .7 * 1 + .3 * 3; image 1: .2 * 4 + .8 * 0
     assert scores.emd_score(p, labels, d) == pytest.approx(1.6 + 0.8)
     assert scores.uniform_emd(labels, d) == pytest.approx(2 + 2)
-    assert scores.normalised_emd(p, labels, d) == pytest.approx(0.6)
-    assert scores.centred_emd(p, labels, d) == pytest.approx(-0.8)
+    values = all_scores(p, p, labels, d)
+    assert values["normalised_emd"] == pytest.approx(0.6)
+    assert values["centred_emd"] == pytest.approx(-0.8)
 
 
 def test_an_uninformed_model_scores_the_vocabulary_alone():
     uniform = np.full((N, C), 1 / C)
-    assert scores.normalised_emd(uniform, LABELS, DISTANCES) == pytest.approx(1)
-    assert scores.centred_emd(uniform, LABELS, DISTANCES) == pytest.approx(0, abs=1e-12)
+    values = all_scores(uniform, PROBABILITIES, LABELS, DISTANCES)
+    assert values["normalised_emd"] == pytest.approx(1)
+    assert values["centred_emd"] == pytest.approx(0, abs=1e-12)
     assert scores.softmax_score(uniform) == pytest.approx(N / C)
 
 
@@ -73,8 +78,6 @@ def test_leep_is_the_double_loop():
 
 def test_nce_is_the_conditional_entropy():
     """H(Y | Z) = H(Y, Z) - H(Z), with scipy's entropies."""
-    from scipy.stats import entropy
-
     top = PROBABILITIES.argmax(1)
     pairs = np.unique(np.stack([top, LABELS]), axis=1, return_counts=True)[1]
     expected = entropy(pairs) - entropy(np.unique(top, return_counts=True)[1])
@@ -179,7 +182,7 @@ def test_labels_are_integers():
         (DISTANCES - 1, "negative"),
     ],
 )
-@pytest.mark.parametrize("name", ["emd_score", "normalised_emd", "centred_emd", "emd_of_targets"])
+@pytest.mark.parametrize("name", ["emd_score", "emd_of_targets"])
 def test_distances_are_checked(name, distances, match):
     second = np.eye(T)[LABELS] if name == "emd_of_targets" else LABELS
     with pytest.raises(ValueError, match=match):
@@ -194,3 +197,120 @@ def test_vectors_of_different_dimension_are_refused():
 def test_targets_are_checked():
     with pytest.raises(ValueError, match="3 targets"):
         scores.emd_of_targets(PROBABILITIES, np.eye(T)[:3], DISTANCES)
+
+
+DRAW = np.random.default_rng(1)
+M, D, K = 45, 6, 3  # images, features, classes
+CODES = np.arange(M) % K
+CENTRES = DRAW.normal(size=(K, D))
+FEATURES = CENTRES[CODES] + DRAW.normal(size=(M, D))
+
+
+def evidence(features, target):
+    """The largest log density of the target under M(0, F F^K / alpha + I / beta)."""
+
+    def negative(logs):
+        alpha, beta = np.exp(logs)
+        covariance = features @ features.T / alpha + np.eye(len(target)) / beta
+        return -multivariate_normal(cov=covariance).logpdf(target)
+
+    return -minimize(negative, np.zeros(2), method="Nelder-Mead", tol=1e-10).fun
+
+
+@pytest.mark.parametrize("columns", [D, 60])
+def test_log_me_is_the_largest_evidence(columns):
+    """More features than images too."""
+    features = (
+        FEATURES
+        if columns == D
+        else FEATURES @ DRAW.normal(size=(D, 60)) + DRAW.normal(size=(M, 60))
+    )
+    expected = np.mean([evidence(features, (t == CODES).astype(float)) / M for t in range(K)])
+    assert log_me(features, CODES) == pytest.approx(expected, abs=1e-4)
+
+
+def test_h_score_is_the_trace_of_the_covariances():
+    centred = FEATURES - FEATURES.mean(0)
+    covariance = np.cov(centred.T, bias=True)
+    means = np.stack([centred[label == CODES].mean(0) for label in CODES])
+    between = np.cov(means.T, bias=True)
+    expected = np.trace(np.linalg.inv(covariance) @ between)
+    assert h_score(FEATURES, CODES) == pytest.approx(expected)
+
+
+def test_h_score_does_not_see_a_change_of_basis_and_has_its_bounds():
+    turned = FEATURES @ DRAW.normal(size=(D, D)) + 5
+    assert h_score(turned, CODES) == pytest.approx(h_score(FEATURES, CODES))
+    assert h_score(np.eye(K)[CODES], CODES) == pytest.approx(K - 1)
+    assert h_score(DRAW.normal(size=(M, 60)), CODES) == pytest.approx(K - 1)  # N < D
+
+
+def test_knn_is_scikit_learns(monkeypatch):
+    model = KNeighborsClassifier(1, metric="cosine")
+    predicted = cross_val_predict(model, FEATURES, CODES, cv=LeaveOneOut())
+    assert knn(FEATURES, CODES) == np.mean(predicted == CODES)
+    monkeypatch.setattr(scores, "BLOCK", 7)
+    assert knn(FEATURES, CODES) == np.mean(predicted == CODES)
+
+
+def test_parc_is_spearmans_correlation_of_pairs():
+    apart, differ = [], []
+    one_hot = np.eye(K)[CODES]
+    for i in range(M):
+        for j in range(i):
+            apart.append(1 - np.corrcoef(FEATURES[i], FEATURES[j])[0, 1])
+            differ.append(round(1 - np.corrcoef(one_hot[i], one_hot[j])[0, 1], 9))  # ties
+    expected = 100 * spearmanr(apart, differ).statistic
+    assert parc(FEATURES, CODES) == pytest.approx(expected)
+
+
+def test_parc_takes_principal_components_and_a_probe(monkeypatch):
+    wide = FEATURES @ DRAW.normal(size=(D, 50))  # rank 6: six components keep every angle
+    left, sizes, _ = np.linalg.svd(wide - wide.mean(0), full_matrices=False)
+    monkeypatch.setattr(scores, "COMPONENTS", 6)
+    assert parc(wide, CODES) == pytest.approx(parc(left[:, :6] * sizes[:6], CODES))
+    many = np.tile(FEATURES, (4, 1)), np.tile(CODES, 4)
+    whole = parc(*many)
+    monkeypatch.setattr(scores, "PROBE", 60)
+    assert parc(*many) == parc(*many) != whole
+
+
+@pytest.mark.parametrize("score", [log_me, h_score, knn, parc])
+def test_better_features_score_higher(score):
+    far = 5 * CENTRES[CODES] + DRAW.normal(size=(M, D))
+    noise = DRAW.normal(size=(M, D))
+    assert score(far, CODES) > score(FEATURES, CODES) > score(noise, CODES)
+
+
+@pytest.mark.parametrize("score", [log_me, h_score, knn, parc])
+@pytest.mark.parametrize(
+    ("features", "labels", "match"),
+    [
+        (np.where(FEATURES[2, 3] == FEATURES, np.nan, FEATURES), CODES, "NaN"),
+        (FEATURES[:-1], CODES, "features are"),
+        (FEATURES, np.zeros(M, int), "one class"),
+        (FEATURES[:0], CODES[:0], "features are"),
+    ],
+)
+def test_bad_input(score, features, labels, match):
+    with pytest.raises(ValueError, match=match):
+        score(features, labels)
+
+
+def test_a_probe_of_one_class_is_refused(monkeypatch):
+    monkeypatch.setattr(scores, "PROBE", 2)
+    with pytest.raises(ValueError, match="one class"):
+        for place in range(5):  # the only image of its class, which is in one of the probes of two
+            parc(FEATURES, (np.arange(M) == place).astype(int))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("score", "expected"), [(h_score, 0), (parc, 0)])
+def test_features_that_are_all_the_same_tell_nothing(score, expected):
+    assert score(np.zeros((M, D)), CODES) == expected
+
+
+@pytest.mark.filterwarnings("error")
+def test_log_me_of_no_features_is_the_noise_alone():
+    expected = np.mean([-0.5 * (np.log(2 * np.pi * np.mean(t == CODES)) + 1) for t in range(K)])
+    assert log_me(np.zeros((M, D)), CODES) == pytest.approx(expected)

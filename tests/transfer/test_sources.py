@@ -11,8 +11,8 @@ import torch
 from lib.engine.batches import Mirrored
 from lib.engine.sweep import Context
 from lib.transfer import sources as study
-from lib.transfer.fine_tuning import FineTuneTrial, run_fine_tuning, summarise
 from lib.transfer.sources import Recipe, Source, Stage, Task, fine_tune, load_source
+from lib.transfer.trials import FineTuneTrial, run_fine_tuning, summarise
 
 RECIPE = Recipe(epochs=3, lr=0.01, decay_every=2, batch=16, momentum=0.9, frozen=False)
 TARGET = Task(name="objects", size=32, train=60, test=40)
@@ -28,9 +28,10 @@ def context(tmp_path: Path) -> Context:
 
 def tuned(context, recipe, source=BLANK, seed=0):
     network = load_source(source, context)
-    before = {name: each.clone() for name, each in network.state_dict().items()}
-    curve = fine_tune(network, source, study.task_data(TARGET, context), recipe, seed=seed)
-    return before, network, curve
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    data = study.task_data(TARGET, context)
+    correct, best = fine_tune(network, source, data, recipe, seed=seed, mirror=True)
+    return before, network, correct, best
 
 
 def test_names_are_those_of_the_papers_table():
@@ -49,7 +50,7 @@ def test_outputs_have_the_names_of_the_last_stage(context):
 
 def test_early_layers_stay_only_where_they_are_frozen(context):
     for frozen in (True, False):
-        before, network, _ = tuned(context, replace(RECIPE, frozen=frozen))
+        before, network, *_ = tuned(context, replace(RECIPE, frozen=frozen))
         after = network.state_dict()
         early = [
             n
@@ -76,22 +77,22 @@ def test_early_layers_stay_only_where_they_are_frozen(context):
 
 
 def test_kept_weights_give_the_best_accuracy_of_the_curve(context):
-    _, network, curve = tuned(context, replace(RECIPE, epochs=6))
+    _, network, correct, best = tuned(context, replace(RECIPE, epochs=6))
     data = study.task_data(TARGET, context)
-    network.load_state_dict(curve.best)
+    network.load_state_dict(best)
     with torch.no_grad():
         right = network.eval()(data.test_images.float() / 255).argmax(1) == data.test_labels
-    assert right.sum() == curve.correct.sum(1).max()
+    assert right.sum() == correct.sum(1).max()
 
 
 def test_fine_tuning_learns_and_is_the_same_again(context):
     recipe = replace(RECIPE, epochs=15, decay_every=8)
-    _, _, curve = tuned(context, recipe)
-    assert curve.correct.shape == (15, 40)
-    assert curve.correct[-1].float().mean() > 0.17  # chance is 0.1
+    correct = tuned(context, recipe)[2]
+    assert correct.shape == (15, 40)
+    assert correct[-1].float().mean() > 0.17  # chance is 0.1
     torch.rand(5)  # whatever was drawn before
-    assert torch.equal(tuned(context, recipe)[2].correct, curve.correct)
-    assert not torch.equal(tuned(context, recipe, seed=1)[2].correct, curve.correct)
+    assert torch.equal(tuned(context, recipe)[2], correct)
+    assert not torch.equal(tuned(context, recipe, seed=1)[2], correct)
 
 
 def test_dropout_hangs_on_the_seed(context):
@@ -102,15 +103,15 @@ def test_dropout_hangs_on_the_seed(context):
     for _ in range(2):
         torch.rand(3)
         network = study.source_network("mobilenet_v2", 10, width=0, seed=0)
-        fine_tune(network, source, data, recipe, seed=0)
+        fine_tune(network, source, data, recipe, seed=0, mirror=True)
         states.append(network.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_learning_rate_falls_to_a_tenth_every_seventh_epoch():
     recipe = replace(RECIPE, epochs=30, decay_every=7)
-    factor, steps = study._steps(recipe), 109
-    found = [factor(step / (30 * steps)) for step in range(30 * steps)]
+    steps = 109
+    found = [recipe.factor(step / (30 * steps)) for step in range(30 * steps)]
     expected = [0.1 ** (step // steps // 7) for step in range(30 * steps)]
     assert found == pytest.approx(expected)
 
