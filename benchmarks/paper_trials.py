@@ -24,10 +24,8 @@ from lib.image_weights.synthesis import SynthesisTrial, run_synthesis
 from lib.image_weights.training import GeneratedTrial, StudentTrial, run_generation, run_student
 from lib.multitask import trials as multitask
 from lib.multitask.trials import FaceTask, MultiTaskStudy, MultiTaskTrial, run_multitask
-from lib.transfer import plan as transfer_plan
-from lib.transfer.fine_tuning import FineTuneTrial, run_fine_tuning
-from lib.transfer.profile import TRANSFER_STUDY
 from lib.transfer.sources import Source, Stage
+from lib.transfer.trials import FineTuneTrial, TransferStudy, fine_tunings, run_fine_tuning
 
 # training images of the papers' sets, which are not here
 IMAGES = {"caltech101": 6_942, "caltech256": 24_486, "celeba": 162_770, "cifar10": 50_000}
@@ -108,8 +106,8 @@ def _shrink_prior(trial: DipTrial) -> Callable[[int], DipTrial]:
 
 
 def _transfer() -> list[Work]:
-    sizes, found, sources = TRANSFER_STUDY["paper"], [], {}
-    for trial in transfer_plan.fine_tunings(sizes):
+    sizes, found, sources = load_profile(TransferStudy, "paper"), [], {}
+    for trial in fine_tunings(sizes):
         for count in range(1, len(trial.source.stages) + 1):
             sources[replace(trial.source, stages=trial.source.stages[:count])] = count - 1
         steps = trial.recipe.epochs * -(-IMAGES[trial.target.name] // trial.recipe.batch)
