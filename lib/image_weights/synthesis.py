@@ -129,7 +129,7 @@ def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:
         "start_kl": kl_to(outcome.targets, outcome.outputs_before),
         "kl": kl_to(outcome.targets, outcome.outputs),
         "largest_error": (outcome.outputs - outcome.targets).abs().amax(1),
-        "in_order": _in_order(outcome.targets, outcome.outputs),
+        "in_order": in_order(outcome.targets, outcome.outputs),
         **measure(change),
     }
     for observer in trial.observers:
@@ -198,7 +198,7 @@ def kl_to(targets: Tensor, outputs: Tensor) -> Tensor:
     return kl(targets, outputs.clamp(min=1e-30).log())
 
 
-def _in_order(targets: Tensor, outputs: Tensor) -> Tensor:
+def in_order(targets: Tensor, outputs: Tensor) -> Tensor:
     """(N,) whether the classes that the target asks for come out first, in its order.
 
     Classes of equal probability may come in any order.

@@ -178,16 +178,14 @@ def _loss(
         log_p = F.log_softmax(model(images).float(), 1)
         losses = F.nll_loss(log_p, labels[index], reduction="none")
         if q is not None:
-            mixed = 0.5 * divergence(log_p[changed], q, trial.direction) + 0.5 * losses[changed]
-            losses = losses.masked_scatter(changed, mixed)
+            if trial.direction == "forward":
+                divergence = kl(q, log_p[changed])
+            else:  # eq. 10 as printed
+                divergence = reverse_kl(q.clamp(min=1e-12), log_p[changed])
+            losses = losses.masked_scatter(changed, 0.5 * divergence + 0.5 * losses[changed])
         return losses.mean()
 
     return loss
-
-
-def divergence(log_p: Tensor, q: Tensor, direction: str) -> Tensor:
-    """(N,) KL(q || p), ``forward``, or KL(p || q), ``reverse`` (eq. 10 as printed)."""
-    return kl(q, log_p) if direction == "forward" else reverse_kl(q.clamp(min=1e-12), log_p)
 
 
 def _soft_labels(

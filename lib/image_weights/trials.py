@@ -122,12 +122,10 @@ def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     """Every recipe and attack to the 0.9/0.1 target, then every other target, then the triangle."""
     main, *others = networks(sizes)
     driven, ways = _driven(sizes, main), OPTIMISERS | MAPPINGS | ATTACKS
+    watched = replace(driven, observers=tuple(others))
     reverse = replace(UNTIL_REACHED, loss="reverse_kl")
     return [
-        *(
-            replace(driven, label=label, method=way, observers=tuple(others))
-            for label, way in ways.items()
-        ),
+        *(replace(watched, label=label, method=way) for label, way in ways.items()),
         *(replace(driven, targets=targets) for targets in MIXTURES),
         replace(driven, label="reverse KL", method=reverse, targets="random"),
         replace(driven, targets="simplex", images=sizes.simplex_images),
@@ -155,24 +153,22 @@ def generated(sizes: ImageWeightStudy, recipe: Recipe = OPTIMISERS["SGD"]) -> Ge
 
 def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
     """Every arm from every seed; one seed after the other, so that a beginning is balanced."""
-    return [trial for seed in range(sizes.seeds) for trial in _arms(sizes, seed)]
-
-
-def _arms(sizes: ImageWeightStudy, seed: int) -> list[StudentTrial]:
-    original = StudentTrial(
-        student=base(sizes, seed), generated=generated(sizes), arm="original", share=0.0
-    )
-    paper = replace(original, arm="generated", share=sizes.control_share)
+    trials = []
     # few updates must go as far as the paper's hundred
     anew = Recipe(steps=sizes.regeneration, lr=0.05 * 100 / sizes.regeneration)
-    return [
-        original,
-        *(replace(paper, share=share) for share in sizes.shares),
-        *(replace(paper, arm=arm) for arm in CONTROLS),
-        replace(paper, direction="reverse"),
-        replace(paper, generated=generated(sizes, UNTIL_REACHED)),
-        replace(paper, arm="regenerated", regeneration=anew),
-    ]
+    for seed in range(sizes.seeds):
+        student, made = base(sizes, seed), generated(sizes)
+        original = StudentTrial(student=student, generated=made, arm="original", share=0.0)
+        paper = replace(original, arm="generated", share=sizes.control_share)
+        trials += [
+            original,
+            *(replace(paper, share=share) for share in sizes.shares),
+            *(replace(paper, arm=arm) for arm in CONTROLS),
+            replace(paper, direction="reverse"),
+            replace(paper, generated=generated(sizes, UNTIL_REACHED)),
+            replace(paper, arm="regenerated", regeneration=anew),
+        ]
+    return trials
 
 
 def evidence(sizes: ImageWeightStudy) -> Iterator[tuple[Callable, object]]:

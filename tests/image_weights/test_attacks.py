@@ -19,10 +19,8 @@ from lib.image_weights.attacks import (
     measure,
     radial_spectrum,
 )
-from lib.image_weights.layer import frequency_radius
 
 SHAPE = (3, 4, 4)
-KINDS = pytest.mark.parametrize("kind", ["fgsm", "pgd"])
 
 
 def fgsm(model, images, targets, radius):
@@ -42,7 +40,9 @@ class Linear(nn.Module):
         self.a, self.b = rng.normal(size=(classes, 48)), rng.normal(size=classes)
 
     def forward(self, images):
-        return images.flatten(1) @ torch.tensor(self.a.T) + torch.tensor(self.b)
+        return (images.double().flatten(1) @ torch.tensor(self.a.T) + torch.tensor(self.b)).to(
+            images
+        )
 
     def loss(self, image: np.ndarray, target: np.ndarray) -> float:
         return -(target * log_softmax(self.a @ image.ravel() + self.b)).sum()
@@ -89,34 +89,16 @@ def test_pgd_keeps_the_best_of_the_iterates_worked_out_in_numpy():
     assert min(best) < 12 and max(best) > 0
 
 
-def test_the_first_small_step_is_a_sign_step():
-    (images, targets), model = problem(), Linear()
-    made = pgd(model, images, targets, radius=0.1, step=1e-4, steps=1)
-    assert torch.equal(made, fgsm(model, images, targets, radius=1e-4))
-    assert (losses(model, made, targets) < losses(model, images, targets)).all()
-
-
 @pytest.mark.parametrize("attack", [pgd, fgsm])
 @pytest.mark.parametrize("radius", [0.02, 0.3])
 def test_attacks_stay_in_the_ball_and_among_images(attack, radius):
     (images, targets), model = problem(), Linear()
     for values in (images, images.float()):
-        made = attack(Float(model), values, targets.to(values), radius=radius)
+        made = attack(model, values, targets.to(values), radius=radius)
         assert made.shape == values.shape and made.dtype == values.dtype
         assert (made - values).abs().max() <= radius + 1e-6
         assert made.min() >= 0 and made.max() <= 1
         assert not made.requires_grad and not values.requires_grad
-
-
-class Float(nn.Module):
-    """The linear model for images of any type."""
-
-    def __init__(self, model: Linear) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images):
-        return self.model(images.double()).to(images)
 
 
 @pytest.mark.parametrize("step", [1 / 255, 0.5])
@@ -172,7 +154,7 @@ def test_bad_attacks_are_refused(values, named):
         Attack(**{"kind": "pgd", "hard": False} | values)
 
 
-SHARES = ("fine_share", "chroma_share")
+SHARES = ("fine_share", "chroma_share", "local")
 
 
 def noise(count: int = 20, size: tuple[int, int] = (32, 32)) -> torch.Tensor:
@@ -205,16 +187,6 @@ def test_a_wave_falls_into_the_bin_of_its_frequency(u, v, place):
     assert spectrum[place].item() == pytest.approx(spectrum.sum().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("size", [(6, 6), (5, 8)])
-def test_frequency_radius_by_brute_force(size):
-    height, width = size
-    expected = [
-        [math.hypot(min(u, height - u), min(v, width - v)) for v in range(width)]
-        for u in range(height)
-    ]
-    np.testing.assert_allclose(frequency_radius(*size), expected, atol=1e-6)
-
-
 def test_the_opponent_axes_are_orthonormal_and_the_first_is_grey():
     torch.testing.assert_close(OPPONENT @ OPPONENT.T, torch.eye(3))
     torch.testing.assert_close(OPPONENT[0], torch.full((3,), 3**-0.5))
@@ -231,13 +203,6 @@ def test_white_noise():
     assert values["rms"].mean().item() == pytest.approx(1, abs=0.01)
     assert values["fine"].mean().item() == pytest.approx(math.sqrt(fine), abs=0.01)
     assert values["tint"].mean().item() == pytest.approx(math.sqrt(2 / 3 * coarse), abs=0.02)
-
-
-def test_a_grey_change_has_no_chroma():
-    grey = noise(3)[:, :1].repeat(1, 3, 1, 1)
-    values = measure(grey)
-    assert values["chroma_share"].max() < 1e-6 and values["tint"].max() < 1e-6
-    assert values["rms"].min() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -272,26 +237,13 @@ def test_the_share_of_pixels_that_holds_the_change(pixels):
     assert measure(change)["local"].item() == pytest.approx(expected, abs=(pixels == 10) / 128)
 
 
-def test_one_dominant_pixel_holds_the_change():
-    change = 1e-3 * noise(2)
-    change[:, :, 4, 7] = 0.9
-    assert measure(change)["local"].tolist() == [1 / 1024] * 2
-
-
-def test_no_change_has_no_shares():
-    change = torch.cat([torch.zeros(1, 3, 32, 32), noise(1)])
-    values = measure(change)
-    assert all(value.shape == (2,) for value in values.values())
-    for name in ("rms", "largest", "fine", "tint"):
-        assert values[name][0] == 0 and values[name][1] > 0
-    for name in SHARES:
-        assert values[name][0].isnan() and not values[name][1].isnan()
-
-
-def test_images_are_measured_one_by_one():
-    change = noise(4)
+def test_images_are_measured_one_by_one_and_no_change_has_no_shares():
+    change = torch.cat([torch.zeros(1, 3, 32, 32), noise(3)])
     together = measure(change)
     for n in range(4):
         alone = measure(change[n : n + 1])
         for name, values in together.items():
-            assert values[n].item() == pytest.approx(alone[name].item(), rel=1e-5)
+            assert values[n].item() == pytest.approx(alone[name].item(), rel=1e-5, nan_ok=True)
+    for name, values in together.items():
+        assert values[0].isnan() if name in SHARES else values[0] == 0, name
+        assert (values[1:] > 0).all()

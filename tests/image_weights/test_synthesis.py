@@ -13,7 +13,6 @@ from scipy.special import rel_entr, softmax
 from lib.data.labelled import load_labelled
 from lib.engine.sweep import Context, trial_key
 from lib.image_weights import classifiers
-from lib.image_weights import synthesis as image_synthesis
 from lib.image_weights.attacks import Attack, attacked
 from lib.image_weights.classifiers import (
     ClassifierTrial,
@@ -28,6 +27,7 @@ from lib.image_weights.layer import Recipe
 from lib.image_weights.synthesis import (
     TARGETS,
     SynthesisTrial,
+    in_order,
     run_synthesis,
     second_classes,
     simplex_grid,
@@ -47,12 +47,6 @@ TINY = ClassifierTrial(
 )
 OTHER = replace(TINY, architecture="resnet20", seed=1)
 FAR = Recipe(lr=20.0, momentum=0.9, steps=4)  # a classifier this small hardly cares for its input
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory) -> Context:
-    """One store of artefacts: each classifier is trained once."""
-    return Context(torch.device("cpu"), artefacts=tmp_path_factory.mktemp("store"))
 
 
 def synthesis(**changes) -> SynthesisTrial:
@@ -203,22 +197,8 @@ def test_the_simplex_is_covered_once():
         ((0.1, 0.2, 0.3, 0.4), (0.2, 0.1, 0.3, 0.4), False),
     ],
 )
-def test_in_order_by_hand(target, output, expected, context, monkeypatch):
-    """Through a trial whose outcome is made up."""
-    image, row = torch.zeros(1, 3, 32, 32), torch.tensor([target])
-    made_up = image_synthesis.Outcome(
-        before=image,
-        start=image,
-        after=image,
-        targets=row,
-        second=torch.tensor([1]),
-        outputs_before=row,
-        outputs=torch.tensor([output]),
-        curve=None,
-        seconds=1.0,
-    )
-    monkeypatch.setattr(image_synthesis, "synthesize_images", lambda *_: made_up)
-    assert run_synthesis(synthesis(), context)["in_order"] == [expected]
+def test_in_order_by_hand(target, output, expected):
+    assert in_order(torch.tensor([target]), torch.tensor([output])).tolist() == [expected]
 
 
 def test_every_measure_has_one_value_an_image(context):
