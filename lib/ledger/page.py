@@ -9,7 +9,7 @@ import json
 import math
 import re
 import sys
-from collections import Counter
+from datetime import timedelta
 from itertools import count
 from numbers import Integral, Real
 from pathlib import Path
@@ -27,6 +27,8 @@ from lib.ledger.claims import COLUMNS, VERDICTS
 from lib.ledger.report import csv_text
 
 FIRST_ROWS = 30  # of a table on the page; the file has all
+EMPTY = {"dataset": "", "trials": {}, "commit": "", "dirty": False, "python": "", "versions": {}}
+EMPTY |= {"when": "", "parameters": {}}  # what the record of an earlier version may lack
 _TABLES = count(1)
 
 
@@ -37,24 +39,21 @@ def build_index(root: Path) -> Path:
     OSError, naming the path, where a file cannot be written.
     """
     folders = sorted((path for path in root.glob("*/*") if path.is_dir()), key=_place)
-    ledgers = [_ledger(folder) for folder in folders]
-    claims = [
-        {**row, "title": _title(root, folder.name), "href": _link(root, folder / row["evidence"])}
-        for folder, ledger in zip(folders, ledgers, strict=True)
-        for row in ledger.to_dict("records")
-    ]
+    titles = {folder.name: _title(root, folder.name) for folder in folders}
     runs = [run for folder in folders if (run := _run(root, folder))]
-    names = dict.fromkeys(run["of"] for run in runs)
+    nothing = pd.DataFrame(columns=[*COLUMNS, "folder"])
+    claims = pd.concat([nothing, *map(_ledger, folders)], ignore_index=True)
+    claims["title"] = [titles[folder.name] for folder in claims["folder"]]
+    claims["href"] = [_link(root, row.folder / row.evidence) for row in claims.itertuples()]
     page = _render(
         "index.html.j2",
-        claims=claims,
+        claims=claims.to_dict("records"),
         tally=_tally(claims),
         choices=_choices(claims),
-        notebooks={name: [run for run in runs if run["of"] == name] for name in names},
-        titles={name: _title(root, name) for name in names},
+        notebooks={run["of"]: [r for r in runs if r["of"] == run["of"]] for run in runs},
+        titles=titles,
     )
-    whole = pd.concat([pd.DataFrame(columns=COLUMNS), *ledgers], ignore_index=True)
-    write_atomically(root / "claims.csv", csv_text(whole))
+    write_atomically(root / "claims.csv", csv_text(claims[COLUMNS]))
     write_atomically(root / "index.html", page)
     return root / "index.html"
 
@@ -96,6 +95,7 @@ def _render(template: str, **values: Any) -> str:
     )
     environment.filters["number"] = _number
     environment.filters["is_number"] = _is_number
+    environment.filters["duration"] = lambda seconds: str(timedelta(seconds=round(seconds)))
     environment.filters["slug"] = lambda text: re.sub(r"\W+", "-", text)
     return environment.get_template(template).render(values)
 
@@ -114,6 +114,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _ledger(folder: Path) -> pd.DataFrame:
+    """The claims of one run, with the folder that they are from."""
     path = folder / "claims.csv"
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
@@ -122,35 +123,29 @@ def _ledger(folder: Path) -> pd.DataFrame:
         raise ValueError(f"{path} has the columns {list(table.columns)} instead of {COLUMNS}")
     if unknown := set(table["verdict"]) - set(VERDICTS):
         raise ValueError(f"{path} has the verdicts {sorted(unknown)}; known are {VERDICTS}")
-    return table
+    return table.assign(folder=folder)
 
 
-def _choices(claims: list[dict]) -> dict[str, dict[str, str]]:
+def _choices(claims: pd.DataFrame) -> dict[str, dict[str, str]]:
     """By what the ledger can be filtered: field -> value -> its words; the largest profile first.
 
     The values are told apart to the letter, as the page's script does.
     """
-    verdicts = sorted({claim["verdict"] for claim in claims}, key=VERDICTS.index)
-    profiles = sorted({c["profile"] for c in claims}, key=lambda name: (-_size(name), name))
-    papers = {claim["paper"]: _paper(claim) for claim in claims}
+    papers = dict(sorted(zip(claims["paper"], claims["title"], strict=True)))
+    verdicts = sorted(claims["verdict"].unique(), key=VERDICTS.index)
+    profiles = sorted(claims["profile"].unique(), key=lambda name: (-_size(name), name))
     return {
-        "paper": dict(sorted(papers.items())),
+        "paper": {n: t if t.startswith(n) else f"{n} · {t}" for n, t in papers.items()},
         "verdict": dict(zip(verdicts, verdicts, strict=True)),
         "profile": dict(zip(profiles, profiles, strict=True)),
     }
 
 
-def _paper(claim: dict) -> str:
-    """Its number and title, the number once."""
-    number, title = claim["paper"], claim["title"]
-    return title if title.startswith(number) else f"{number} · {title}"
-
-
-def _tally(claims: list[dict]) -> dict[str, int]:
+def _tally(claims: pd.DataFrame) -> dict[str, int]:
     """Number of claims of each verdict, the best first; a claim counts once, in its largest run."""
-    ordered = sorted(claims, key=lambda claim: _size(claim["profile"]))
-    largest = {(claim["paper"], claim["id"]): claim["verdict"] for claim in ordered}
-    return dict(sorted(Counter(largest.values()).items(), key=lambda i: VERDICTS.index(i[0])))
+    ordered = claims.sort_values("profile", key=lambda names: names.map(_size), kind="stable")
+    counts = ordered.groupby(["paper", "id"])["verdict"].last().value_counts()
+    return {verdict: int(counts[verdict]) for verdict in VERDICTS if verdict in counts}
 
 
 def _size(profile: str) -> int:
@@ -181,8 +176,7 @@ def _run(root: Path, folder: Path) -> dict[str, Any] | None:
         "of": folder.name,
         "profile": folder.parent.name,
         "links": _present(run) or _present(source),
-        "facts": _facts(record),
-        "parameters": record.get("parameters", {}),
+        "record": EMPTY | record if record else {},
         "figures": [figure for figure in figures if figure],
         "tables": [table for table in tables if table],
     }
@@ -211,26 +205,6 @@ def _table(root: Path, folder: Path, entry: dict[str, str]) -> dict[str, Any] | 
     return {**entry, "href": href, "columns": columns, "rows": rows, "count": len(table)}
 
 
-def _facts(record: dict[str, Any]) -> dict[str, str]:
-    """The provenance in words; nothing of an empty record."""
-    if not record:
-        return {}
-    trials = record.get("trials") or {}
-    versions = {"Python": record.get("python"), **record.get("versions", {})}
-    changed = " (with changes to lib)" if record.get("dirty") else ""
-    return _present(
-        {
-            "Data": record.get("dataset"),
-            "Device": "; ".join(trials.get("devices", [])),
-            "Trials": trials and f"{trials['ok']} done, {trials['failed']} failed",
-            "Computing time": trials and _duration(trials["seconds"]),
-            "Commit": record.get("commit", "") + changed,
-            "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
-            "Written": record.get("when", "").replace("T", " ").replace("+00:00", " UTC"),
-        }
-    )
-
-
 def _present(values: dict) -> dict:
     return {name: value for name, value in values.items() if value}
 
@@ -257,14 +231,6 @@ def _number(text: object) -> str:
     if abs(value) < 1e15 and (value == round(value) or abs(value) >= 1000):
         return f"{value:.0f}"
     return f"{value:#.3g}".rstrip(".")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 if __name__ == "__main__":

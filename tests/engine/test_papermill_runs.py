@@ -24,7 +24,8 @@ PARAMETERS = 'profile = "quick"  # quick | medium | paper\nwait = 0.0  # seconds
 
 def write_notebook(path: Path, *code: str) -> Path:
     parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
-    cells = [new_markdown_cell("# A title"), parameters, *map(new_code_cell, code)]
+    title = new_markdown_cell("# A title\n\n![a drawing](drawings/a.svg)")
+    cells = [title, parameters, *map(new_code_cell, code)]
     kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
@@ -62,6 +63,8 @@ def batch(tmp_path_factory):
     top = tmp_path_factory.mktemp("a b é")
     folder, reports = top / "ノート {x}", top / "out put"
     write_notebook(folder / "01_bad.ipynb", "x = 0\n1 / x", "print('not reached')")
+    (folder / "drawings").mkdir()
+    (folder / "drawings" / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     write_notebook(
         folder / "02_good.ipynb",
         "memory = bytearray(300 * 2**20)\nimport time; time.sleep(1.5)",
@@ -79,7 +82,8 @@ def test_success_is_kept_with_page_and_record(batch):
     results = reports / "quick" / "02_good"
     text = nbformat.read(results / "executed.ipynb", 4).cells[-1].outputs[0].text
     assert text.split(" ", 2) == ["quick", "0.5", f"{reports} {folder}\n"]
-    assert "<title>02_good</title>" in (results / "notebook.html").read_text(encoding="utf-8")
+    page = (results / "notebook.html").read_text(encoding="utf-8")
+    assert "<title>02_good</title>" in page and 'src="data:image/svg+xml;base64,' in page
     assert not (results / "executed.partial.ipynb").exists()
     assert (reports / "index.html").exists()
 
@@ -120,6 +124,56 @@ def test_fingerprint_holds_code_and_parameters(tmp_path):
     assert first != notebooks.fingerprint(path, {"profile": "medium"})
     write_notebook(path, "2")
     assert first != notebooks.fingerprint(path, {"profile": "quick"})
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A small repository: two studies on shared rooms, and a notebook of the first study."""
+    files = {
+        "engine/files.py": "import os",
+        "ledger/report.py": "def late():\n    from lib.engine.files import os",
+        "first/trials.py": "from lib.ledger import report\nfrom lib.engine import files",
+        "first/profile.yaml": "size: [1, 2, 3]",
+        "second/trials.py": "import lib.engine.files",
+    }
+    for name, text in files.items():
+        (tmp_path / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lib" / name).write_text(text)
+    (tmp_path / "requirements.txt").write_text("a==1")
+    monkeypatch.setattr(notebooks, "REPOSITORY", tmp_path)
+    code = "%matplotlib inline\nif profile:\n    !ls\nfrom lib.first.trials import report"
+    return tmp_path, write_notebook(tmp_path / "notebooks" / "01_first.ipynb", code)
+
+
+def test_a_room_reaches_what_it_imports_even_inside_functions(house):
+    assert notebooks.rooms("import lib.second.trials as t") == ["engine", "second"]
+    assert notebooks.rooms("from lib import first") == ["engine", "first", "ledger"]
+    assert notebooks.rooms("import os, library.x; from pathlib import lib") == []
+    assert notebooks.rooms("no python") == ["engine", "first", "ledger", "second"]
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("lib/first/trials.py", True),
+        ("lib/first/profile.yaml", True),
+        ("lib/first/paper.csv", True),
+        ("lib/engine/files.py", True),
+        ("lib/ledger/templates/page.j2", True),
+        ("requirements.txt", True),
+        ("lib/second/trials.py", False),
+        ("lib/first/note.md", False),
+        ("lib/first/.trials.py.swp.py", False),
+    ],
+)
+def test_a_fingerprint_covers_the_rooms_that_a_notebook_imports(house, file, counts):
+    """So an edit in one study leaves the results of the others valid."""
+    root, path = house
+    first = notebooks.fingerprint(path, {})
+    (root / file).parent.mkdir(exist_ok=True)
+    with open(root / file, "a") as text:
+        text.write("\n# another line")
+    assert (notebooks.fingerprint(path, {}) != first) == counts
 
 
 @pytest.mark.parametrize(
@@ -238,11 +292,11 @@ def test_refresh_writes_clean_outputs_once(tmp_path):
     assert code_cells[1].outputs[0].text == "seen\n"
     assert code_cells[3].outputs[0].execution_count == 3
     first = path.read_bytes()
-    after.cells[0].source = "# Better words"
+    after.cells[0].source = after.cells[0].source.replace("A title", "Better words")
     after.cells[3].outputs = []
     nbformat.write(after, path)
     assert status(run(folder, reports, "--refresh"), "01_a")[0] == "skipped"
-    assert path.read_bytes() == first.replace(b"# A title", b"# Better words")
+    assert path.read_bytes() == first.replace(b"A title", b"Better words")
     assert list(folder.iterdir()) == [path]
 
 
