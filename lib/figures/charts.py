@@ -52,7 +52,10 @@ def intervals(
     shades = list(dict.fromkeys(rows[colours])) if colours else [""]
     styles = looks(shades)
     parts = dict(list(rows.groupby(panels, sort=False))) if panels else {"": rows}
-    height = 1.2 + 0.13 * len(order) * (1 + len(shades))
+    lanes = len(shades)
+    if colours and rows.groupby(names)[colours].nunique().max() == 1:
+        lanes = 1  # a name has one colour and needs no room for the others
+    height = 1.2 + 0.13 * len(order) * (1 + lanes)
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(1, len(parts), squeeze=False, sharey=True)[0]
     for ax, (title, part) in zip(axes, parts.items(), strict=True):
@@ -61,7 +64,7 @@ def intervals(
         for index, shade in enumerate(shades):
             shown = part[part[colours] == shade] if colours else part
             value, low, high = (scale * shown[column].astype(float) for column in columns)
-            y = shown[names].map(order.index) + 0.6 * (index + 0.5) / len(shades) - 0.3
+            y = shown[names].map(order.index) + 0.6 * (index % lanes + 0.5) / lanes - 0.3
             look = styles[shade] | {"fmt": "o", "linestyle": ""}
             ax.errorbar(value, y, xerr=reach(value, low, high), label=shade, **look)
         ax.set(title=title, **settings)

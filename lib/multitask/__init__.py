@@ -1,0 +1,1 @@
+"""Notebook 04: one network that finds landmarks and attributes of faces."""

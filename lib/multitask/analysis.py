@@ -1,162 +1,306 @@
-"""Notebook 04: from predictions to tables: errors, accuracies, paired differences, curves."""
+"""Notebook 04: from predictions and records to tables of errors, accuracies and similarities.
+
+All errors and accuracies are shares. Intervals are over faces and seeds, and differences are
+paired by both; n is the number of seeds, as trainings, not faces, are what the claims are about.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lib.data.faces import LANDMARKS
+from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.engine.sweep import Context
-from lib.ledger.estimates import Estimate, crossed_interval
-from lib.multitask.face_metrics import (
-    attribute_scores,
-    cumulative_errors,
-    landmark_errors,
-    median_errors,
+from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
+from lib.multitask.measures import attribute_scores, landmark_errors, majority, mean_shape
+from lib.multitask.trials import (
+    BASELINE,
+    KINDS,
+    PAPER,
+    TRIVIAL,
+    VARIANTS,
+    MultiTaskStudy,
+    all_variants,
+    face_task,
+    faces_of,
+    trained,
 )
-from lib.multitask.plan import BASELINE, KINDS, PAPER, TRIVIAL, Variant
-from lib.multitask.predictions import Predictions, difference
-from lib.multitask.trials import trained
 
+NME, RIGHT = "nme", "right"  # the two measures of a face
+LABELS = {"nme": "NME (%), ← better", "accuracy": "mean accuracy (%), better →"}
+LESS = {
+    "nme": "NME less the baseline's\n(points), ← better",
+    "accuracy": "accuracy less the baseline's\n(points), better →",
+}
 MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
-NONE = (np.nan,) * 4
+KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
 INTERVALS = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
 THRESHOLDS = np.linspace(0, 0.5, 101)
+ASIDE = 0.35  # of the eyes' distance
+QUANTILES = {0.5: "median", 0.9: "90 %", 1.0: "worst"}
 
 
-def variant_table(found: Predictions) -> pd.DataFrame:
-    """variant, kind, nme and accuracy with intervals over faces and seeds, trivial ones last."""
-    kinds = {name: kind for kind, names in KINDS.items() for name in names}
+@dataclass(frozen=True)
+class Predictions:
+    """What all networks of a run say of one test part.
+
+    truth: the faces. errors: variant -> (seeds, N, 5) NME in the network's frame. logits: variant
+    -> (seeds, N, A). landmarks: variant -> (seeds, N, 5, 2). shape (5, 2) and majority (A,): what
+    is predicted without a look at the image.
+    """
+
+    truth: Faces
+    errors: dict[str, np.ndarray]
+    logits: dict[str, np.ndarray]
+    landmarks: dict[str, np.ndarray]
+    shape: np.ndarray
+    majority: np.ndarray
+
+    def right(self, variant: str) -> np.ndarray:
+        """(seeds, N): right attributes of a face, over how many are known of a face on average.
+
+        So that their mean is the share of all known attributes that are right.
+        """
+        yes = self.majority[None, None] if variant == TRIVIAL else self.logits[variant] > 0
+        labels = self.truth.attributes.numpy()
+        known = labels != UNKNOWN
+        return ((yes == (labels == 1)) & known).sum(2) / known.sum(1).mean()
+
+    def nme(self, variant: str) -> np.ndarray:
+        """(seeds, N): mean error of a face's five landmarks."""
+        return (self.shape_errors() if variant == TRIVIAL else self.errors[variant]).mean(2)
+
+    def shape_errors(self) -> np.ndarray:
+        """(1, N, 5): errors of the mean shape."""
+        shape = np.broadcast_to(self.shape, self.truth.landmarks.shape)
+        return _frame_errors(shape, self.truth)[None]
+
+    def difference(self, first: str, second: str, measure: str) -> Estimate:
+        """Mean of a measure (``NME`` or ``RIGHT``) of one variant less another's."""
+        of = self.nme if measure == NME else self.right
+        return crossed_interval(of(first) - of(second))
+
+
+def predictions(sizes: MultiTaskStudy, part: str, context: Context) -> Predictions:
+    """Collect what the trained networks of a profile say of a test part."""
+    task = face_task(sizes)
+    train, truth = faces_of(task, "train", context), faces_of(task, part, context)
+    landmarks: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
+    logits: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
+    for name, trial in all_variants(sizes):
+        tensors = trained(trial, context)
+        landmarks[name].append(tensors[f"{part}.landmarks"].numpy())
+        logits[name].append(tensors[f"{part}.attributes"].numpy())
+    return Predictions(
+        truth,
+        {n: np.stack([_frame_errors(v, truth) for v in seeds]) for n, seeds in landmarks.items()},
+        {name: np.stack(seeds) for name, seeds in logits.items()},
+        {name: np.stack(seeds) for name, seeds in landmarks.items()},
+        mean_shape(train.landmarks),
+        majority(train.attributes),
+    )
+
+
+def _frame_errors(landmarks: np.ndarray, truth: Faces) -> np.ndarray:
+    """(N, 5) NME of landmarks (N, 5, 2) in the network's frame."""
+    size = truth.images.shape[-1]
+    return landmark_errors(landmarks, truth.landmarks, (size, size))
+
+
+def turned(landmarks: np.ndarray) -> np.ndarray:
+    """(N,) whether a face (N, 5, 2) looks aside: its nose is off the middle between the eyes.
+
+    By more than ``ASIDE`` of the distance of the eyes, along the line through them.
+    """
+    left, right, nose = (
+        landmarks[:, LANDMARKS.index(n)] for n in ("left eye", "right eye", "nose")
+    )
+    line, middle = right - left, (left + right) / 2
+    along = ((nose - middle) * line).sum(1) / np.maximum((line**2).sum(1), 1e-9)
+    return np.abs(along) > ASIDE
+
+
+def examples(predictions: Predictions, variant: str) -> dict[str, int]:
+    """Faces at quantiles of a variant's error, seed 0: of all, then of those that look aside.
+
+    Returns title -> place of the face.
+    """
+    errors = predictions.nme(variant)[0]
+    aside = turned(predictions.truth.landmarks.numpy())
+    places: dict[str, int] = {}
+    for name, group in (("", np.arange(len(errors))), ("aside, ", np.flatnonzero(aside))):
+        order = group[np.argsort(errors[group])]
+        for quantile, title in QUANTILES.items() if len(order) else ():
+            place = int(order[round(quantile * (len(order) - 1))])
+            if place not in places.values():
+                places[f"{name}{title}"] = place
+    return places
+
+
+def variant_table(predictions: Predictions) -> pd.DataFrame:
+    """variant, kind, nme and accuracy with intervals, seeds; what is trivial comes last."""
     rows = []
-    for name, kind in (*kinds.items(), (TRIVIAL, TRIVIAL)):
-        nme, right = crossed_interval(found.nme(name)), crossed_interval(found.right(name))
+    for name, kind in (KIND_OF | {TRIVIAL: TRIVIAL}).items():
+        nme, right = predictions.nme(name), predictions.right(name)
         shown = f"{MEAN_SHAPE}, {MAJORITY}" if name == TRIVIAL else name
-        rows.append((shown, kind, *_three(nme), *_three(right), len(found.nme(name))))
+        rows.append((shown, kind, *_ends(map(crossed_interval, (nme, right))), len(nme)))
     return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS, "seeds"])
+
+
+def differences(predictions: Predictions) -> pd.DataFrame:
+    """Every variant less the baseline, as ``variant_table``, without what is trivial."""
+    rows = []
+    for name, kind in KIND_OF.items():
+        pair = (predictions.difference(name, BASELINE, measure) for measure in (NME, RIGHT))
+        rows.append((name, kind, *_ends(pair)))
+    return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS])
+
+
+def by_measure(table: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
+    """A table of variants or differences as a chart takes it: a row a variant and measure.
+
+    labels: what the measures are called. Columns: variant, kind, value, low, high, measure;
+    nothing trivial, which would stretch the axes.
+    """
+    parts = []
+    for measure, label in labels.items():
+        part = table[["variant", "kind", measure, f"{measure}_low", f"{measure}_high"]]
+        part = part.set_axis(["variant", "kind", "value", "low", "high"], axis=1)
+        parts.append(part.assign(measure=label))
+    rows = pd.concat(parts, ignore_index=True)
+    return rows[rows["kind"] != TRIVIAL]
 
 
 def table_1(printed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The paper's Table 1 beside ours: method, paper, ours, low, high, nme, in per cent."""
-    ours = table.set_index("variant")
     names = dict(zip(printed["method"].tail(len(KINDS[PAPER])), KINDS[PAPER], strict=True))
-    rows = []
-    for row in printed.itertuples():
-        name = names.get(row.method)
-        mine = (
-            ours.loc[name, ["accuracy", "accuracy_low", "accuracy_high", "nme"]] if name else NONE
-        )
-        rows.append((row.method, row.accuracy, *(100 * value for value in mine)))
-    trivial = ours.loc[f"{MEAN_SHAPE}, {MAJORITY}"]
-    rows.append((MAJORITY, np.nan, 100 * trivial["accuracy"], *NONE[:2], 100 * trivial["nme"]))
-    return pd.DataFrame(rows, columns=["method", "paper", "ours", "low", "high", "nme"])
+    names[MAJORITY] = f"{MEAN_SHAPE}, {MAJORITY}"
+    rows = printed[["method", "accuracy"]].rename(columns={"accuracy": "paper"})
+    rows = pd.concat([rows, pd.DataFrame({"method": [MAJORITY]})], ignore_index=True)
+    ours = table.set_index("variant").reindex(rows["method"].map(names))
+    for column, name in zip(["ours", "low", "high", "nme"], [*INTERVALS[3:], NME], strict=True):
+        rows[column] = 100 * ours[name].to_numpy()
+    rows.loc[rows["method"] == MAJORITY, ["low", "high"]] = np.nan
+    return rows
 
 
-def differences(found: Predictions) -> pd.DataFrame:
-    """Every variant less the baseline, as ``variant_table``, without the trivial one."""
-    rows = [
-        (name, kind, *(value for what in ("nme", "right")
-                       for value in _three(difference(found, name, BASELINE, what))))
-        for kind, names in KINDS.items()
-        for name in names
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS])
-
-
-def landmark_bars(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
+def landmark_bars(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """variant, landmark, nme, low, high: the bars of the paper's figure 3."""
     rows = [
-        (name, landmark, *_three(crossed_interval(found.errors[name][:, :, place])))
+        (name, landmark, *_ends([crossed_interval(predictions.errors[name][:, :, place])]))
         for name in names
         for place, landmark in enumerate(LANDMARKS)
     ]
     return pd.DataFrame(rows, columns=["variant", "landmark", "nme", "low", "high"])
 
 
-def epoch_curves(variants: list[Variant], names: Iterable[str], context: Context) -> pd.DataFrame:
+def epoch_curves(trainings: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     """variant, epoch, nme and accuracy on the main test part: mean, and range of the seeds.
 
-    A second stage goes on where stage 1 ended.
+    trainings: records with a column ``variant``. A second stage goes on where stage 1 ended.
     """
-    rows = []
+    parts = []
     for name in names:
-        trials = [each.trial for each in variants if each.name == name]
-        curves = np.stack([trained(trial, context)["curve"][:, 0].numpy() for trial in trials])
-        nme, accuracy = curves[:, :, : len(LANDMARKS)].mean(2), curves[:, :, -1]
-        before = trials[0].stage1.epochs if trials[0].stage1 else 0
-        for epoch in range(curves.shape[1]):
-            now, right = nme[:, epoch], accuracy[:, epoch]
-            row = (before + epoch + 1, now.mean(), now.min(), now.max())
-            rows.append((name, *row, right.mean(), right.min(), right.max()))
-    columns = ["nme", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
-    return pd.DataFrame(rows, columns=["variant", "epoch", *columns])
+        records = trainings[trainings["variant"] == name]
+        before = sum(stage1["epochs"] for stage1 in records["stage1"].head(1) if stage1)
+        columns: dict[str, object] = {"variant": name}
+        for measure, ends in (("nme", ""), ("accuracy", "accuracy_")):
+            values = np.stack([curve[measure] for curve in records["curve"]])
+            columns["epoch"] = before + 1 + np.arange(values.shape[1])
+            columns[measure] = values.mean(0)
+            columns |= {f"{ends}low": values.min(0), f"{ends}high": values.max(0)}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
 
 
-def error_curves(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
-    """variant, error, share: the cumulative error distribution, all seeds together."""
-    lines = {name: found.errors[name].reshape(-1, len(LANDMARKS)) for name in names}
-    lines[MEAN_SHAPE] = found.shape_errors()
+def face_errors(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
+    """variant, error: the mean error of every face, all seeds together, and the mean shape's."""
+    errors = {name: predictions.nme(name) for name in names}
+    errors[MEAN_SHAPE] = predictions.nme(TRIVIAL)
+    parts = [pd.DataFrame({"variant": n, "error": v.ravel()}) for n, v in errors.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def error_curves(faces: pd.DataFrame) -> pd.DataFrame:
+    """variant, error, share: the share of ``face_errors`` that are at most some error."""
     parts = [
         pd.DataFrame({"variant": name, "error": THRESHOLDS,
-                      "share": cumulative_errors(values, THRESHOLDS)})
-        for name, values in lines.items()
+                      "share": [(errors <= threshold).mean() for threshold in THRESHOLDS]})
+        for name, errors in faces.groupby("variant", sort=False)["error"]
     ]  # fmt: skip
     return pd.concat(parts, ignore_index=True)
 
 
-def frames(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
+def frames(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """NME (shares) of the same predictions in three frames: the network's, the original's, median.
 
     In the first two an error is divided by the face's own distance of the eyes, as in equation 2,
     in the last by the median one.
     """
-    truth, extent = found.truth.landmarks.numpy(), found.truth.extent.numpy()
-    predicted = {name: found.landmarks[name] for name in names}
-    predicted[MEAN_SHAPE] = np.broadcast_to(found.shape, (1, *truth.shape))
-    rows = []
-    for name, values in predicted.items():
-        row = [
-            np.mean([function(each, truth, frame) for each in values])
-            for function, frame in (
-                (landmark_errors, (found.truth.images.shape[-1],) * 2),
-                (landmark_errors, extent),
-                (median_errors, extent),
-            )
-        ]
-        rows.append((name, *row))
+    truth, extent = predictions.truth.landmarks.numpy(), predictions.truth.extent.numpy()
+    square = np.full(2, predictions.truth.images.shape[-1])
+    landmarks = {name: predictions.landmarks[name] for name in names}
+    landmarks[MEAN_SHAPE] = np.broadcast_to(predictions.shape, (1, *truth.shape))
+    rows = [
+        (name, *(np.mean([landmark_errors(seed, truth, frame, median=median) for seed in seeds])
+                 for frame, median in ((square, False), (extent, False), (extent, True))))
+        for name, seeds in landmarks.items()
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=["variant", "network", "original", "median"])
 
 
-def attribute_table(found: Predictions, names: Iterable[str]) -> pd.DataFrame:
+def attribute_table(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """attribute, variant, accuracy, balanced accuracy, F1, rate, n, and the majority's accuracy.
 
     Means over the seeds; the majority is the training part's.
     """
-    labels = found.truth.attributes.numpy()
-    trivial = attribute_scores(np.broadcast_to(found.majority, labels.shape), labels)
+    labels = predictions.truth.attributes.numpy()
+    trivial = attribute_scores(np.broadcast_to(predictions.majority, labels.shape), labels)
     parts = []
     for name in names:
-        scores = [attribute_scores(each, labels) for each in found.logits[name]]
-        mean = sum(score.select_dtypes("number") for score in scores) / len(scores)
-        parts.append(
-            mean.assign(
-                attribute=list(found.truth.names), variant=name, majority=trivial["accuracy"]
-            )
-        )
-    table = pd.concat(parts, ignore_index=True)
-    front = ["attribute", "variant"]
-    return table[[*front, *(each for each in table.columns if each not in front)]]
+        scores = [attribute_scores(logits, labels) for logits in predictions.logits[name]]
+        mean = sum(scores[1:], scores[0]) / len(scores)
+        mean.insert(0, "attribute", list(predictions.truth.names))
+        mean.insert(1, "variant", name)
+        parts.append(mean.assign(majority=trivial["accuracy"]))
+    return pd.concat(parts, ignore_index=True)
 
 
-def wide_attributes(table: pd.DataFrame) -> pd.DataFrame:
-    """One row an attribute: its rate, the majority's accuracy, and three scores a variant."""
-    scores = ["accuracy", "balanced_accuracy", "f1"]
-    wide = table.pivot_table(index="attribute", columns="variant", values=scores, sort=False)
-    wide.columns = [f"{score.replace('_', ' ')}, {name}" for score, name in wide.columns]
-    front = table.groupby("attribute")[["rate", "majority"]].first()
-    return front.join(wide).reset_index()
+def similarity_table(records: pd.DataFrame) -> pd.DataFrame:
+    """variant, pair, first, second, layer, cka, low, high: means and intervals over seeds."""
+    table = _over_seeds(records, "cka", ["first", "second", "layer", "cka"])
+    pair = table["first"] + " and " + table["second"]
+    return table.assign(pair=pair, setting=table["variant"])
 
 
-def _three(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high
+def probe_table(records: pd.DataFrame) -> pd.DataFrame:
+    """variant, stream, layer, task, value, low, high: means and intervals over seeds."""
+    return _over_seeds(records, "probes", ["stream", "layer", "task", "value"])
+
+
+def by_seed(records: pd.DataFrame, kind: str, columns: list[str]) -> pd.DataFrame:
+    """One row a measured value of the looks: variant, seed and the columns."""
+    rows = [
+        (record["variant"], record["seed"], *row)
+        for record in records.to_dict("records")
+        for row in record[kind]
+    ]
+    return pd.DataFrame(rows, columns=["variant", "seed", *columns])
+
+
+def _over_seeds(records: pd.DataFrame, kind: str, columns: list[str]) -> pd.DataFrame:
+    *keys, value = columns
+    rows = []
+    for names, part in by_seed(records, kind, columns).groupby(["variant", *keys], sort=False):
+        mean = mean_interval(part[value].to_numpy())
+        single = mean.n == 1  # an infinite interval cannot be drawn
+        low, high = (mean.value,) * 2 if single else (mean.low, mean.high)
+        rows.append((*names, mean.value, low, high, mean.n))
+    return pd.DataFrame(rows, columns=["variant", *keys, value, "low", "high", "n"])
+
+
+def _ends(estimates: Iterable[Estimate]) -> list[float]:
+    return [number for mean in estimates for number in (mean.value, mean.low, mean.high)]

@@ -1,57 +1,65 @@
-"""The paper's multi-task networks: hard sharing, independent streams, and separation.
+"""Networks that answer several tasks at once: the paper's, and two of the literature.
 
-A stream is a chain of layers; feature maps are found by the stream's name. All networks take
-images (N, 3, S, S) in [0, 1] and return a tensor (N, outputs) for each task.
+A stream is a chain of layers, each of which halves the image. Feature maps are looked up by the
+name of their stream. All networks take images (N, 3, S, S) in [0, 1] and return a tensor
+(N, outputs) for each task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from lib.engine.seeding import seeded
+from lib.networks.sizes import count_parameters
 
 SHARED = "shared"
 FUSIONS = ("concat", "conv1x1")
 Maps = dict[str, list[Tensor]]
 
 
-class MultiTask(nn.Module):
-    """What the networks have in common: streams of the same widths, and a head for each task.
+class Shape(NamedTuple):
+    """How large a network is.
 
-    tasks: name -> outputs. widths: channels of each layer; each halves the image. size: of the
-    image, a multiple of 2 ** layers. hidden: units of a head's hidden layer.
+    widths: channels of each layer. size: side of the images in pixels, a multiple of
+    2 ** len(widths). hidden: units in the hidden layer of a head.
     """
 
-    def __init__(
-        self,
-        tasks: Mapping[str, int],
-        *,
-        widths: tuple[int, ...],
-        size: int,
-        hidden: int,
-        streams: tuple[str, ...],
-        grown: int = 1,
-    ) -> None:
-        """streams: by name. grown: how many times a task's inputs are as many as its outputs."""
+    widths: tuple[int, ...]
+    size: int
+    hidden: int
+
+
+class MultiTask(nn.Module):
+    """What the networks have in common: streams of the same widths, and a head for each task."""
+
+    has_shared, has_own = True, True  # streams: one for all tasks, and one for each task
+
+    def __init__(self, tasks: Mapping[str, int], shape: Shape, *, read: int = 1) -> None:
+        """tasks: number of outputs by name. read: how many streams a layer of a task reads."""
         super().__init__()
+        widths, size, hidden = shape
         if size % 2 ** len(widths):
             raise ValueError(f"{len(widths)} layers halve an image of {size} px to no whole number")
         if SHARED in tasks:
             raise ValueError(f"no task can have the name {SHARED!r}")
         self.tasks, self.widths = tuple(tasks), widths
-        self.streams = nn.ModuleDict(
-            {name: _stream(widths, 1 if name == SHARED else grown) for name in streams}
-        )
-        inputs = grown * widths[-1] * (size // 2 ** len(widths)) ** 2
+        streams = {SHARED: _stream(widths, 1)} if self.has_shared else {}
+        if self.has_own:
+            streams |= {task: _stream(widths, read) for task in tasks}
+        self.streams = nn.ModuleDict(streams)
+        inputs = read * widths[-1] * (size // 2 ** len(widths)) ** 2
         self.heads = nn.ModuleDict({t: _head(inputs, hidden, out) for t, out in tasks.items()})
 
     def features(self, images: Tensor) -> Maps:
-        """The feature maps of each stream, one (N, C, H, W) a layer."""
+        """The feature maps of each stream, one tensor (N, C, H, W) a layer."""
         raise NotImplementedError
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
-        """What comes to each task's next layer, or head, after a layer: its own maps."""
+        """What the next layer, or the head, of each task reads: the maps of its own stream."""
         return {task: maps[task][layer] for task in self.tasks}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -62,17 +70,16 @@ class MultiTask(nn.Module):
     def set_biases(self, biases: Mapping[str, Tensor]) -> None:
         """Let each task's output begin at a constant (outputs,), such as the mean of its truth."""
         for task, bias in biases.items():
-            self.heads[task][-1].bias.data.copy_(bias)
+            self.heads[task].get_parameter("3.bias").data.copy_(bias)
 
 
 class HardSharing(MultiTask):
     """One shared stream under all heads: Caruana's multi-task network, stage 1 of the paper."""
 
-    def __init__(self, tasks: Mapping[str, int], **sizes: object) -> None:
-        super().__init__(tasks, streams=(SHARED,), **sizes)
+    has_own = False
 
     def features(self, images: Tensor) -> Maps:
-        return {SHARED: run(self.streams[SHARED], images)}
+        return {SHARED: run_stream(self.streams[SHARED], images)}
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
         return dict.fromkeys(self.tasks, maps[SHARED][layer])
@@ -81,21 +88,20 @@ class HardSharing(MultiTask):
 class Independent(MultiTask):
     """A stream for each task, and nothing between them: as many single-task networks."""
 
-    def __init__(self, tasks: Mapping[str, int], more: tuple[str, ...] = (), **sizes: object):
-        super().__init__(tasks, streams=(*more, *tasks), **sizes)
+    has_shared = False
 
     def features(self, images: Tensor) -> Maps:
         maps = self.shared_features(images) | {task: [] for task in self.tasks}
         inputs = dict.fromkeys(self.tasks, images)
         for layer in range(len(self.widths)):
             for task in self.tasks:
-                maps[task].append(self.streams[task][layer](inputs[task]))
+                maps[task].append(layers_of(self.streams[task])[layer](inputs[task]))
             if layer + 1 < len(self.widths):
                 inputs = self.mix(layer, maps)
         return maps
 
     def shared_features(self, images: Tensor) -> Maps:
-        """The maps of streams that hang on the image alone."""
+        """The maps of streams that depend on the image alone: here there are none."""
         return {}
 
     def copy_tasks(self, stage1: HardSharing) -> None:
@@ -106,28 +112,26 @@ class Independent(MultiTask):
 
 
 class Separation(Independent):
-    """Separation Multi-task Network: every layer of a task sees its own and the shared features.
+    """The paper's Separation Multi-task Network: a task reads its own and the shared features.
 
-    The paper's section 3. fusion: ``concat`` feeds [own, shared] to the next layer, ``conv1x1``
-    brings them back to the width of one by a 1 x 1 convolution, so that weights of stage 1 fit.
+    fusion: ``concat`` feeds [own, shared] to the next layer of a task. ``conv1x1`` brings them
+        back to the width of one by a 1 x 1 convolution, so that weights of stage 1 fit.
     frozen: the shared stream stays as it is, statistics of its batch norms included.
     """
 
+    has_shared = True
+
     def __init__(
-        self, tasks: Mapping[str, int], *, fusion: str, frozen: bool = True, **sizes: object
+        self, tasks: Mapping[str, int], shape: Shape, *, fusion: str, frozen: bool = True
     ) -> None:
         if fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {FUSIONS}, not {fusion!r}")
-        grown = 2 if fusion == "concat" else 1
-        super().__init__(tasks, more=(SHARED,), grown=grown, **sizes)
+        super().__init__(tasks, shape, read=2 if fusion == "concat" else 1)
         self.fusions = nn.ModuleDict()
         if fusion == "conv1x1":
-            self.fusions = nn.ModuleDict(
-                {
-                    task: nn.ModuleList(nn.Conv2d(2 * w, w, 1, bias=False) for w in self.widths)
-                    for task in tasks
-                }
-            )
+            for task in tasks:
+                convolutions = (nn.Conv2d(2 * w, w, 1, bias=False) for w in self.widths)
+                self.fusions[task] = nn.ModuleList(convolutions)
         self.frozen = frozen
         self.streams[SHARED].requires_grad_(not frozen)
         self.train()
@@ -140,13 +144,13 @@ class Separation(Independent):
 
     def shared_features(self, images: Tensor) -> Maps:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return {SHARED: run(self.streams[SHARED], images)}
+            return {SHARED: run_stream(self.streams[SHARED], images)}
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
         both = {task: torch.cat([maps[task][layer], maps[SHARED][layer]], 1) for task in self.tasks}
         if not self.fusions:
             return both
-        return {task: self.fusions[task][layer](both[task]) for task in self.tasks}
+        return {task: layers_of(self.fusions[task])[layer](both[task]) for task in self.tasks}
 
     def copy_shared(self, stage1: HardSharing) -> None:
         """Take over the shared stream of stage 1."""
@@ -158,13 +162,11 @@ class Separation(Independent):
 
         Without them its maps would shrink from layer to layer, and be as good as absent.
         """
-        norms = [
-            each for each in self.streams[SHARED].modules() if isinstance(each, nn.BatchNorm2d)
-        ]
+        norms = [m for m in self.streams[SHARED].modules() if isinstance(m, nn.BatchNorm2d)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.momentum = 1.0
-        run(self.streams[SHARED].train(), images)
+        run_stream(self.streams[SHARED].train(), images)
         self.train(self.training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -172,30 +174,138 @@ class Separation(Independent):
     @torch.no_grad()
     def pass_own(self) -> None:
         """Let every 1 x 1 convolution begin by passing on its task's own features unchanged."""
-        for fuse in self.fusions.modules():
-            if isinstance(fuse, nn.Conv2d):
-                nn.init.dirac_(fuse.weight)
+        for fusion in self.fusions.modules():
+            if isinstance(fusion, nn.Conv2d):
+                nn.init.dirac_(fusion.weight)
 
 
-def layer(inputs: int, outputs: int) -> nn.Sequential:
+class CrossStitch(Independent):
+    """Streams whose maps are mixed, channel by channel, by learned weights after each layer.
+
+    Misra, Shrivastava, Gupta and Hebert, "Cross-stitch networks for multi-task learning", CVPR
+    2016. The weights begin at .9 for a task's own maps and .1, shared among the others.
+    """
+
+    def __init__(self, tasks: Mapping[str, int], shape: Shape) -> None:
+        super().__init__(tasks, shape)
+        count = len(self.tasks)
+        start = torch.full((count, count), 0.1 / max(1, count - 1)).fill_diagonal_(0.9)
+        self.stitches = nn.ParameterList(
+            nn.Parameter(start[:, :, None].repeat(1, 1, width)) for width in self.widths
+        )
+
+    def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
+        stacked = torch.stack([maps[task][layer] for task in self.tasks], 1)
+        mixed = torch.einsum("ijc,njchw->nichw", self.stitches[layer], stacked)
+        return {task: mixed[:, i] for i, task in enumerate(self.tasks)}
+
+
+class MTAN(MultiTask):
+    """A shared stream, and for each task masks that pick from it; a task's maps are the picked.
+
+    Liu, Johns and Davison, "End-to-end multi-task learning with attention", CVPR 2019. A layer has
+    one convolution here, so the mask looks at what it also multiplies.
+    """
+
+    has_own = False
+
+    def __init__(self, tasks: Mapping[str, int], shape: Shape) -> None:
+        super().__init__(tasks, shape)
+        pairs = list(zip(self.widths[:-1], self.widths[1:], strict=True))
+        self.masks, self.steps = nn.ModuleDict(), nn.ModuleDict()
+        for task in tasks:
+            inputs = (self.widths[0], *(2 * width for width in self.widths[1:]))
+            self.masks[task] = nn.ModuleList(map(_mask, inputs, self.widths))
+            self.steps[task] = nn.ModuleList(_layer(*pair) for pair in pairs)
+
+    def features(self, images: Tensor) -> Maps:
+        maps = {SHARED: run_stream(self.streams[SHARED], images)}
+        for task in self.tasks:
+            masks, steps = layers_of(self.masks[task]), layers_of(self.steps[task])
+            picked: list[Tensor] = []
+            for layer, shared in enumerate(maps[SHARED]):
+                seen = torch.cat([shared, steps[layer - 1](picked[-1])], 1) if layer else shared
+                picked.append(masks[layer](seen) * shared)
+            maps[task] = picked
+        return maps
+
+
+NETWORKS: dict[str, type[MultiTask]] = {
+    "hard sharing": HardSharing,
+    "independent": Independent,
+    "separation": Separation,
+    "cross-stitch": CrossStitch,
+    "mtan": MTAN,
+}
+
+
+def multitask_network(
+    name: str,
+    tasks: Mapping[str, int],
+    shape: Shape,
+    *,
+    seed: int,
+    fusion: str = "",
+    frozen: bool = True,
+) -> MultiTask:
+    """A network of ``NETWORKS`` with random weights of a seed; ValueError for another name.
+
+    Kinds begin differently: a stream must not resemble another network's for its first weights.
+    fusion, frozen: of a separation network.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"network must be one of {tuple(NETWORKS)}, not {name!r}")
+    with seeded(seed + 1_000_003 * list(NETWORKS).index(name)):
+        if name == "separation":
+            return Separation(tasks, shape, fusion=fusion, frozen=frozen)
+        return NETWORKS[name](tasks, shape)
+
+
+def matched_widths(tasks: Mapping[str, int], target: int, shape: Shape) -> tuple[int, ...]:
+    """The widths, all times one factor, that bring hard sharing nearest to ``target`` weights."""
+
+    def wider(percent: int) -> tuple[int, ...]:
+        return tuple(max(1, round(width * percent / 100)) for width in shape.widths)
+
+    def distance(percent: int) -> int:
+        network = HardSharing(tasks, shape._replace(widths=wider(percent)))
+        return abs(count_parameters(network) - target)
+
+    with torch.device("meta"):
+        return wider(min(range(50, 500, 2), key=distance))
+
+
+def layers_of(stream: nn.Module) -> list[nn.Module]:
+    """The layers of a stream, in order."""
+    return list(stream.children())
+
+
+def run_stream(stream: nn.Module, images: Tensor) -> list[Tensor]:
+    """The maps after each layer of a stream that reads no other stream."""
+    maps: list[Tensor] = []
+    for layer in layers_of(stream):
+        maps.append(layer(maps[-1] if maps else images))
+    return maps
+
+
+def _stream(widths: tuple[int, ...], read: int) -> nn.Module:
+    inputs = (3, *(read * width for width in widths[:-1]))
+    return nn.ModuleList(map(_layer, inputs, widths))
+
+
+def _layer(inputs: int, outputs: int) -> nn.Module:
     """Convolution, batch norm, ReLU and maximum of 2 x 2, which halves a map."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
 
 
-def _stream(widths: tuple[int, ...], grown: int) -> nn.ModuleList:
-    inputs = (3, *(grown * width for width in widths[:-1]))
-    return nn.ModuleList(map(layer, inputs, widths))
-
-
-def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def _head(inputs: int, hidden: int, outputs: int) -> nn.Module:
     layers = nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
     return nn.Sequential(nn.Flatten(), *layers)
 
 
-def run(stream: nn.ModuleList, images: Tensor) -> list[Tensor]:
-    """What is after each layer of a stream that hangs on nothing else."""
-    maps: list[Tensor] = []
-    for layer in stream:
-        maps.append(layer(maps[-1] if maps else images))
-    return maps
+def _mask(inputs: int, width: int) -> nn.Module:
+    """Two 1 x 1 convolutions that say, from 0 to 1, how much of each channel is picked."""
+    first = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+    second = nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.Sigmoid()
+    return nn.Sequential(*first, *second)

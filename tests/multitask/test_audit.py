@@ -42,16 +42,14 @@ def test_the_lead_and_its_parts(table):
         "mean-lead": -0.7 / 3,
         "baseline-share": 100 * 26 / 27,
         "errors-fewer": 100 / 101,
+        "decisions": DECISIONS,
+        "lead-decisions": 798,
+        "lead-image": 25,
     }
     assert table["ours"][list(expected)].to_dict() == pytest.approx(expected)
     parts = table["ours"][["structure", "channel-wise", "fine-tuning"]]
     assert parts.sum() == pytest.approx(table["ours"]["lead"])
     assert table["agrees"][["best", "variants-above"]].all()
-
-
-def test_decisions(table):
-    expected = {"decisions": DECISIONS, "lead-decisions": 798, "lead-image": 25}
-    assert table["ours"][list(expected)].to_dict() == expected
 
 
 @pytest.mark.parametrize(("name", "n"), [("independent", DECISIONS), ("dependent", IMAGES)])
@@ -62,6 +60,7 @@ def test_intervals_and_p_by_exact_tests(table, name, n):
     half = 100 * (interval.high - interval.low) / 2
     assert table["ours"][f"half-{name}"] == pytest.approx(half, rel=0.01)
     assert table["ours"][f"error-{name}"] == pytest.approx(30 / n**0.5)
+    assert standard_error(50, 100) == 5  # of a coin
     low, high = confint_proportions_2indep(right[0], n, right[1], n, method="wald", compare="diff")
     found = table["ours"][f"half-difference-{name}"]
     assert found == pytest.approx(50 * (high - low), rel=1e-4)
@@ -126,10 +125,6 @@ def test_the_frame_and_misprints(table):
     assert table["ours"]["aspect"] * table["ours"]["vertical"] == pytest.approx(1)
     assert table["explanation"]["misprints"] == "PANFA-l, LNet+ANet"
     assert table["ours"]["misprints"] == 2
-
-
-def test_standard_error_of_a_coin():
-    assert standard_error(50, 100) == 5
 
 
 def test_every_finding_has_a_name_of_its_own_a_reason_and_enters_the_ledger(table):

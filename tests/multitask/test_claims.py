@@ -13,14 +13,13 @@ from scipy import stats
 from sklearn import metrics
 
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
+from lib.engine.profiles import load_profile
 from lib.ledger.claims import CONTRADICTED, NOT_REPRODUCED, NOT_TESTED, REPRODUCED, Ledger
-from lib.multitask import analysis, claims, plan
-from lib.multitask import predictions as predicted
+from lib.multitask import analysis, claims
+from lib.multitask import trials as plan
+from lib.multitask.analysis import NME, Predictions
 from lib.multitask.audit import table_1
-from lib.multitask.face_metrics import landmark_errors
-from lib.multitask.predictions import Predictions
-from lib.multitask.profile import MULTI_TASK_STUDY
-from lib.multitask.separation import LOOKED_AT
+from lib.multitask.measures import landmark_errors, trivial_scores
 
 # frontal: eyes .4 apart
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
@@ -57,15 +56,7 @@ def small(seeds=2) -> Predictions:
     )
 
 
-PLAN: list[plan.Variant] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def made_plan():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "wide", lambda sizes, attributes: (9, 9, 9, 9))
-        PLAN[:] = plan.variants(MULTI_TASK_STUDY["quick"], 0, 5)
-        yield
+PLAN = plan.variants(load_profile(plan.MultiTaskStudy, "quick"), 0)
 
 
 # tables
@@ -92,7 +83,7 @@ def test_the_table_of_variants_by_hand():
 def test_trivial_rows_by_hand():
     """The mean shape is .02 of .4 off; yes and no are right for 2, 1 and 0 of 5 known ones."""
     found = small()
-    assert found.shape_errors() == pytest.approx(np.full((3, 5), 0.05), rel=1e-5)
+    assert found.shape_errors() == pytest.approx(np.full((1, 3, 5), 0.05), rel=1e-5)
     assert found.right(plan.TRIVIAL) == pytest.approx(np.array([[2, 1, 0]]) / (5 / 3))
     row = analysis.variant_table(found).iloc[-1]
     assert row["variant"] == "mean shape, majority class"
@@ -106,12 +97,12 @@ def test_differences_are_paired():
     base = rng.uniform(0.1, 5, (4, 200, 1)) + np.zeros((4, 200, 5))
     better = base - 0.01 + rng.normal(0, 0.002, base.shape)
     found = replace(found, errors={plan.BASELINE: base, plan.SMTN: better})
-    gain = predicted.difference(found, plan.SMTN, plan.BASELINE, "nme")
+    gain = found.difference(plan.SMTN, plan.BASELINE, NME)
     assert gain.value == pytest.approx((better - base).mean())
     assert -0.0105 < gain.low < gain.value < gain.high < -0.0095
     assert gain.n == 4
     shuffled = {**found.errors, plan.SMTN: better[:, rng.permutation(200)]}
-    loose = predicted.difference(replace(found, errors=shuffled), plan.SMTN, plan.BASELINE, "nme")
+    loose = replace(found, errors=shuffled).difference(plan.SMTN, plan.BASELINE, NME)
     assert loose.value == pytest.approx(gain.value)
     assert loose.high - loose.low > 50 * (gain.high - gain.low)
 
@@ -141,7 +132,8 @@ def test_bars_and_error_curves_by_hand():
     bars = analysis.landmark_bars(found, (plan.SMTN, plan.CONV))
     assert bars["landmark"].tolist() == 2 * list(LANDMARKS)
     assert bars["nme"].to_numpy()[:5] == pytest.approx(0.15 * np.arange(1, 6), rel=1e-5)
-    curves = analysis.error_curves(found, (plan.SMTN, plan.CONV)).round({"error": 3})
+    curves = analysis.error_curves(analysis.face_errors(found, (plan.SMTN, plan.CONV)))
+    curves = curves.round({"error": 3})
     share = curves.pivot_table(index="error", columns="variant", values="share")
     assert share.loc[[0.0, 0.095, 0.105, 0.195, 0.205], plan.CONV].tolist() == [0, 0, 0.5, 0.5, 1]
     assert share.loc[[0.045, 0.055], "mean shape"].tolist() == [0, 1]
@@ -213,15 +205,15 @@ def test_turned_is_not_rolled(nose, aside, degrees):
     """The nose is off by shares of the eyes' .4; the limit is .35 of it."""
     face = SHAPE.copy()
     face[NOSE, 0] += nose
-    assert predicted.turned(rolled(face, degrees)[None]).tolist() == [aside]
-    assert predicted.turned(0.1 * rolled(face, degrees)[None]).tolist() == [aside]
+    assert analysis.turned(rolled(face, degrees)[None]).tolist() == [aside]
+    assert analysis.turned(0.1 * rolled(face, degrees)[None]).tolist() == [aside]
 
 
 def test_a_profile_is_turned_and_the_nose_may_be_long():
     profile, long = SHAPE.copy(), SHAPE.copy()
     profile[:3] = [0.4, 0.4], [0.42, 0.4], [0.3, 0.6]
     long[NOSE, 1] = 0.95
-    assert predicted.turned(np.stack([profile, long])).tolist() == [True, False]
+    assert analysis.turned(np.stack([profile, long])).tolist() == [True, False]
 
 
 def test_examples_are_at_quantiles():
@@ -231,9 +223,9 @@ def test_examples_are_at_quantiles():
     errors = np.repeat(np.linspace(0, 1, 21)[None, :, None], 5, 2)
     errors = np.concatenate([errors, errors[:, ::-1]])  # seed 0 decides
     found = replace(small(), truth=faces(landmarks, np.ones((21, 1))), errors={plan.SMTN: errors})
-    places, titles = predicted.examples(found, plan.SMTN)
-    assert places == [10, 18, 20, 5, 9]  # the worst of those aside is there already
-    assert titles == ["median", "90 %", "worst", "aside, median", "aside, 90 %"]
+    assert analysis.examples(found, plan.SMTN) == {  # the worst of those aside is there already
+        "median": 10, "90 %": 18, "worst": 20, "aside, median": 5, "aside, 90 %": 9,
+    }  # fmt: skip
 
 
 def test_table_1_has_the_papers_numbers_beside_ours():
@@ -249,20 +241,19 @@ def test_table_1_has_the_papers_numbers_beside_ours():
 def test_trivial_scores_are_those_of_the_table():
     found = small()
     train = faces([SHAPE + np.array([0, 0.02])] * 3, [[1, 0], [1, 0], [0, 1]])
-    scores = predicted.trivial_scores(train, found.truth)
+    scores = trivial_scores(train, found.truth)
     assert scores["faces"] == 3 and scores["nme"] == pytest.approx(0.05, rel=1e-5)
     assert scores["accuracy"] == pytest.approx(3 / 5)  # of the known ones
 
 
-def test_wide_attributes_by_hand():
-    found = small()
-    table = analysis.attribute_table(found, (plan.SMTN, plan.CONV))
-    wide = analysis.wide_attributes(table).set_index("attribute")
-    assert wide.index.tolist() == ["attribute 0", "attribute 1"]
-    assert wide["majority"].tolist() == pytest.approx([2 / 3, 1 / 2])
-    # seed 0 is right on 2 of 3 and 2 of 2, seed 1 on 1 of 3 and 0 of 2
-    assert wide[f"accuracy, {plan.CONV}"].tolist() == pytest.approx([0.5, 0.5])
-    assert wide[f"balanced accuracy, {plan.CONV}"].tolist() == pytest.approx([0.5, 0.5])
+def test_a_chart_takes_a_row_a_variant_and_measure():
+    table = analysis.variant_table(small())
+    rows = analysis.by_measure(table, analysis.LABELS)
+    assert len(rows) == 2 * len(plan.VARIANTS) and plan.TRIVIAL not in set(rows["kind"])
+    right = rows[(rows["variant"] == plan.SMTN) & (rows["measure"] == analysis.LABELS["accuracy"])]
+    mine = table.set_index("variant").loc[plan.SMTN]
+    expected = mine[["accuracy", "accuracy_low", "accuracy_high"]].tolist()
+    assert right[["value", "low", "high"]].to_numpy().tolist() == [expected]
 
 
 # claims
@@ -271,19 +262,6 @@ LEVELS = {name: -1 - place / 2 for place, name in enumerate(plan.VARIANTS[4:])} 
     plan.BASELINE: 0, plan.SMTN: 3, plan.TUNED: 3.5, plan.CONV: 1, plan.JOINT: 5,
     plan.COPIES: -0.5,
 }  # fmt: skip
-CONTROLS = {
-    "longer": (plan.TUNED, plan.LONG),
-    "copies": (plan.TUNED, plan.COPIES),
-    "split": (plan.COPIES, plan.LONG),
-    "wide": (plan.SMTN, plan.WIDE),
-    "random": (plan.SMTN, plan.RANDOM),
-    "joint": (plan.JOINT, plan.SMTN),
-    "single": (plan.SMTN, plan.SINGLE),
-    "stitch": (plan.SMTN, plan.STITCH),
-    "mtan": (plan.SMTN, plan.ATTENTION),
-    "loose": (plan.TUNED, plan.LOOSE),
-    "weighted": (plan.SMTN, plan.WEIGHTED),
-}
 
 
 def made(sign: int, seeds: int) -> claims.Results:
@@ -312,10 +290,10 @@ def made(sign: int, seeds: int) -> claims.Results:
 
 def trainings(sign: int, seeds: int) -> pd.DataFrame:
     rows = [
-        {"variant": each.name, "frozen": each.trial.frozen, "pass_own": each.trial.pass_own,
-         "moved": 0.0 if sign >= 0 else 0.1, "gap": 1e-6 if each.name == plan.TUNED else 0.5}
+        {"variant": name, "frozen": trial.frozen, "pass_own": trial.pass_own,
+         "moved": 0.0 if sign >= 0 else 0.1, "gap": 1e-6 if name == plan.TUNED else 0.5}
         for seed in range(seeds)
-        for each in PLAN
+        for name, trial in PLAN.items()
     ]  # fmt: skip
     table = pd.DataFrame(rows)
     table.loc[~table["frozen"], "moved"] = 7  # what is not frozen does not count
@@ -326,7 +304,7 @@ def trainings(sign: int, seeds: int) -> pd.DataFrame:
 def inside(sign: int, seeds: int) -> pd.DataFrame:
     rows = []
     for seed in range(seeds):
-        for name in LOOKED_AT:
+        for name in plan.LOOKED_AT:
             mine = name in (plan.SMTN, plan.TUNED)
             step = (0.0, 0.02, -0.02)[seed % 3] * (1 if mine else -1)
             alike = (0.5 - 0.3 * sign if mine else 0.5) + step
@@ -409,7 +387,7 @@ def test_values_of_claims_by_hand():
     assert table["landmarks"] == pytest.approx(-3 * faces_weight * 6 / 5)
     assert table["nose"] == pytest.approx(3 * faces_weight)
     assert table["turned"] == pytest.approx(3 * 6 / 5)
-    for id, (first, second) in CONTROLS.items():
+    for id, (first, second, _) in claims.CONTROLS.items():
         lead = LEVELS[first] - LEVELS[second]
         assert table[f"control-{id}-nme"] == pytest.approx(-lead * faces_weight * 6 / 5), id
         assert table[f"control-{id}-right"] == pytest.approx(4 * lead), id
@@ -432,11 +410,11 @@ def test_a_claim_hangs_on_its_variants_alone():
     """Cross-stitch made far better: only what names it changes."""
     results = made(1, 3)
     before = table_of(1, 3)
-    found = results.found
+    found = results.predictions
     errors = {**found.errors, plan.STITCH: found.errors[plan.STITCH] - 0.15}
     logits = {**found.logits, plan.STITCH: np.where(found.truth.attributes == 1, 1.0, -1.0)[None]}
     logits[plan.STITCH] = np.repeat(logits[plan.STITCH], 3, 0)
-    after = entered(replace(results, found=replace(found, errors=errors, logits=logits)))
+    after = entered(replace(results, predictions=replace(found, errors=errors, logits=logits)))
     changed = after.index[after["our_value"] != before["our_value"]]
     assert changed.tolist() == ["control-stitch-nme", "control-stitch-right"]
     assert set(after.loc[changed, "verdict"]) == {CONTRADICTED}
@@ -456,9 +434,9 @@ def test_papers_numbers_stand_beside_ours():
 @pytest.mark.parametrize("aside", [0, 40])
 def test_without_turned_or_frontal_faces_the_claim_is_not_tested(aside):
     results = made(1, 3)
-    landmarks = results.found.truth.landmarks.clone()
+    landmarks = results.predictions.truth.landmarks.clone()
     landmarks[:, NOSE, 0] = 0.5
     landmarks[:aside, NOSE, 0] = 0.7
-    truth = replace(results.found.truth, landmarks=landmarks)
-    table = entered(replace(results, found=replace(results.found, truth=truth)))
+    truth = replace(results.predictions.truth, landmarks=landmarks)
+    table = entered(replace(results, predictions=replace(results.predictions, truth=truth)))
     assert table.loc["turned", "verdict"] == NOT_TESTED

@@ -8,20 +8,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib.multitask.build import NETWORKS, matched_widths, multitask_network
-from lib.multitask.networks import FUSIONS, SHARED, HardSharing, MultiTask
+from lib.multitask.networks import (
+    FUSIONS,
+    NETWORKS,
+    SHARED,
+    HardSharing,
+    MultiTask,
+    Shape,
+    matched_widths,
+    multitask_network,
+)
 from lib.networks.sizes import count_parameters
 
 TASKS = {"points": 3, "labels": 2}
-SIZES = {"widths": (4, 6), "size": 8, "hidden": 5}
+SHAPE = Shape(widths=(4, 6), size=8, hidden=5)
 EVERY = [(name, {}) for name in NETWORKS if name != "separation"]
 EVERY += [("separation", {"fusion": fusion}) for fusion in FUSIONS]
 every = pytest.mark.parametrize(("name", "options"), EVERY, ids=str)
 fusions = pytest.mark.parametrize("fusion", FUSIONS)
 
 
-def make(name: str, tasks=TASKS, seed=0, **options) -> MultiTask:
-    return multitask_network(name, tasks, seed=seed, **{**SIZES, **options})
+def make(name: str, tasks=TASKS, *, seed=0, widths=(4, 6), size=8, **options) -> MultiTask:
+    return multitask_network(name, tasks, Shape(widths, size, 5), seed=seed, **options)
 
 
 def pictures(count=7, size=8, seed=0) -> Tensor:
@@ -102,58 +110,30 @@ ONE = 6 * 2 * 2  # features below a head: 8 px are halved twice
 MASKS = (4 * 4 + 8 + 4 * 4 + 8) + ((6 + 6) * 6 + 12 + 6 * 6 + 12)
 
 
+PLAIN, DOUBLE, HEADS = stream_weights(1), stream_weights(2), head_weights(ONE)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "total", "still"),
     [
-        ("hard sharing", {}, stream_weights(1) + head_weights(ONE), 0),
-        ("independent", {}, 2 * stream_weights(1) + head_weights(ONE), 0),
-        (
-            "separation",
-            {"fusion": "concat"},
-            stream_weights(1) + 2 * stream_weights(2) + head_weights(2 * ONE),
-            stream_weights(1),
-        ),
-        (
-            "separation",
-            {"fusion": "conv1x1"},
-            3 * stream_weights(1) + 2 * (8 * 4 + 12 * 6) + head_weights(ONE),
-            stream_weights(1),
-        ),
+        ("hard sharing", {}, PLAIN + HEADS, 0),
+        ("independent", {}, 2 * PLAIN + HEADS, 0),
+        ("separation", {"fusion": "concat"}, PLAIN + 2 * DOUBLE + head_weights(2 * ONE), PLAIN),
+        ("separation", {"fusion": "conv1x1"}, 3 * PLAIN + 2 * (8 * 4 + 12 * 6) + HEADS, PLAIN),
         (
             "separation",
             {"fusion": "concat", "frozen": False},
-            stream_weights(1) + 2 * stream_weights(2) + head_weights(2 * ONE),
+            PLAIN + 2 * DOUBLE + head_weights(2 * ONE),
             0,
         ),
-        ("cross-stitch", {}, 2 * stream_weights(1) + 2 * 2 * (4 + 6) + head_weights(ONE), 0),
-        (
-            "mtan",
-            {},
-            stream_weights(1) + 2 * (MASKS + 4 * 6 * 9 + 12) + head_weights(ONE),
-            0,
-        ),
+        ("cross-stitch", {}, 2 * PLAIN + 2 * 2 * (4 + 6) + HEADS, 0),
+        ("mtan", {}, PLAIN + 2 * (MASKS + 4 * 6 * 9 + 12) + HEADS, 0),
     ],
 )
 def test_weights_by_hand(name, options, total, still):
     network = make(name, **options)
     assert count_parameters(network) == total
     assert count_parameters(network, trained_only=True) == total - still
-
-
-def test_concatenation_makes_inputs_twice_as_wide():
-    single, double = make("independent"), make("separation", fusion="concat")
-    for task in TASKS:
-        pairs = list(zip(single.streams[task], double.streams[task], strict=True))
-        assert [(one[0].in_channels, two[0].in_channels) for one, two in pairs] == [(3, 3), (4, 8)]
-        assert [two[0].out_channels for _, two in pairs] == [4, 6]
-        assert double.heads[task][1].in_features == 2 * single.heads[task][1].in_features == 48
-    shared = [layer[0].in_channels for layer in double.streams[SHARED]]
-    assert shared == [3, 4]
-
-
-def test_layers_halve_and_do_not_go_below_zero():
-    maps = make("hard sharing").features(pictures())[SHARED]
-    assert all((each >= 0).all() for each in maps) and all((each > 0).any() for each in maps)
 
 
 # the separation network
@@ -224,16 +204,6 @@ def test_modes(frozen):
     assert not any(each.training for each in network.eval().modules())
 
 
-def test_a_task_learns_from_the_shared_features():
-    """They are not only there: without them the outputs are others."""
-    network = make("separation", fusion="concat").eval()
-    before = network(pictures())
-    for layer in network.streams[SHARED]:
-        layer[1].weight.data.zero_()
-    after = network(pictures())
-    assert all(not torch.allclose(each, after[task]) for task, each in before.items())
-
-
 def test_with_copies_passed_on_it_begins_at_stage_1():
     first, images = stage1(), pictures()
     expected = first(images)
@@ -253,12 +223,12 @@ def test_passing_on_lets_the_shared_half_in_later():
     network = make("separation", fusion="conv1x1")
     network.pass_own()
     for layers in network.fusions.values():
-        for fuse, width in zip(layers, SIZES["widths"], strict=True):
+        for fuse, width in zip(layers, SHAPE.widths, strict=True):
             assert torch.equal(fuse.weight[:, :width, 0, 0], torch.eye(width))
             assert (fuse.weight[:, width:] == 0).all()
     learn(network, steps=1)
     for layers in network.fusions.values():
-        for fuse, width in zip(layers, SIZES["widths"], strict=True):
+        for fuse, width in zip(layers, SHAPE.widths, strict=True):
             assert (fuse.weight[:, width:] != 0).any()
 
 
@@ -305,6 +275,8 @@ def test_settled_maps_keep_their_scale():
     )
     norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
     assert {norm.momentum for norm in norms} == {0.1}
+    network.eval().settle(images)
+    assert not any(module.training for module in network.modules())
     # the statistics are those of these images, layer by layer
     first = network.streams[SHARED][0]
     maps = first[0](images)
@@ -315,40 +287,31 @@ def test_settled_maps_keep_their_scale():
     torch.testing.assert_close(found, maps.mean((0, 2, 3)), atol=1e-3, rtol=1e-2)
 
 
-def test_settling_leaves_evaluation_mode_as_it_is():
-    network = make("separation", fusion="conv1x1").eval()
-    network.settle(pictures())
-    assert not any(each.training for each in network.modules())
-
-
 # the others
 
 
-@pytest.mark.parametrize("name", ["independent", "cross-stitch", "hard sharing", "mtan"])
-def test_which_streams_a_task_teaches(name):
-    network = make(name)
+@pytest.mark.parametrize(
+    ("name", "options", "taught"),
+    [
+        ("independent", {}, {"points": True, "labels": False}),
+        ("cross-stitch", {}, {"points": True, "labels": True}),
+        ("hard sharing", {}, {SHARED: True}),
+        ("mtan", {}, {SHARED: True}),
+        (
+            "separation",
+            {"fusion": "concat", "frozen": False},
+            {SHARED: True, "points": True, "labels": False},
+        ),
+    ],
+)
+def test_which_streams_a_task_teaches(name, options, taught):
+    network = make(name, **options)
     network(pictures())["points"].square().sum().backward()
-    taught = {
+    assert taught == {
         stream: any(p.grad is not None and bool((p.grad != 0).any()) for p in layers.parameters())
         for stream, layers in network.streams.items()
     }
-    assert (
-        taught
-        == {
-            "independent": {"points": True, "labels": False},
-            "cross-stitch": {"points": True, "labels": True},
-            "hard sharing": {SHARED: True},
-            "mtan": {SHARED: True},
-        }[name]
-    )
     assert all(p.grad is None for p in network.heads["labels"].parameters())
-
-
-def test_in_separation_a_task_teaches_no_other_task():
-    network = make("separation", fusion="concat", frozen=False)
-    network(pictures())["points"].square().sum().backward()
-    assert all(p.grad is None for p in network.streams["labels"].parameters())
-    assert all((p.grad != 0).any() for p in network.streams[SHARED].parameters())
 
 
 def test_hard_sharing_is_its_stream_and_heads():
@@ -363,23 +326,10 @@ def test_hard_sharing_is_its_stream_and_heads():
         torch.testing.assert_close(found[task], expected, atol=1e-6, rtol=1e-5)
 
 
-def test_identity_stitches_are_none():
-    stitched, single = make("cross-stitch"), make("independent", seed=1)
-    single.load_state_dict({n: x for n, x in stitched.state_dict().items() if "stitch" not in n})
-    x = pictures()
-    different = stitched.eval()(x), single.eval()(x)
-    assert all(not torch.allclose(different[0][task], different[1][task]) for task in TASKS)
-    for stitch in stitched.stitches:
-        stitch.data.copy_(torch.eye(2)[:, :, None].expand_as(stitch))
-    found, expected = stitched(x), single(x)
-    for task in TASKS:
-        torch.testing.assert_close(found[task], expected[task], atol=1e-6, rtol=1e-5)
-
-
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_stitches_begin_at_nine_tenths_of_the_own(count):
     network = make("cross-stitch", {f"t{place}": 1 for place in range(count)})
-    for stitch, width in zip(network.stitches, SIZES["widths"], strict=True):
+    for stitch, width in zip(network.stitches, SHAPE.widths, strict=True):
         assert stitch.shape == (count, count, width)
         own = stitch.diagonal(dim1=0, dim2=1)
         torch.testing.assert_close(own, torch.full((width, count), 0.9))
@@ -444,14 +394,9 @@ def test_kinds_of_networks_begin_different():
     """Or single-task streams would resemble a shared one for their first weights."""
     first = [make(name, **options).streams for name, options in EVERY]
     kernels = [next(iter(streams.values()))[0][0].weight for streams in first]
-    for one, other in pairwise(kernels[:-1]):  # the last two are the fusions of one kind
-        assert not torch.equal(one, other)
-
-
-def test_streams_begin_different():
-    network = make("independent")
-    for one, other in pairwise(network.streams.values()):
-        assert not torch.equal(one[0][0].weight, other[0][0].weight)
+    streams = make("independent").streams.values()  # of one network
+    for one, other in (*pairwise(kernels[:-1]), [stream[0][0].weight for stream in streams]):
+        assert not torch.equal(one, other)  # the last two kernels are the fusions of one kind
 
 
 @every
@@ -467,14 +412,14 @@ def test_biases_are_the_outputs_of_a_last_layer_of_zeros(name, options):
 
 @pytest.mark.parametrize("factor", [0.6, 1, 4])
 def test_matched_widths(factor):
-    sizes = {"widths": (16, 32, 32), "size": 24, "hidden": 8}
-    plain = count_parameters(HardSharing(TASKS, **sizes))
-    widths = matched_widths(TASKS, round(factor * plain), **sizes)
-    found = count_parameters(HardSharing(TASKS, **{**sizes, "widths": widths}))
+    shape = Shape((16, 32, 32), 24, 8)
+    plain = count_parameters(HardSharing(TASKS, shape))
+    widths = matched_widths(TASKS, round(factor * plain), shape)
+    found = count_parameters(HardSharing(TASKS, shape._replace(widths=widths)))
     assert found == pytest.approx(factor * plain, rel=0.04)
     if factor == 1:
-        assert widths == sizes["widths"]
-    ratios = [new / old for new, old in zip(widths, sizes["widths"], strict=True)]
+        assert widths == shape.widths
+    ratios = [new / old for new, old in zip(widths, shape.widths, strict=True)]
     assert max(ratios) - min(ratios) < 0.05
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from functools import cache
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -16,22 +15,26 @@ from torch import Tensor
 
 from lib.data.drawn.faces import ATTRIBUTES
 from lib.data.faces import UNKNOWN, Faces
-from lib.engine.profiles import PROFILES
+from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.sweep import Context, Store, execute, trial_key
-from lib.multitask import analysis, plan
-from lib.multitask import predictions as predicted
-from lib.multitask import separation as looks
+from lib.multitask import analysis, measures
 from lib.multitask import trials as study
-from lib.multitask.face_metrics import attribute_scores, landmark_errors, mean_shape
-from lib.multitask.face_training import face_loss, predict
+from lib.multitask.measures import (
+    attribute_scores,
+    face_loss,
+    landmark_errors,
+    linear_cka,
+    linear_probe,
+    mean_shape,
+    predict,
+    stream_features,
+)
 from lib.multitask.networks import SHARED, Separation
-from lib.multitask.probes import linear_cka, linear_probe
-from lib.multitask.profile import MULTI_TASK_STUDY
-from lib.multitask.trials import load_network, run_multitask, trained
+from lib.multitask.trials import MultiTaskStudy, load_network, run_multitask, trained
 from lib.networks.sizes import count_parameters
 
 SIZES = replace(
-    MULTI_TASK_STUDY["quick"],
+    load_profile(MultiTaskStudy, "quick"),
     train=64,
     test=40,
     epochs=2,
@@ -42,23 +45,11 @@ SIZES = replace(
 )
 COUNT = len(ATTRIBUTES)
 STEPS = 2  # an epoch of 64 faces in batches of 32
-COPIED = (plan.LONG, plan.WEIGHTED, plan.COPIES, plan.TUNED)
-FROZEN = (plan.SMTN, plan.CONV, plan.TUNED, plan.LOOSE, plan.RANDOM)
+COPIED = (study.LONG, study.WEIGHTED, study.COPIES, study.TUNED)
+FROZEN = (study.SMTN, study.CONV, study.TUNED, study.LOOSE, study.RANDOM)
 
 
-def trials(sizes=SIZES, seed=0) -> dict[str, study.MultiTaskTrial]:
-    return {each.name: each.trial for each in plan.variants(sizes, seed, COUNT)}
-
-
-TRIALS = trials()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fast_plans():
-    """Widths are searched once for each profile."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "wide", cache(plan.wide))
-        yield
+TRIALS = study.variants(SIZES, 0)
 
 
 @pytest.fixture(scope="module")
@@ -96,34 +87,38 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def test_the_paper_profile_is_the_papers():
-    sizes = MULTI_TASK_STUDY["paper"]
-    first = plan.stage1(sizes, 0)
+    first = study.variants(load_profile(MultiTaskStudy, "paper"), 0)[study.BASELINE]
     assert (first.faces.name, first.faces.size, first.faces.tests) == ("celeba", 128, ("test",))
     assert (first.faces.train, first.faces.test) == (0, 0)
     assert (first.batch, first.epochs, first.lr, first.momentum) == (32, 100, 1e-3, 0.9)
     assert first.landmark_weight == 1
-    assert len(plan.KINDS[plan.PAPER]) == 4
+    assert len(study.KINDS[study.PAPER]) == 4
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_no_training_and_no_look_comes_twice(profile):
-    sizes = MULTI_TASK_STUDY[profile]
-    every = plan.all_variants(sizes, COUNT)
+def test_a_long_run_takes_every_trial_once_and_what_it_needs_first(profile):
+    sizes = load_profile(MultiTaskStudy, profile)
+    every = study.all_variants(sizes)
     assert len(every) == sizes.seeds * 14
-    for seed in range(sizes.seeds):
-        names = [each.name for each in every if each.trial.seed == seed]
-        assert names == list(plan.VARIANTS) and len(set(names)) == 14
-    for each in every:
-        assert each.trial.stage1 is None or each.trial.stage1.seed == each.trial.seed
-    inside = looks.separation_trials(sizes, COUNT)
-    assert len(inside) == sizes.seeds * len(looks.LOOKED_AT)
-    assert {each.of for each in inside} <= {each.trial for each in every}
-    keys = [trial_key(each) for each in (*(each.trial for each in every), *inside)]
-    assert len(set(keys)) == len(keys)
+    looks = study.separation_trials(sizes)
+    assert len(looks) == sizes.seeds * len(study.LOOKED_AT)
+    assert {look.of for look in looks} <= {trial for _, trial in every}
+    taken = list(study.evidence(sizes))
+    assert len({trial_key(trial) for _, trial in taken}) == len(taken) == len(every) + len(looks)
+    seen = set()
+    for function, trial in taken:
+        if function is study.run_separation:
+            assert {trial.of, trial.beside} <= seen | {None}
+        else:
+            assert trial.stage1 in seen | {None}
+            assert trial.stage1 is None or trial.stage1.seed == trial.seed
+        seen.add(trial)
+    firsts = [trial.seed for _, trial in taken[: sizes.seeds]]
+    assert firsts == list(range(sizes.seeds))  # of stage 1
 
 
 def test_the_papers_four_variants():
-    first, smtn, conv, tuned = (TRIALS[name] for name in plan.KINDS[plan.PAPER])
+    first, smtn, conv, tuned = (TRIALS[name] for name in study.KINDS[study.PAPER])
     assert (first.network, first.stage1) == ("hard sharing", None)
     for each in (smtn, conv, tuned):
         assert (each.network, each.frozen, each.shared) == ("separation", True, "stage 1")
@@ -132,60 +127,48 @@ def test_the_papers_four_variants():
     assert [each.copied for each in (smtn, conv, tuned)] == [False, False, True]
 
 
-def test_untrained_networks_need_no_stage_1(tmp_path, labels):
-    """To count weights and multiplications."""
-    context = Context(torch.device("cpu"), artefacts=tmp_path)
+def test_untrained_networks_need_no_stage_1(labels, monkeypatch):
+    """Nor faces, to count weights and multiplications."""
+    monkeypatch.setattr(study, "load_faces", None)
     for name, trial in TRIALS.items():
-        network = study.untrained(trial, context)
-        assert count_parameters(network) > 0, name
-    assert labels == [] and not list(tmp_path.iterdir())
-
-
-def differing(first: str, second: str) -> set[str]:
-    one, other = (vars(TRIALS[name]) for name in (first, second))
-    return {name for name, value in one.items() if value != other[name]}
+        assert count_parameters(study.untrained(trial)) > 0, name
+    assert labels == []
 
 
 @pytest.mark.parametrize(
     ("first", "second", "fields"),
     [
-        (plan.SMTN, plan.CONV, {"fusion"}),
-        (plan.CONV, plan.TUNED, {"copied", "pass_own"}),
-        (plan.CONV, plan.LOOSE, {"copied"}),
-        (plan.LOOSE, plan.TUNED, {"pass_own"}),
-        (plan.LONG, plan.WEIGHTED, {"landmark_weight"}),
-        (plan.LONG, plan.COPIES, {"network"}),
-        (plan.SMTN, plan.RANDOM, {"shared", "stage1"}),
-        (plan.SINGLE, plan.STITCH, {"network"}),
-        (plan.SINGLE, plan.ATTENTION, {"network"}),
-        (plan.SINGLE, plan.JOINT, {"network", "fusion"}),
-        (plan.BASELINE, plan.LONG, {"stage1", "copied"}),
-        (plan.BASELINE, plan.WIDE, {"widths", "epochs"}),
+        (study.SMTN, study.CONV, {"fusion"}),
+        (study.CONV, study.TUNED, {"copied", "pass_own"}),
+        (study.CONV, study.LOOSE, {"copied"}),
+        (study.LOOSE, study.TUNED, {"pass_own"}),
+        (study.LONG, study.WEIGHTED, {"landmark_weight"}),
+        (study.LONG, study.COPIES, {"network"}),
+        (study.SMTN, study.RANDOM, {"shared", "stage1"}),
+        (study.SINGLE, study.STITCH, {"network"}),
+        (study.SINGLE, study.ATTENTION, {"network"}),
+        (study.SINGLE, study.JOINT, {"network", "fusion"}),
+        (study.BASELINE, study.LONG, {"stage1", "copied"}),
+        (study.BASELINE, study.WIDE, {"widths", "epochs"}),
     ],
 )
 def test_a_control_differs_in_one_thing(first, second, fields):
-    assert differing(first, second) == fields
+    one, other = (vars(TRIALS[name]) for name in (first, second))
+    assert {name for name, value in one.items() if value != other[name]} == fields
 
 
 def test_no_variant_has_more_training_than_the_two_stages():
     for name, trial in TRIALS.items():
         before = trial.stage1.epochs if trial.stage1 else 0
-        stages = 1 if name in (plan.BASELINE, plan.RANDOM) else 2  # the random stream has no other
+        stages = 1 if name in (study.BASELINE, study.RANDOM) else 2
         assert before + trial.epochs == stages * SIZES.epochs, name
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_wide_control_has_as_many_weights(profile):
-    sizes = MULTI_TASK_STUDY[profile]
-    tasks = {"landmarks": 10, "attributes": COUNT}
-    shape = {"size": sizes.size, "hidden": sizes.hidden, "seed": 0}
+    trials = study.variants(load_profile(MultiTaskStudy, profile), 0)
     with torch.device("meta"):
-        wide = study.multitask_network(
-            "hard sharing", tasks, widths=plan.wide(sizes, COUNT), **shape
-        )
-        smtn = study.multitask_network(
-            "separation", tasks, widths=sizes.widths, fusion="concat", **shape
-        )
+        wide, smtn = (study.untrained(trials[name]) for name in (study.WIDE, study.SMTN))
     assert count_parameters(wide) == pytest.approx(count_parameters(smtn), rel=0.03)
 
 
@@ -241,10 +224,10 @@ def test_where_nothing_is_known_landmarks_count_alone():
 
 
 def test_biases_are_the_trivial_predictions(context):
-    faces = study.faces_of(TRIALS[plan.BASELINE].faces, "train", context)
+    faces = study.faces_of(TRIALS[study.BASELINE].faces, "train", context)
     shape = mean_shape(faces.landmarks.numpy())
     rate = (faces.attributes == 1).float().sum(0).add(1) / (len(faces) + 2)
-    for name in (plan.BASELINE, plan.SMTN, plan.SINGLE, plan.STITCH, plan.ATTENTION):
+    for name in (study.BASELINE, study.SMTN, study.SINGLE, study.STITCH, study.ATTENTION):
         network = study.build(TRIALS[name], context)
         for head in network.heads.values():
             head[-1].weight.data.zero_()
@@ -255,40 +238,23 @@ def test_biases_are_the_trivial_predictions(context):
         torch.testing.assert_close(found["attributes"].sigmoid(), rate.expand(5, -1))
 
 
-def test_untrained_networks_are_about_as_good_as_the_mean_shape(context):
-    faces = study.faces_of(TRIALS[plan.BASELINE].faces, "test", context)
-    network = study.build(TRIALS[plan.BASELINE], context)
-    truth, shape = faces.landmarks.numpy(), mean_shape(faces.landmarks.numpy())
-    found = predict(network, faces.images)["landmarks"].numpy()
-    assert np.abs(found - found.mean(0)).max() < 0.1
-    errors = [landmark_errors(each, truth).mean() for each in
-              (found, np.broadcast_to(shape, truth.shape), np.full_like(truth, 0.5))]  # fmt: skip
-    assert errors[0] == pytest.approx(errors[1], rel=0.25)
-    assert errors[0] < 0.85 * errors[2]  # than the middle of the image
-
-
-def test_an_attribute_that_none_has_is_no_infinity():
-    found = study._log_odds(torch.tensor([[0, 1], [0, 1], [UNKNOWN, 1]], dtype=torch.int8))
-    assert found.tolist() == pytest.approx([np.log(1 / 3), np.log(4)])
-
-
 def test_a_random_frozen_stream_is_settled(context):
     """With the statistics of training faces; those of stage 1 come with its weights."""
-    random = study.build(TRIALS[plan.RANDOM], context).streams[SHARED]
+    random = study.build(TRIALS[study.RANDOM], context).streams[SHARED]
     assert all(layer[1].num_batches_tracked == 1 for layer in random)
-    first = study.load_network(TRIALS[plan.BASELINE], context).streams[SHARED]
-    taken = study.build(TRIALS[plan.SMTN], context).streams[SHARED]
+    first = study.load_network(TRIALS[study.BASELINE], context).streams[SHARED]
+    taken = study.build(TRIALS[study.SMTN], context).streams[SHARED]
     for name, each in first.state_dict().items():
         assert torch.equal(each, taken.state_dict()[name]), name
     assert taken[0][1].num_batches_tracked == STEPS * SIZES.epochs
 
 
 def test_prediction_is_in_batches_and_in_evaluation_mode(context, monkeypatch):
-    network = load_network(TRIALS[plan.BASELINE], context).train()
-    images = study.faces_of(TRIALS[plan.BASELINE].faces, "test", context).images
+    network = load_network(TRIALS[study.BASELINE], context).train()
+    images = study.faces_of(TRIALS[study.BASELINE].faces, "test", context).images
     whole = predict(network, images)
     assert whole["landmarks"].shape == (40, 5, 2) and whole["attributes"].shape == (40, COUNT)
-    monkeypatch.setattr(study, "EVALUATION_BATCH", 7)
+    monkeypatch.setattr(measures, "EVALUATION_BATCH", 7)
     for task, each in predict(network.train(), images).items():
         torch.testing.assert_close(each, whole[task], atol=1e-5, rtol=1e-4)
     raw = network.eval()(images.float() / 255)["landmarks"].detach()
@@ -298,7 +264,7 @@ def test_prediction_is_in_batches_and_in_evaluation_mode(context, monkeypatch):
 # after training
 
 
-@pytest.mark.parametrize("name", plan.VARIANTS)
+@pytest.mark.parametrize("name", study.VARIANTS)
 def test_records(name, context):
     record = run_multitask(TRIALS[name], context)
     assert json.loads(json.dumps(record)) == record
@@ -314,7 +280,7 @@ def test_records(name, context):
         assert record["gap"] == 0
 
 
-@pytest.mark.parametrize("name", [plan.BASELINE, plan.TUNED])
+@pytest.mark.parametrize("name", [study.BASELINE, study.TUNED])
 def test_the_curve_ends_at_what_is_kept(name, context):
     trial = TRIALS[name]
     kept, record = trained(trial, context), run_multitask(trial, context)
@@ -335,7 +301,7 @@ def test_multiplications_by_hand(context):
     sides = [(3, 4, 48), (4, 4, 24), (4, 6, 12), (6, 6, 6)]
     convolutions = sum(9 * inputs * outputs * side**2 for inputs, outputs, side in sides)
     heads = 2 * 6 * 9 * 16 + 16 * (10 + COUNT)
-    records = [run_multitask(TRIALS[name], context) for name in (plan.BASELINE, plan.SINGLE)]
+    records = [run_multitask(TRIALS[name], context) for name in (study.BASELINE, study.SINGLE)]
     assert [record["macs"] for record in records] == [
         convolutions + heads,
         2 * convolutions + heads,
@@ -343,70 +309,80 @@ def test_multiplications_by_hand(context):
 
 
 def test_training_changes_what_it_should(context):
-    for name in (plan.SMTN, plan.TUNED, plan.JOINT):
+    for name in (study.SMTN, study.TUNED, study.JOINT):
         before = study.build(TRIALS[name], context).state_dict()
         after = weights(trained(TRIALS[name], context))
         assert len(before) == len(after)
         for key, each in before.items():
             still = torch.equal(each, after[f"model.{key}"])
-            assert still == (name != plan.JOINT and key.startswith("streams.shared.")), key
+            assert still == (name != study.JOINT and key.startswith("streams.shared.")), key
 
 
 def test_it_learns(context):
     """Hard sharing for longer: better than the mean shape on faces it has seen."""
-    trial = replace(TRIALS[plan.BASELINE], epochs=30)
+    trial = replace(TRIALS[study.BASELINE], epochs=30)
     faces = study.faces_of(trial.faces, "train", context)
     truth = faces.landmarks.numpy()
     found = predict(load_network(trial, context), faces.images)["landmarks"].numpy()
     trivial = np.broadcast_to(mean_shape(truth), truth.shape)
-    assert landmark_errors(found, truth).mean() < 0.9 * landmark_errors(trivial, truth).mean()
+    errors = [landmark_errors(each, truth, (48, 48)).mean() for each in (found, trivial)]
+    assert errors[0] < 0.9 * errors[1]
 
 
 def test_a_weight_of_the_landmarks_is_heard(context):
-    long, weighted = (trained(TRIALS[name], context) for name in (plan.LONG, plan.WEIGHTED))
+    long, weighted = (trained(TRIALS[name], context) for name in (study.LONG, study.WEIGHTED))
     assert not same(weights(long), weights(weighted))
 
 
 def test_a_frozen_stream_that_moves_is_told(context, tmp_path, monkeypatch):
     """Where only its gradients are stopped, batch norms go on."""
-    trained(TRIALS[plan.BASELINE], context)
-    key = f"{trial_key(TRIALS[plan.BASELINE])}.safetensors"
+    trained(TRIALS[study.BASELINE], context)
+    key = f"{trial_key(TRIALS[study.BASELINE])}.safetensors"
     (tmp_path / key).write_bytes((context.artefacts / key).read_bytes())
     monkeypatch.setattr(Separation, "train", torch.nn.Module.train)
-    record = run_multitask(TRIALS[plan.SMTN], replace(context, artefacts=tmp_path))
+    record = run_multitask(TRIALS[study.SMTN], replace(context, artefacts=tmp_path))
     assert record["moved"] > 1e-3
 
 
 # what is kept
 
 
-def test_stage_1_is_trained_once(tmp_path, labels):
-    """And not with the checkpoint of the trial that needs it."""
-    context = Context(torch.device("cpu"), tmp_path / "smtn.checkpoint", artefacts=tmp_path)
-    run_multitask(TRIALS[plan.SMTN], context)
-    assert labels == [("hard sharing", None), ("separation", tmp_path / "smtn.checkpoint")]
-    for name in (plan.BASELINE, plan.SMTN):
+def test_every_training_has_a_checkpoint_of_its_own(tmp_path, labels):
+    """Stage 1 is trained once, and neither resumes from the file of the trial that needs it."""
+    context = Context(torch.device("cpu"), tmp_path / "caller.checkpoint", artefacts=tmp_path)
+    run_multitask(TRIALS[study.SMTN], context)
+    first, second = (
+        tmp_path / f"{trial_key(TRIALS[n])}.checkpoint" for n in (study.BASELINE, study.SMTN)
+    )
+    assert labels == [("hard sharing", first), ("separation", second)]
+    for name in (study.BASELINE, study.SMTN):
         run_multitask(TRIALS[name], context)
-    assert len(labels) == 2
-    run_multitask(TRIALS[plan.COPIES], replace(context, checkpoint=None))
-    assert labels[2:] == [("independent", None)]
+    assert len(labels) == 2 and not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_a_look_whose_networks_are_gone_trains_each_with_its_own_checkpoint(tmp_path, labels):
+    look = study.SeparationTrial(of=TRIALS[study.SINGLE], probed=40, beside=TRIALS[study.BASELINE])
+    context = Context(torch.device("cpu"), tmp_path / "look.checkpoint", artefacts=tmp_path)
+    study.run_separation(look, context)
+    assert [label for label, _ in labels] == ["hard sharing", "independent"]
+    assert len({file for _, file in labels} | {context.checkpoint}) == 3
 
 
 def test_the_same_again_in_another_folder(context, tmp_path, labels):
     torch.manual_seed(99)  # whatever was drawn before
-    for name in (plan.BASELINE, plan.SMTN, plan.TUNED):
+    for name in (study.BASELINE, study.SMTN, study.TUNED):
         again = trained(TRIALS[name], replace(context, artefacts=tmp_path))
         assert same(again, trained(TRIALS[name], context))
     assert [label for label, _ in labels] == ["hard sharing", "separation", "separation"]
-    other = trained(trials(seed=1)[plan.BASELINE], replace(context, artefacts=tmp_path))
-    assert not same(weights(other), weights(trained(TRIALS[plan.BASELINE], context)))
+    other = trained(study.variants(SIZES, 1)[study.BASELINE], replace(context, artefacts=tmp_path))
+    assert not same(weights(other), weights(trained(TRIALS[study.BASELINE], context)))
 
 
 def test_a_record_in_the_store(context):
-    execute(run_multitask, TRIALS[plan.TUNED], str(context.artefacts), "cpu", None)
-    record = Store(context.artefacts).read(TRIALS[plan.TUNED])
+    execute(run_multitask, TRIALS[study.TUNED], str(context.artefacts), "cpu", None)
+    record = Store(context.artefacts).read(TRIALS[study.TUNED])
     assert record["status"] == "ok", record["error"]
-    rows = Store(context.artefacts).table([TRIALS[plan.TUNED]])
+    rows = Store(context.artefacts).table([TRIALS[study.TUNED]])
     assert rows["pass_own"].tolist() == [True] and rows["frozen"].tolist() == [True]
 
 
@@ -414,7 +390,7 @@ class Killed(BaseException):
     """As a signal: no handler of exceptions sees it."""
 
 
-@pytest.mark.parametrize("name", [plan.BASELINE, plan.TUNED, plan.RANDOM])
+@pytest.mark.parametrize("name", [study.BASELINE, study.TUNED, study.RANDOM])
 def test_a_killed_training_ends_as_one_that_was_not(name, context, tmp_path, monkeypatch):
     """Weights, statistics, momentum and the curve; killed in epoch 7, its checkpoint is of 5."""
     trial = replace(TRIALS[name], epochs=8)
@@ -422,7 +398,7 @@ def test_a_killed_training_ends_as_one_that_was_not(name, context, tmp_path, mon
     if trial.stage1:
         key = f"{trial_key(trial.stage1)}.safetensors"
         (tmp_path / key).write_bytes((context.artefacts / key).read_bytes())
-    seen, inner = [], study.evaluate
+    seen, inner = [], measures.evaluate
 
     def watched(*given):
         if len(seen) == stop:
@@ -430,12 +406,13 @@ def test_a_killed_training_ends_as_one_that_was_not(name, context, tmp_path, mon
         seen.append(inner(*given))
         return seen[-1]
 
-    monkeypatch.setattr(study, "evaluate", watched)
-    elsewhere = replace(context, artefacts=tmp_path, checkpoint=tmp_path / "checkpoint")
+    monkeypatch.setattr(measures, "evaluate", watched)
+    elsewhere = replace(context, artefacts=tmp_path)
+    checkpoint = tmp_path / f"{trial_key(trial)}.checkpoint"
     stop = 6
     with pytest.raises(Killed):
         trained(trial, elsewhere)
-    assert elsewhere.checkpoint.exists()
+    assert checkpoint.exists()
     assert not (tmp_path / f"{trial_key(trial)}.safetensors").exists()
     stop, seen[:] = None, []
     again = trained(trial, elsewhere)
@@ -448,16 +425,16 @@ def test_a_killed_training_ends_as_one_that_was_not(name, context, tmp_path, mon
 
 
 def look(name: str, context: Context) -> dict:
-    return looks.run_separation(looks.SeparationTrial(of=TRIALS[name], probed=40), context)
+    return study.run_separation(study.SeparationTrial(of=TRIALS[name], probed=40), context)
 
 
 @pytest.mark.parametrize(
     ("name", "streams"),
     [
-        (plan.BASELINE, {"shared"}),
-        (plan.SMTN, {"shared", "landmarks", "attributes"}),
-        (plan.ATTENTION, {"shared", "landmarks", "attributes"}),
-        (plan.SINGLE, {"landmarks", "attributes"}),
+        (study.BASELINE, {"shared"}),
+        (study.SMTN, {"shared", "landmarks", "attributes"}),
+        (study.ATTENTION, {"shared", "landmarks", "attributes"}),
+        (study.SINGLE, {"landmarks", "attributes"}),
     ],
 )
 def test_looks_have_every_stream_and_layer(name, streams, context):
@@ -481,39 +458,38 @@ def test_looks_have_every_stream_and_layer(name, streams, context):
 
 def test_streams_that_never_met_are_looked_at_together(context):
     """Single-task networks beside the shared stream of stage 1 of their seed."""
-    sizes = replace(SIZES, seeds=2)
-    for trial, name in looks.separation_trials(sizes, COUNT).items():
-        expected = trials(seed=trial.of.seed)[plan.BASELINE] if name == plan.SINGLE else None
-        assert trial.beside == expected
-    single, first = TRIALS[plan.SINGLE], TRIALS[plan.BASELINE]
-    trial = looks.SeparationTrial(of=single, probed=40, beside=first)
-    found = looks.run_separation(trial, context)
-    pairs = [tuple(each[:3]) for each in found["cka"]]
+    for trial, name in study.separation_trials(replace(SIZES, seeds=2)).items():
+        first = study.variants(SIZES, trial.of.seed)[study.BASELINE]
+        assert trial.beside == (first if name == study.SINGLE else None)
+    single, first = TRIALS[study.SINGLE], TRIALS[study.BASELINE]
+    trial = study.SeparationTrial(of=single, probed=40, beside=first)
+    found = study.run_separation(trial, context)
+    pairs = [tuple(row[:3]) for row in found["cka"]]
     assert [pair for pair in pairs if pair[2] == 1] == [
         ("shared", "landmarks", 1), ("shared", "attributes", 1), ("landmarks", "attributes", 1),
     ]  # fmt: skip
-    faces = looks._first(study.faces_of(single.faces, "test", context), 40)
-    one, other = (looks.stream_features(load_network(t, context), faces) for t in (first, single))
+    test, train = (study.faces_of(single.faces, part, context) for part in ("test", "train"))
+    one, other = (
+        stream_features(load_network(t, context), test.images[:40]) for t in (first, single)
+    )
     expected = linear_cka(one["shared"][2], other["landmarks"][2])
     assert found["cka"][2] == pytest.approx(("shared", "landmarks", 3, expected))
-    fitted = study.faces_of(single.faces, "train", context)
-    fitted = looks._first(fitted, 40)  # a probe is fitted on training faces
-    seen = looks.stream_features(load_network(single, context), fitted)["attributes"][3]
-    pair = fitted.landmarks.numpy(), other["attributes"][3], faces.landmarks.numpy()
-    expected = ("attributes", 4, "landmarks", linear_probe(seen, *pair))
+    # a probe is fitted on training faces
+    fitted = stream_features(load_network(single, context), train.images[:40])["attributes"][3]
+    points = train.landmarks[:40].numpy(), other["attributes"][3], test.landmarks[:40].numpy()
+    expected = ("attributes", 4, "landmarks", linear_probe(fitted, *points))
     assert found["probes"][-2] == pytest.approx(expected)
-    alone = look(plan.SINGLE, context)
+    alone = look(study.SINGLE, context)
     assert found["cka"][8:] == alone["cka"] and found["probes"][8:] == alone["probes"]
 
 
 def test_features_are_the_maps_in_squares(context):
-    network = load_network(TRIALS[plan.SMTN], context)
-    faces = looks._first(study.faces_of(TRIALS[plan.SMTN].faces, "test", context), 9)
-    assert len(faces) == len(faces.landmarks) == len(faces.attributes) == len(faces.ids) == 9
-    found = looks.stream_features(network, faces)
-    assert [each.shape for each in found["shared"]] == [(9, 64), (9, 64), (9, 96), (9, 54)]
+    network = load_network(TRIALS[study.SMTN], context)
+    images = study.faces_of(TRIALS[study.SMTN].faces, "test", context).images[:9]
+    found = stream_features(network, images)
+    assert [layer.shape for layer in found["shared"]] == [(9, 64), (9, 64), (9, 96), (9, 54)]
     with torch.no_grad():
-        maps = network.features(faces.images.float() / 255)
+        maps = network.features(images.float() / 255)
     blocks = maps["landmarks"][0].reshape(9, 4, 4, 6, 4, 6).mean((3, 5)).flatten(1)
     assert found["landmarks"][0] == pytest.approx(blocks.numpy(), abs=1e-5)
     assert found["attributes"][3] == pytest.approx(maps["attributes"][3].flatten(1).numpy())
@@ -521,7 +497,7 @@ def test_features_are_the_maps_in_squares(context):
 
 def test_the_shared_stream_of_smtn_is_the_baselines(context):
     """So its probes are as well."""
-    first, second = (look(name, context)["probes"] for name in (plan.BASELINE, plan.SMTN))
+    first, second = (look(name, context)["probes"] for name in (study.BASELINE, study.SMTN))
     shared = [each for each in second if each[0] == "shared"]
     assert [each[3] for each in shared] == pytest.approx([each[3] for each in first], abs=1e-3)
 
@@ -532,15 +508,15 @@ def test_tables_of_looks_by_hand():
          "probes": [["shared", 2, "landmarks", 2 * value]]}
         for seed, value in enumerate([0.1, 0.2, 0.6])
     ]  # fmt: skip
-    table = looks.similarity_table(pd.DataFrame(rows))
+    table = analysis.similarity_table(pd.DataFrame(rows))
     assert table[["variant", "pair", "layer", "n"]].to_numpy().tolist() == [
         ["A", "shared and points", 1, 3]
     ]
     low, high = stats.t.interval(0.95, 2, 0.3, stats.sem([0.1, 0.2, 0.6]))
     assert table[["cka", "low", "high"]].to_numpy()[0] == pytest.approx([0.3, low, high])
-    table = looks.probe_table(pd.DataFrame(rows))
+    table = analysis.probe_table(pd.DataFrame(rows))
     assert table[["value", "low", "high"]].to_numpy()[0] == pytest.approx([0.6, 2 * low, 2 * high])
-    alone = looks.probe_table(pd.DataFrame(rows[2:]))
+    alone = analysis.probe_table(pd.DataFrame(rows[2:]))
     assert alone[["value", "low", "high", "n"]].to_numpy().tolist() == [[1.2, 1.2, 1.2, 1]]
 
 
@@ -548,11 +524,11 @@ def test_tables_of_looks_by_hand():
 
 
 def test_predictions_are_those_of_the_trainings(context):
-    found = predicted.predictions(SIZES, COUNT, "test", context)
-    faces = study.faces_of(TRIALS[plan.SMTN].faces, "train", context)
+    found = analysis.predictions(SIZES, "test", context)
+    faces = study.faces_of(TRIALS[study.SMTN].faces, "train", context)
     assert found.shape == pytest.approx(mean_shape(faces.landmarks.numpy()))
     assert found.majority.tolist() == (faces.attributes.float().mean(0) > 0.5).tolist()
-    assert set(found.errors) == set(found.logits) == set(plan.VARIANTS)
+    assert set(found.errors) == set(found.logits) == set(study.VARIANTS)
     table = analysis.variant_table(found).set_index("variant")
     for name, trial in TRIALS.items():
         record = run_multitask(trial, context)
@@ -561,13 +537,19 @@ def test_predictions_are_those_of_the_trainings(context):
 
 
 def test_curves_go_on_where_stage_1_ended(context):
-    sizes = replace(SIZES, seeds=2)
-    names = (plan.BASELINE, plan.LONG)
-    table = analysis.epoch_curves(plan.all_variants(sizes, COUNT), names, context)
-    assert table["variant"].tolist() == [plan.BASELINE] * 2 + [plan.LONG] * 2
+    names = (study.BASELINE, study.LONG)
+    rows = []
+    for seed in (0, 1):
+        for name, trial in study.variants(SIZES, seed).items():
+            if name in names:
+                record = run_multitask(trial, context)
+                rows.append({"variant": name, **asdict(trial), **json.loads(json.dumps(record))})
+    table = analysis.epoch_curves(pd.DataFrame(rows), names)
+    assert table["variant"].tolist() == [study.BASELINE] * 2 + [study.LONG] * 2
     assert table["epoch"].tolist() == [1, 2, 3, 4]
-    kept = [trained(trials(seed=seed)[plan.LONG], context)["curve"][1, 0] for seed in (0, 1)]
-    nme, accuracy = [float(each[:5].mean()) for each in kept], [float(each[5]) for each in kept]
+    long = [study.variants(SIZES, seed)[study.LONG] for seed in (0, 1)]
+    last = [trained(trial, context)["curve"][1, 0] for trial in long]
+    nme, accuracy = [float(each[:5].mean()) for each in last], [float(each[5]) for each in last]
     columns = ["nme", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
     expected = [f(values) for values in (nme, accuracy) for f in (np.mean, min, max)]
     assert table.iloc[3][columns].tolist() == pytest.approx(expected, rel=1e-5)

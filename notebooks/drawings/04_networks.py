@@ -1,4 +1,4 @@
-"""Vector drawing of the multi-task study's networks: hard sharing and separate streams."""
+"""Draws 04_networks.svg: hard sharing, and the paper's network with a stream for each task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from lib.figures.network_drawings import (
+from lib.figures.style import FAINT, INK, LABEL, SMALL, WIDE, use_style
+from parts import (
     ENCODER,
     FROZEN,
     OUTLINE,
@@ -25,11 +26,11 @@ from lib.figures.network_drawings import (
     draw_title,
     drawing_figure,
     photographs,
+    save_svg,
 )
-from lib.figures.style import FAINT, INK, LABEL, SMALL, WIDE
 
 SIZE = (WIDE, 4.5)  # inches: the axes' units, in which the labels fit
-MOST_LAYERS = 6  # more would leave no room for the circles
+LAYERS = 4  # as in the quick and medium profiles
 STREAMS = {"landmarks": TASKS[0], "attributes": TASKS[1]}
 MIDDLE = 2.3  # height of the shared layers
 OFFSETS = (1.1, -1.1)  # of the tasks' layers from these
@@ -40,12 +41,10 @@ KEY = 0.35  # height of the line that explains the signs
 def draw_networks(layers: int) -> Figure:
     """The paper's figs. 1 and 2: hard sharing, and a stream of layers for each of two tasks.
 
-    Right: the image enters all three streams; what a shared layer gives is concatenated to what
+    Right: the image enters all three streams. What a shared layer gives is concatenated to what
     the task's own layer beside it gives, and that is what the task's next layer reads. Grey with a
-    padlock: frozen. Raises ValueError for other than 1 to ``MOST_LAYERS`` layers.
+    padlock: frozen.
     """
-    if not 1 <= layers <= MOST_LAYERS:
-        raise ValueError(f"drawn are 1 to {MOST_LAYERS} layers")
     figure = drawing_figure(SIZE)
     (ax,) = figure.axes
     face = photographs("astronaut")
@@ -137,3 +136,8 @@ def _draw_head(ax: Axes, x: float, y: float, task: str) -> None:
     draw_name(ax, x, y - 0.29, "head")
     draw_arrow(ax, (x + 0.11, y), (x + 0.36, y), gid="output")
     ax.text(x + 0.38, y, task, va="center", fontsize=LABEL)
+
+
+if __name__ == "__main__":
+    use_style()
+    save_svg(draw_networks(LAYERS), __file__)

@@ -1,0 +1,325 @@
+"""What a network is trained for, how good it is, and what its streams of features share.
+
+Landmarks are (N, 5, 2) as in ``Faces``, x and y as shares of the image; attributes are (N, A);
+features are (N, D), one row an image. All is computed in float64. Every function raises ValueError
+for numbers that are not finite, for shapes that do not fit and for no rows at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from sklearn.linear_model import RidgeCV
+from torch import Tensor, nn
+
+from lib.data.faces import LANDMARKS, UNKNOWN, Faces
+from lib.multitask.networks import MultiTask
+
+TASKS = ("landmarks", "attributes")
+EVALUATION_BATCH = 250
+CELLS = 4  # maps are averaged in so many squares each way
+EYES = [LANDMARKS.index("left eye"), LANDMARKS.index("right eye")]
+SMALLEST = 1e-10  # of the whole: less is rounding
+PENALTIES = np.logspace(-7, 3, 11)  # of the ridge, over the features' largest eigenvalue
+
+
+def face_loss(
+    faces: Faces, weight: float, device: torch.device
+) -> Callable[[nn.Module, tuple[Tensor, Tensor]], Tensor]:
+    """E = weight E_landmarks + E_attributes, equation 1, of a batch (indices, images).
+
+    The squared distance of a landmark in coordinates from -1 to 1, mean over landmarks; binary
+    cross entropy, mean over the attributes that are known.
+    """
+    positions = (2 * faces.landmarks - 1).flatten(1).to(device)
+    labels = faces.attributes.to(device)
+
+    def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        index, images = batch
+        outputs = network(images.contiguous(memory_format=torch.channels_last))
+        # x and y of a landmark count together, so twice the mean over coordinates
+        distance = 2 * F.mse_loss(outputs["landmarks"].float(), positions[index])
+        truth, logits = labels[index], outputs["attributes"].float()
+        known = (truth != UNKNOWN).float()
+        entropy = F.binary_cross_entropy_with_logits(
+            logits, truth.clamp_min(0).float(), weight=known, reduction="sum"
+        )
+        return weight * distance + entropy / known.sum().clamp_min(1)
+
+    return loss
+
+
+@torch.no_grad()
+def predict(network: MultiTask, images: Tensor) -> dict[str, Tensor]:
+    """landmarks (N, 5, 2) as shares of the image and attributes (N, A) as logits, on the CPU.
+
+    images: (N, 3, S, S) uint8, on the network's device.
+    """
+    network.eval()
+    batches = [
+        network(batch.contiguous(memory_format=torch.channels_last).float() / 255)
+        for batch in images.split(EVALUATION_BATCH)
+    ]
+    joined = {task: torch.cat([batch[task] for batch in batches]).float().cpu() for task in TASKS}
+    joined["landmarks"] = (joined["landmarks"].unflatten(1, (len(LANDMARKS), 2)) + 1) / 2
+    return joined
+
+
+def evaluate(network: MultiTask, images: Tensor, truth: Faces) -> Tensor:
+    """(6,): NME of each landmark in the network's frame, and share of right attributes."""
+    outputs, size = predict(network, images), images.shape[-1]
+    errors = landmark_errors(outputs["landmarks"], truth.landmarks, (size, size))
+    scores = attribute_scores(outputs["attributes"], truth.attributes)
+    return torch.tensor([*errors.mean(0), pooled_accuracy(scores)], dtype=torch.float32)
+
+
+@torch.no_grad()
+def stream_features(network: MultiTask, images: Tensor) -> dict[str, list[np.ndarray]]:
+    """(N, D) features of each stream and layer: its maps averaged in ``CELLS`` squares each way."""
+    device = next(network.parameters()).device
+    batches = []
+    for batch in images.split(EVALUATION_BATCH):
+        maps = network.features(batch.to(device).float() / 255)
+        batches.append({name: [pooled(layer, CELLS) for layer in maps[name]] for name in maps})
+    return {
+        name: [np.concatenate(parts) for parts in zip(*(b[name] for b in batches), strict=True)]
+        for name in batches[0]
+    }
+
+
+def landmark_errors(
+    predicted: ArrayLike, truth: ArrayLike, extent: ArrayLike, *, median: bool = False
+) -> np.ndarray:
+    """Distance over eye distance, ||t_i - y_i|| / max(||t_le - t_re||, 1 pixel): (N, 5).
+
+    Matsui et al., "Separation multi-task networks", eq. 2. For faces in profile the eye distance
+    vanishes and the error is huge.
+    extent: width and height in pixels of the frame in which is measured, (2,) or (N, 2) where faces
+        differ; another aspect gives other errors.
+    median: divide by the median eye distance of the set instead, so that no face in profile counts
+        more than others; ValueError if it is 0.
+    """
+    predicted, truth = _points(predicted), _points(truth)
+    extent = np.asarray(extent, dtype=np.float64)
+    if predicted.shape != truth.shape or extent.shape not in ((2,), (len(truth), 2)):
+        shapes = f"{predicted.shape}, {truth.shape} and {extent.shape}"
+        raise ValueError(f"landmarks, truth and extent do not fit: {shapes}")
+    if not (np.isfinite(extent) & (extent > 0)).all():
+        raise ValueError("an extent is not a positive number")
+    pixels = np.broadcast_to(extent, (len(truth), 2))
+    distances = np.linalg.norm((predicted - truth) * pixels[:, None], axis=2)
+    left, right = truth[:, EYES].swapaxes(0, 1)
+    eyes = np.linalg.norm((left - right) * pixels, axis=1)
+    if not median:
+        return distances / np.maximum(eyes, 1)[:, None]
+    if not np.median(eyes) > 0:
+        raise ValueError("the median eye distance is 0")
+    return distances / np.median(eyes)
+
+
+def attribute_scores(predicted: ArrayLike, truth: ArrayLike) -> pd.DataFrame:
+    """Scores by attribute, a row each: accuracy, balanced_accuracy, f1, rate, n.
+
+    predicted: (N, A) logits, yes above 0, or booleans. truth: (N, A), 1, 0 or ``UNKNOWN``, which
+    does not count. rate: share of the n known ones that have it. NaN where a score is undefined:
+    balanced_accuracy if the known ones are all of one class, f1 (of yes) if neither truth nor
+    prediction has a yes, all three and the rate if nothing is known.
+    """
+    yes, truth = _finite(predicted, 2) > 0, _attributes(truth)
+    if yes.shape != truth.shape:
+        raise ValueError(f"predictions {yes.shape} do not fit attributes {truth.shape}")
+    has, has_not = ((truth == value).sum(0) for value in (1, 0))
+    right_yes, right_no = (yes & (truth == 1)).sum(0), (~yes & (truth == 0)).sum(0)
+    said_yes = (yes & (truth != UNKNOWN)).sum(0)
+    scores = {
+        "accuracy": _share(right_yes + right_no, has + has_not),
+        "balanced_accuracy": (_share(right_yes, has) + _share(right_no, has_not)) / 2,
+        "f1": _share(2 * right_yes, has + said_yes),
+        "rate": _share(has, has + has_not),
+        "n": has + has_not,
+    }
+    return pd.DataFrame(scores)
+
+
+def pooled_accuracy(scores: pd.DataFrame) -> float:
+    """Share of all known attributes that are right, from ``attribute_scores``."""
+    known = scores[scores["n"] > 0]
+    return float((known["accuracy"] * known["n"]).sum() / known["n"].sum())
+
+
+def mean_shape(landmarks: ArrayLike) -> np.ndarray:
+    """The landmarks of the mean face, (N, 5, 2) -> (5, 2): what no look at the image gives."""
+    return _points(landmarks).mean(0)
+
+
+def majority(attributes: ArrayLike) -> np.ndarray:
+    """Whether more known faces have an attribute than lack it, (N, A) -> (A,) bool; a tie is no."""
+    truth = _attributes(attributes)
+    return (truth == 1).sum(0) > (truth == 0).sum(0)
+
+
+def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
+    """What no look at the images gives: NME of the mean shape, accuracy of the majority."""
+    shape = np.broadcast_to(mean_shape(train.landmarks), truth.landmarks.shape)
+    errors = landmark_errors(shape, truth.landmarks, (truth.images.shape[-1],) * 2)
+    usual = np.broadcast_to(majority(train.attributes), truth.attributes.shape)
+    accuracy = pooled_accuracy(attribute_scores(usual, truth.attributes))
+    return {"faces": len(truth), "nme": float(errors.mean()), "accuracy": accuracy}
+
+
+def pooled(maps: Tensor, cells: int) -> np.ndarray:
+    """Feature maps (N, C, H, W) averaged in cells x cells, flattened: (N, C * cells**2).
+
+    A side with fewer pixels than cells stays as it is.
+    """
+    if maps.ndim != 4:
+        raise ValueError(f"maps are (N, C, H, W), not {tuple(maps.shape)}")
+    sides = min(cells, maps.shape[2]), min(cells, maps.shape[3])
+    # a mean of half precision may need more digits
+    return F.adaptive_avg_pool2d(maps.detach().float(), sides).flatten(1).cpu().double().numpy()
+
+
+def linear_cka(x: ArrayLike, y: ArrayLike) -> float:
+    """Similarity of two representations of the same images, whatever their bases and scales.
+
+    HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) by Kornblith et al., "Similarity of neural network
+    representations revisited", ICML 2019, with the unbiased HSIC of Song et al., "Feature selection
+    via dependence maximization", JMLR 2012, eq. 5. Noise gives 0 on average, and the range is -1
+    to 1; with the plain ||Y^T X||_F^2 noise nears 1 where images are fewer than features. At least
+    four images. Features that are the same for all images, or in which all images are equally far
+    apart, share nothing: 0.
+    """
+    x, y = _finite(x, 2), _finite(y, 2)
+    if len(x) != len(y) or len(x) < 4:
+        raise ValueError(f"the same four images or more, not {len(x)} and {len(y)}")
+    x, y = _unit(_centred(x)), _unit(_centred(y))
+    both, own_x, own_y = _hsic(x, y), _hsic(x, x), _hsic(y, y)
+    return float(both / np.sqrt(own_x * own_y)) if min(own_x, own_y) > SMALLEST else 0.0
+
+
+def linear_probe(
+    train_x: ArrayLike, train_y: np.ndarray, test_x: ArrayLike, test_y: np.ndarray
+) -> float:
+    """R^2 of a ridge regression on standardised features, mean over targets; 1 at most.
+
+    train_y, test_y: (N, ...), as landmarks. The penalty of each target is the one of ``PENALTIES``
+    with the least leave-one-out error. Targets constant in the test do not count; ValueError if
+    all are.
+    """
+    train_y, test_y = (_finite(np.reshape(y, (len(y), -1)), 2) for y in (train_y, test_y))
+    predicted, _ = _ridge(train_x, train_y, test_x)
+    if predicted.shape != test_y.shape:
+        raise ValueError(f"targets of the test are {predicted.shape}, not {test_y.shape}")
+    varies = np.ptp(test_y, axis=0) > 0
+    if not varies.any():
+        raise ValueError("all targets are constant in the test")
+    test_y, predicted = test_y[:, varies], predicted[:, varies]
+    return float((1 - ((test_y - predicted) ** 2).mean(0) / test_y.var(0)).mean())
+
+
+def attribute_probe(
+    train_x: ArrayLike, train_yes: ArrayLike, test_x: ArrayLike, test_yes: ArrayLike
+) -> float:
+    """Balanced accuracy of linear classifiers, mean over attributes; features without use: 0.5.
+
+    train_yes, test_yes: (N, A), 1, 0 or ``UNKNOWN``. The classifier is ridge regression, as in
+    ``linear_probe``, of 1 / number of yes, -1 / number of no and 0 where unknown, which is
+    Fisher's discriminant. It says yes above the middle of the two classes' means, which are of
+    predictions left out, as those of the fit lie too far apart, and farther for the rarer class.
+    Attributes of one class in train or test do not count; ValueError if none is left.
+    """
+    train, test = _attributes(train_yes), _attributes(test_yes)
+    if train.shape[1] != test.shape[1]:
+        raise ValueError(f"attributes do not fit: {train.shape} and {test.shape}")
+    usable = [set(column) >= {0, 1} for part in (train, test) for column in part.T]
+    both = np.reshape(usable, (2, -1)).all(0)
+    if not both.any():
+        raise ValueError("no attribute has both classes in train and test")
+    yes, no = ((train[:, both] == value).astype(np.float64) for value in (1, 0))
+    yes, no = yes / yes.sum(0), no / no.sum(0)
+    predicted, left_out = _ridge(train_x, yes - no, test_x)
+    middle = ((yes + no) * left_out).sum(0) / 2
+    scores = attribute_scores(predicted - middle, test[:, both])
+    return float(scores["balanced_accuracy"].mean())
+
+
+def _ridge(
+    train_x: ArrayLike, train_y: np.ndarray, test_x: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions (M, K) of the test, and (N, K) of every training image by all others."""
+    train_x, test_x = _finite(train_x, 2), _finite(test_x, 2)
+    if len(train_x) != len(train_y) or train_x.shape[1] != test_x.shape[1]:
+        shapes = f"{train_x.shape}, {train_y.shape} and {test_x.shape}"
+        raise ValueError(f"features, targets and the test's features do not fit: {shapes}")
+    spread = train_x.std(0)
+    spread = np.where(spread > 0, spread, 1)
+    x, test = _centred(train_x) / spread, (test_x - train_x.mean(0)) / spread
+    largest = np.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x)[-1]
+    model = RidgeCV(
+        PENALTIES * (largest if largest > 0 else 1),  # without any feature that varies
+        scoring=_closeness,  # with a score the predictions left out are kept
+        store_cv_results=True,
+        alpha_per_target=True,
+    ).fit(x, train_y)
+    place = np.searchsorted(model.alphas, np.broadcast_to(model.alpha_, train_y.shape[1]))
+    left_out = np.take_along_axis(model.cv_results_, place[None, :, None], 2)[..., 0]
+    return model.predict(test).reshape(len(test), -1), left_out
+
+
+def _closeness(_: object, predicted: np.ndarray, truth: np.ndarray) -> float:
+    return -float(((predicted - truth) ** 2).mean())
+
+
+def _hsic(x: np.ndarray, y: np.ndarray) -> float:
+    """||Y^T X||_F^2 of centred features without its bias, times N (N - 3)."""
+    count = len(x)
+    if count < min(x.shape[1], y.shape[1]):
+        biased = ((x @ x.T) * (y @ y.T)).sum()
+    else:
+        biased = ((y.T @ x) ** 2).sum()
+    # Song's sums over the Gram matrices without their diagonals; all rows of the whole sum to 0
+    a, b = (x**2).sum(1), (y**2).sum(1)
+    return biased - count / (count - 2) * (a @ b) + a.sum() * b.sum() / (count - 1) / (count - 2)
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    """Without the mean; columns that are constant are 0 and not what rounding leaves."""
+    return (x - x.mean(0)) * (np.ptp(x, axis=0) > 0)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(x)
+    return x / norm if norm > 0 else x
+
+
+def _points(landmarks: ArrayLike) -> np.ndarray:
+    points = _finite(landmarks, 3)
+    if points.shape[1:] != (len(LANDMARKS), 2):
+        raise ValueError(f"landmarks are (N, {len(LANDMARKS)}, 2), not {points.shape}")
+    return points
+
+
+def _attributes(attributes: ArrayLike) -> np.ndarray:
+    truth = np.asarray(attributes)
+    if truth.ndim != 2 or not truth.size or not np.isin(truth, (1, 0, UNKNOWN)).all():
+        raise ValueError(f"attributes are (N, A) of 1, 0 or {UNKNOWN}: {truth.shape}")
+    return truth
+
+
+def _finite(values: ArrayLike, dimensions: int) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != dimensions or not values.size:
+        raise ValueError(f"{dimensions} dimensions and some numbers, not {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("a number is NaN or infinite")
+    return values
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """NaN of nothing."""
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

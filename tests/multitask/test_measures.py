@@ -1,0 +1,289 @@
+"""Errors of landmarks by hand; scores, similarity and probes against scikit-learn and numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import ortho_group
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.preprocessing import StandardScaler
+
+from lib.multitask.measures import (
+    PENALTIES,
+    attribute_probe,
+    attribute_scores,
+    landmark_errors,
+    linear_cka,
+    linear_probe,
+    majority,
+    mean_shape,
+    pooled,
+)
+
+# left eye, right eye, nose, mouth corners
+FACE = np.array([[0.25, 0.5], [0.75, 0.5], [0.5, 0.6], [0.4, 0.75], [0.6, 0.75]])
+RNG = np.random.default_rng(0)
+SQUARE = (128, 128)  # pixels of the paper's input
+
+
+def test_errors_by_hand():
+    """Eyes 50 pixels apart; the nose is 3 right and 4 down of its place, a corner 10 left."""
+    moved = FACE.copy()
+    moved[2] += [0.03, 0.02]
+    moved[3] -= [0.1, 0]
+    errors = landmark_errors(moved[None], FACE[None], (100, 200))
+    assert errors == pytest.approx(np.array([[0, 0, 5 / 50, 10 / 50, 0]]))
+    for median in (True, False):
+        assert (landmark_errors(FACE[None], FACE[None], SQUARE, median=median) == 0).all()
+
+
+def test_the_frame_changes_the_error():
+    """In a square frame a vertical error weighs 178 / 218 of what it weighs in CelebA's."""
+    moved = FACE + np.array([0, 0.01])
+    square = landmark_errors(moved[None], FACE[None], SQUARE)
+    assert square == pytest.approx(np.full((1, 5), 0.01 / 0.5))
+    original = landmark_errors(moved[None], FACE[None], (178, 218))
+    assert square / original == pytest.approx(178 / 218)
+
+
+def test_eyes_closer_than_a_pixel_count_as_one():
+    profile = FACE.copy()
+    profile[1] = profile[0] + [0.5 / 128, 0]
+    errors = landmark_errors(profile[None] + [2 / 128, 0], profile[None], SQUARE)
+    assert errors == pytest.approx(np.full((1, 5), 2))
+
+
+def test_the_median_eye_distance_ignores_a_profile():
+    """Eye distances 50, 50 and 0 pixels of frames of their own; all are off by 5 pixels."""
+    profile = FACE.copy()
+    profile[1] = profile[0]
+    truth, extent = np.stack([FACE, FACE, profile]), np.array([[100, 50], [100, 200], [10, 10]])
+    predicted = truth + 5 * np.eye(2)[0] / extent[:, None]
+    errors = landmark_errors(predicted, truth, extent, median=True)
+    assert errors == pytest.approx(np.full((3, 5), 0.1))
+    assert landmark_errors(predicted, truth, extent)[2] == pytest.approx(5)
+    with pytest.raises(ValueError, match="median"):
+        landmark_errors(profile[None], profile[None], (10, 10), median=True)
+
+
+def test_mean_shape_by_hand():
+    """The faces differ by .2 in x: the mean one is .1 from both, a fifth of the eye distance."""
+    faces = np.stack([FACE, FACE + np.array([0.2, 0])])
+    mean = mean_shape(faces)
+    assert mean == pytest.approx(FACE + np.array([0.1, 0]))
+    errors = landmark_errors(np.broadcast_to(mean, faces.shape), faces, SQUARE)
+    assert errors == pytest.approx(np.full((2, 5), 0.2))
+
+
+def test_attribute_scores_are_scikit_learns():
+    truth = RNG.choice([-1, 0, 1], p=[0.2, 0.5, 0.3], size=(60, 4)).astype(np.int8)
+    logits = RNG.normal(size=(60, 4)) + truth
+    scores = attribute_scores(logits, truth)
+    for column in range(4):
+        known = truth[:, column] >= 0
+        args = truth[known, column], logits[known, column] > 0
+        expected = [f(*args) for f in (accuracy_score, balanced_accuracy_score, f1_score)]
+        expected += [args[0].mean(), known.sum()]
+        assert scores.iloc[column].tolist() == pytest.approx(expected)
+    assert scores.equals(attribute_scores(logits > 0, truth))
+    assert not scores.equals(attribute_scores(logits > 0.5, truth))
+
+
+@pytest.mark.filterwarnings("error")
+def test_attributes_of_one_class():
+    """All have it; none has it, none or one is said to; nothing is known."""
+    truth = np.array([[1, 0, 0, -1], [1, 0, 0, -1]])
+    scores = attribute_scores(np.array([[1, 0, 1, 1], [0, 0, 0, 0]]), truth)
+    assert scores["n"].tolist() == [2, 2, 2, 0]
+    assert scores["balanced_accuracy"].isna().all()
+    for column, expected in {
+        "accuracy": [0.5, 1, 0.5, np.nan],
+        "f1": [2 / 3, np.nan, 0, np.nan],
+        "rate": [1, 0, 0, np.nan],
+    }.items():
+        assert scores[column].tolist() == pytest.approx(expected, nan_ok=True)
+    for column, said in ((1, [0, 0]), (2, [1, 0])):  # scikit-learn agrees
+        expected = f1_score(truth[:, column], said, zero_division=np.nan)
+        assert scores["f1"][column] == pytest.approx(expected, nan_ok=True)
+
+
+def test_majority():
+    """Two of three known, one of two, none known, none has it."""
+    truth = np.array([[1, 1, -1, 0], [1, 0, -1, 0], [0, -1, -1, 0], [-1, -1, -1, 0]])
+    assert majority(truth).tolist() == [True, False, False, False]
+    usual = np.broadcast_to(majority(truth), truth.shape)
+    assert attribute_scores(usual, truth)["accuracy"][0] == pytest.approx(2 / 3)
+
+
+# features
+
+N = 200
+
+
+def features(columns, rows=N):
+    return RNG.normal(size=(rows, columns))
+
+
+def unbiased(k, ell):
+    """Mean inner product of U-centred matrices, Székely and Rizzo 2014, definition 2."""
+
+    def u_centred(a):
+        n = len(a)
+        a = a - np.diag(np.diag(a))
+        sums = a.sum(0)
+        a = a - (sums[:, None] + sums) / (n - 2) + a.sum() / (n - 1) / (n - 2)
+        return a - np.diag(np.diag(a))
+
+    return (u_centred(k) * u_centred(ell)).sum()
+
+
+@pytest.mark.parametrize("columns", [(3, 8), (8, 90), (90, 70)])  # N of 40: narrow, mixed, wide
+def test_cka_is_that_of_gram_matrices(columns):
+    hidden = features(3, 40)
+    x, y = (hidden @ features(d, 3) + 0.5 * features(d, 40) + 7 for d in columns)
+    k, ell = x @ x.T, y @ y.T
+    expected = unbiased(k, ell) / np.sqrt(unbiased(k, k) * unbiased(ell, ell))
+    assert linear_cka(x, y) == pytest.approx(expected)
+    assert linear_cka(x, x) == pytest.approx(1)
+
+
+def test_cka_does_not_see_a_rotation_a_scale_or_a_shift():
+    x, y = features(20), features(30)
+    y[:, :20] += x
+    turned = 1e-9 * y @ ortho_group.rvs(30, random_state=0) + 1e-6
+    first, second = (linear_cka(x, each) for each in (y, turned))
+    assert 0.2 < first < 0.9 and second == pytest.approx(first, rel=1e-4)
+
+
+def test_cka_of_independent_features():
+    """With more features than images, where without the correction noise is near 1."""
+    assert abs(linear_cka(features(400), features(400))) < 0.05
+
+
+@pytest.mark.filterwarnings("error")
+def test_constant_features_share_nothing():
+    constant = np.full((N, 3), 0.1)  # whose mean is not 0.1 to the last bit
+    for pair in ((constant, features(4)), (features(4), constant), (constant, constant)):
+        assert linear_cka(*pair) == 0
+    assert linear_cka(np.eye(N), features(4)) == 0
+
+
+def test_pooled_maps():
+    maps = torch.arange(2 * 3 * 8 * 4.0).reshape(2, 3, 8, 4).requires_grad_()
+    found = pooled(maps, 2)
+    assert found.shape == (2, 12) and found.dtype == np.float64
+    blocks = maps.detach().numpy().reshape(2, 3, 2, 4, 2, 2).mean((3, 5))
+    assert found == pytest.approx(blocks.reshape(2, -1))
+    assert pooled(maps, 4).shape == (2, 3 * 4 * 4)
+    assert pooled(maps[:, :, :2, :2].half(), 4).tolist() == maps[:, :, :2, :2].flatten(1).tolist()
+    fine = torch.tensor([1, 1 + 2**-10], dtype=torch.half)[None, None, None]
+    assert pooled(fine, 1).item() == 1 + 2**-11  # which half precision does not have
+    with pytest.raises(ValueError, match="maps are"):
+        pooled(maps[0], 4)
+
+
+def test_the_linear_probe_finds_a_linear_map_and_nothing_in_noise():
+    x, test, weights = features(20), features(20, 100), features(10, 20)
+    y, truth = (each @ weights + 1 for each in (x, test))
+    assert linear_probe(x, y, test, truth) == pytest.approx(1, abs=1e-6)
+    shaped = [each.reshape(-1, 5, 2) for each in (y, truth)]
+    assert linear_probe(x, shaped[0], test, shaped[1]) == linear_probe(x, y, test, truth)
+    for columns in (20, 400):
+        found = linear_probe(features(columns), y, features(columns, 100), truth)
+        assert -0.15 < found < 0.05
+    truth[:, 0] = 3  # cannot be explained, and does not count
+    assert linear_probe(x, y, test, truth) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_probes_of_constant_features():
+    x, test = np.ones((N, 3)), np.ones((50, 3))
+    assert -0.2 < linear_probe(x, features(2), test, features(2, 50)) <= 0
+    yes, truth = features(4) > 0.5, features(4, 50) > 0.5
+    assert attribute_probe(x, yes.astype(int), test, truth.astype(int)) == 0.5
+
+
+@pytest.mark.parametrize("columns", [10, 400])
+def test_the_attribute_probe_of_rare_attributes(columns):
+    """One face in ten has it: balanced still, also with more features than images."""
+    x, test = features(columns, 300), features(columns, 2000)
+    direction = features(3, columns) / np.sqrt(columns)
+    yes, truth = ((each @ direction > 1.28).astype(int) for each in (x, test))
+    assert yes.mean() < 0.15
+    found = attribute_probe(x, yes, test, truth)
+    assert found > (0.9 if columns == 10 else 0.55)
+    noise = features(columns, 300), yes, features(columns, 2000), truth
+    assert attribute_probe(*noise) == pytest.approx(0.5, abs=0.05)
+    hidden = np.where(RNG.uniform(size=yes.shape) < 0.3, -1, yes)
+    assert found - 0.1 < attribute_probe(x, hidden, test, truth) < found + 0.02
+
+
+def test_the_attribute_probe_by_leaving_out_every_image():
+    """One attribute, scikit-learn's ridge of the codes, fitted once for every image left out."""
+    x, test = features(6, 40), features(6, 300)
+    yes, truth = ((each[:, 0] + features(1, len(each))[:, 0] > 0.8) for each in (x, test))
+    code = np.where(yes, 1 / yes.sum(), -1 / (~yes).sum())
+    scaler = StandardScaler().fit(x)
+    x_, test_ = scaler.transform(x), scaler.transform(test)
+    model = RidgeCV(PENALTIES * np.linalg.norm(x_, 2) ** 2).fit(x_, code)
+    left_out = np.array(
+        [
+            RidgeCV([model.alpha_]).fit(np.delete(x_, i, 0), np.delete(code, i)).predict(x_[[i]])[0]
+            for i in range(40)
+        ]
+    )
+    cut = (left_out[yes].mean() + left_out[~yes].mean()) / 2
+    expected = balanced_accuracy_score(truth, model.predict(test_) > cut)
+    found = attribute_probe(x, yes[:, None].astype(int), test, truth[:, None].astype(int))
+    assert found == pytest.approx(expected)
+
+
+def test_attributes_of_one_class_do_not_count():
+    x, test = features(5), features(5, 50)
+    yes, truth = ((each[:, :2] > 0).astype(int) for each in (x, test))
+    expected = attribute_probe(x, yes[:, :1], test, truth[:, :1])
+    yes[:, 1] = 1
+    assert attribute_probe(x, yes, test, truth) == expected
+    with pytest.raises(ValueError, match="both classes"):
+        attribute_probe(x, yes[:, 1:], test, truth[:, 1:])
+
+
+FACES = np.tile(FACE, (2, 1, 1))
+X, Y = features(3, 10), features(2, 10)
+YES = (Y > 0).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: landmark_errors(FACES * np.nan, FACES, SQUARE), "NaN"),
+        (lambda: landmark_errors(FACES, FACES[:1], SQUARE), "fit"),
+        (lambda: landmark_errors(FACES[:, :4], FACES[:, :4], SQUARE), "landmarks are"),
+        (lambda: landmark_errors(FACES[:0], FACES[:0], SQUARE), "some numbers"),
+        (lambda: landmark_errors(FACES, FACES, (128, 128, 3)), "fit"),
+        (lambda: landmark_errors(FACES, FACES, (128, 0)), "extent"),
+        (lambda: landmark_errors(FACES, FACES, (128, np.nan), median=True), "extent"),
+        (lambda: mean_shape(FACE), "3 dimensions"),
+        (lambda: attribute_scores([[np.nan]], [[1]]), "NaN"),
+        (lambda: attribute_scores([[1.0, 2.0]], [[1]]), "do not fit"),
+        (lambda: attribute_scores([[1.0]], [[2]]), "attributes are"),
+        (lambda: majority(np.zeros((0, 3))), "attributes are"),
+        (lambda: linear_cka(X * np.nan, Y), "NaN"),
+        (lambda: linear_cka(X, Y[:9]), "same four"),
+        (lambda: linear_cka(X[:3], Y[:3]), "same four"),
+        (lambda: linear_cka(X[:, 0], Y), "2 dimensions"),
+        (lambda: linear_probe(X, Y[:9], X, Y), "do not fit"),
+        (lambda: linear_probe(X, Y, X[:, :2], Y), "do not fit"),
+        (lambda: linear_probe(X, Y, X, Y[:9]), "targets of the test"),
+        (lambda: linear_probe(X, Y, X, np.ones_like(Y)), "constant"),
+        (lambda: linear_probe(X, Y * np.inf, X, Y), "infinite"),
+        (lambda: attribute_probe(X, YES, X, YES[:, :1]), "do not fit"),
+        (lambda: attribute_probe(X, YES, X, YES[:9]), "do not fit"),
+        (lambda: attribute_probe(X, Y, X, YES), "attributes are"),
+    ],
+)
+def test_bad_input(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
