@@ -215,7 +215,8 @@ def parse(name: str) -> Architecture:
 def spread_ratio(plain: pd.DataFrame, changed: pd.DataFrame) -> Estimate:
     """Range of the trained error over the rungs of a ladder, changed against plain.
 
-    The unit is the test image: each gives one ratio. 1: no change; 0: the effect is gone.
+    The unit is the test image, which gives one ratio each. A ratio of 1 is no change, and at 0
+    the effect is gone.
     """
     spans = [
         np.ptp(np.stack(table.sort_values("slc")["rmse_images"].map(np.asarray)), axis=0)

@@ -34,6 +34,7 @@ from lib.engine.training import one_cycle, train
 from lib.networks.sizes import count_parameters
 
 TASKS = ("denoising", "inpainting")
+QUALITIES = ("rmse", "psnr", "ssim")
 STOPS = ("fixed", "best", "last", "stopped", "ema")  # outputs of a fit that are scored
 CURVE_EVERY = 10  # iterations between the stored points of a fit's curve
 BEFORE_CONTROLS = 100  # pairs after which the bands are clear, and more only narrow intervals
@@ -43,8 +44,9 @@ BEFORE_CONTROLS = 100  # pairs after which the bands are clear, and more only na
 class _Shared:
     """What every trial of a profile has in common; the rest of ``profile.yaml`` differs by use.
 
-    sigma, hidden: see ``_Trial``. image_size, patch: photographs are reduced to the first;
-        networks see patches of the second (test images: the central one).
+    sigma, hidden: of the degradation, see ``_Trial``. image_size: pixels a side to which
+        photographs are reduced. patch: pixels a side that a network sees, cut anywhere to train
+        and at the centre to test.
     """
 
     sigma: float
@@ -165,7 +167,7 @@ def degraded_test_images(
 
 
 def untouched(degraded: Tensor, mask: Tensor) -> Tensor:
-    """The trivial answer: the noisy image itself; missing pixels get the mean of the known."""
+    """The trivial answer, which is the noisy image itself, or the mean of the known pixels."""
     known = mask.expand_as(degraded)
     mean = (degraded * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True)
     return torch.where(known > 0, degraded, mean)
@@ -196,7 +198,7 @@ def quality(image: Tensor, clean: Tensor) -> dict[str, float]:
 def _qualities(images: Tensor, clean: Tensor) -> tuple[dict[str, float], list[float]]:
     """Means over the images, and the RMSE of each."""
     rows = [quality(image, truth) for image, truth in zip(images, clean, strict=True)]
-    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    means = {name: float(np.mean([row[name] for row in rows])) for name in QUALITIES}
     return means, [round(row["rmse"], 6) for row in rows]
 
 
@@ -259,15 +261,12 @@ def _as_input(degraded: Tensor, mask: Tensor, trial: _Trial) -> Tensor:
 def run_dip(trial: DipTrial, context: Context) -> dict[str, Any]:
     """Fit the untrained network to each degraded image and measure along the way."""
     clean, fitted = fit_images(trial, context)
-    metrics: dict[str, Any] = {"slc": trial.architecture.slc}
-    for stop in STOPS:
-        means, rmse_images = _qualities(fitted.outputs[stop], clean)
-        metrics |= {f"{stop}_{name}": value for name, value in means.items()}
-        if stop == "fixed":
-            fixed_images = rmse_images
+    scored = {stop: _qualities(fitted.outputs[stop], clean) for stop in STOPS}
     curve = fitted.rmse.mean(0)[CURVE_EVERY - 1 :: CURVE_EVERY]
-    return metrics | {
-        "fixed_rmse_images": fixed_images,
+    return {
+        "slc": trial.architecture.slc,
+        **{f"{stop}_{name}": scored[stop][0][name] for stop in STOPS for name in QUALITIES},
+        "fixed_rmse_images": scored["fixed"][1],
         "best_iteration": float(fitted.best.float().mean()),
         "stop_iteration": float(fitted.stop.float().mean()),
         "curve": [round(value, 5) for value in curve.tolist()],
@@ -304,7 +303,7 @@ def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
     """The family in an order whose every beginning is spread over (depth, SLC).
 
     Each round takes one network of every stratum that has any left: first the plainest one,
-    then random ones. count: how many (0: all).
+    then random ones. count: how many are wanted, 0 for all.
     """
     rng = np.random.default_rng(0)
     strata: dict[tuple[int, int], list[Architecture]] = {}
