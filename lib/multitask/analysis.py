@@ -15,19 +15,8 @@ import pandas as pd
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.engine.sweep import Context
 from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
+from lib.multitask import trials
 from lib.multitask.measures import attribute_scores, landmark_errors, majority, mean_shape
-from lib.multitask.trials import (
-    BASELINE,
-    KINDS,
-    PAPER,
-    TRIVIAL,
-    VARIANTS,
-    MultiTaskStudy,
-    all_variants,
-    face_task,
-    faces_of,
-    trained,
-)
 
 NME, RIGHT = "nme", "right"  # the two measures of a face
 LABELS = {"nme": "NME (%), ← better", "accuracy": "mean accuracy (%), better →"}
@@ -36,7 +25,7 @@ LESS = {
     "accuracy": "accuracy less the baseline's\n(points), better →",
 }
 MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
-KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
+KIND_OF = {name: kind for kind, names in trials.KINDS.items() for name in names}
 INTERVALS = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
 THRESHOLDS = np.linspace(0, 0.5, 101)
 ASIDE = 0.35  # of the eyes' distance
@@ -45,38 +34,31 @@ QUANTILES = {0.5: "median", 0.9: "90 %", 1.0: "worst"}
 
 @dataclass(frozen=True)
 class Predictions:
-    """What all networks of a run say of one test part.
+    """What all networks of a run say of one test part, by variant.
 
-    truth: the faces. errors: variant -> (seeds, N, 5) NME in the network's frame. logits: variant
-    -> (seeds, N, A). landmarks: variant -> (seeds, N, 5, 2). shape (5, 2) and majority (A,): what
-    is predicted without a look at the image.
+    truth: the faces. errors: (seeds, N, 5) NME in the network's frame. logits: (seeds, N, A).
+    landmarks: (seeds, N, 5, 2). The variant ``TRIVIAL`` is what is predicted without a look at the
+    image, the mean shape and the majority of the training faces.
     """
 
     truth: Faces
     errors: dict[str, np.ndarray]
     logits: dict[str, np.ndarray]
     landmarks: dict[str, np.ndarray]
-    shape: np.ndarray
-    majority: np.ndarray
+
+    def nme(self, variant: str) -> np.ndarray:
+        """(seeds, N): mean error of a face's five landmarks."""
+        return self.errors[variant].mean(2)
 
     def right(self, variant: str) -> np.ndarray:
         """(seeds, N): right attributes of a face, over how many are known of a face on average.
 
         So that their mean is the share of all known attributes that are right.
         """
-        yes = self.majority[None, None] if variant == TRIVIAL else self.logits[variant] > 0
         labels = self.truth.attributes.numpy()
         known = labels != UNKNOWN
-        return ((yes == (labels == 1)) & known).sum(2) / known.sum(1).mean()
-
-    def nme(self, variant: str) -> np.ndarray:
-        """(seeds, N): mean error of a face's five landmarks."""
-        return (self.shape_errors() if variant == TRIVIAL else self.errors[variant]).mean(2)
-
-    def shape_errors(self) -> np.ndarray:
-        """(1, N, 5): errors of the mean shape."""
-        shape = np.broadcast_to(self.shape, self.truth.landmarks.shape)
-        return _frame_errors(shape, self.truth)[None]
+        right = ((self.logits[variant] > 0) == (labels == 1)) & known
+        return right.sum(2) / known.sum(1).mean()
 
     def difference(self, first: str, second: str, measure: str) -> Estimate:
         """Mean of a measure (``NME`` or ``RIGHT``) of one variant less another's."""
@@ -84,30 +66,24 @@ class Predictions:
         return crossed_interval(of(first) - of(second))
 
 
-def predictions(sizes: MultiTaskStudy, part: str, context: Context) -> Predictions:
+def predictions(sizes: trials.MultiTaskStudy, part: str, context: Context) -> Predictions:
     """Collect what the trained networks of a profile say of a test part."""
-    task = face_task(sizes)
-    train, truth = faces_of(task, "train", context), faces_of(task, part, context)
-    landmarks: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
-    logits: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
-    for name, trial in all_variants(sizes):
-        tensors = trained(trial, context)
-        landmarks[name].append(tensors[f"{part}.landmarks"].numpy())
-        logits[name].append(tensors[f"{part}.attributes"].numpy())
-    return Predictions(
-        truth,
-        {n: np.stack([_frame_errors(v, truth) for v in seeds]) for n, seeds in landmarks.items()},
-        {name: np.stack(seeds) for name, seeds in logits.items()},
-        {name: np.stack(seeds) for name, seeds in landmarks.items()},
-        mean_shape(train.landmarks),
-        majority(train.attributes),
-    )
-
-
-def _frame_errors(landmarks: np.ndarray, truth: Faces) -> np.ndarray:
-    """(N, 5) NME of landmarks (N, 5, 2) in the network's frame."""
-    size = truth.images.shape[-1]
-    return landmark_errors(landmarks, truth.landmarks, (size, size))
+    task = trials.face_task(sizes)
+    train, truth = (trials.faces_of(task, p, context) for p in ("train", part))
+    shape = np.broadcast_to(mean_shape(train.landmarks), truth.landmarks.shape)
+    usual = np.broadcast_to(majority(train.attributes) - 0.5, truth.attributes.shape)
+    landmarks, logits = {trials.TRIVIAL: [shape]}, {trials.TRIVIAL: [usual]}
+    for name, trial in trials.all_variants(sizes):
+        tensors = trials.trained(trial, context)
+        landmarks.setdefault(name, []).append(tensors[f"{part}.landmarks"].numpy())
+        logits.setdefault(name, []).append(tensors[f"{part}.attributes"].numpy())
+    square = np.full(2, truth.images.shape[-1])
+    errors = {
+        name: np.stack([landmark_errors(points, truth.landmarks, square) for points in seeds])
+        for name, seeds in landmarks.items()
+    }
+    stacked = ({name: np.stack(seeds) for name, seeds in d.items()} for d in (logits, landmarks))
+    return Predictions(truth, errors, *stacked)
 
 
 def turned(landmarks: np.ndarray) -> np.ndarray:
@@ -143,9 +119,9 @@ def examples(predictions: Predictions, variant: str) -> dict[str, int]:
 def variant_table(predictions: Predictions) -> pd.DataFrame:
     """variant, kind, nme and accuracy with intervals, seeds; what is trivial comes last."""
     rows = []
-    for name, kind in (KIND_OF | {TRIVIAL: TRIVIAL}).items():
+    for name, kind in (KIND_OF | {trials.TRIVIAL: trials.TRIVIAL}).items():
         nme, right = predictions.nme(name), predictions.right(name)
-        shown = f"{MEAN_SHAPE}, {MAJORITY}" if name == TRIVIAL else name
+        shown = f"{MEAN_SHAPE}, {MAJORITY}" if name == trials.TRIVIAL else name
         rows.append((shown, kind, *_ends(map(crossed_interval, (nme, right))), len(nme)))
     return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS, "seeds"])
 
@@ -154,7 +130,7 @@ def differences(predictions: Predictions) -> pd.DataFrame:
     """Every variant less the baseline, as ``variant_table``, without what is trivial."""
     rows = []
     for name, kind in KIND_OF.items():
-        pair = (predictions.difference(name, BASELINE, measure) for measure in (NME, RIGHT))
+        pair = (predictions.difference(name, trials.BASELINE, measure) for measure in (NME, RIGHT))
         rows.append((name, kind, *_ends(pair)))
     return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS])
 
@@ -171,18 +147,24 @@ def by_measure(table: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
         part = part.set_axis(["variant", "kind", "value", "low", "high"], axis=1)
         parts.append(part.assign(measure=label))
     rows = pd.concat(parts, ignore_index=True)
-    return rows[rows["kind"] != TRIVIAL]
+    return rows[rows["kind"] != trials.TRIVIAL]
 
 
 def table_1(printed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The paper's Table 1 beside ours: method, paper, ours, low, high, nme, in per cent."""
-    names = dict(zip(printed["method"].tail(len(KINDS[PAPER])), KINDS[PAPER], strict=True))
+    names = dict(
+        zip(
+            printed["method"].tail(len(trials.KINDS[trials.PAPER])),
+            trials.KINDS[trials.PAPER],
+            strict=True,
+        )
+    )
     names[MAJORITY] = f"{MEAN_SHAPE}, {MAJORITY}"
     rows = printed[["method", "accuracy"]].rename(columns={"accuracy": "paper"})
     rows = pd.concat([rows, pd.DataFrame({"method": [MAJORITY]})], ignore_index=True)
-    ours = table.set_index("variant").reindex(rows["method"].map(names))
+    table = table.set_index("variant").reindex(rows["method"].map(names))
     for column, name in zip(["ours", "low", "high", "nme"], [*INTERVALS[3:], NME], strict=True):
-        rows[column] = 100 * ours[name].to_numpy()
+        rows[column] = 100 * table[name].to_numpy()
     rows.loc[rows["method"] == MAJORITY, ["low", "high"]] = np.nan
     return rows
 
@@ -219,7 +201,7 @@ def epoch_curves(trainings: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 def face_errors(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """variant, error: the mean error of every face, all seeds together, and the mean shape's."""
     errors = {name: predictions.nme(name) for name in names}
-    errors[MEAN_SHAPE] = predictions.nme(TRIVIAL)
+    errors[MEAN_SHAPE] = predictions.nme(trials.TRIVIAL)
     parts = [pd.DataFrame({"variant": n, "error": v.ravel()}) for n, v in errors.items()]
     return pd.concat(parts, ignore_index=True)
 
@@ -243,7 +225,7 @@ def frames(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
     truth, extent = predictions.truth.landmarks.numpy(), predictions.truth.extent.numpy()
     square = np.full(2, predictions.truth.images.shape[-1])
     landmarks = {name: predictions.landmarks[name] for name in names}
-    landmarks[MEAN_SHAPE] = np.broadcast_to(predictions.shape, (1, *truth.shape))
+    landmarks[MEAN_SHAPE] = predictions.landmarks[trials.TRIVIAL]
     rows = [
         (name, *(np.mean([landmark_errors(seed, truth, frame, median=median) for seed in seeds])
                  for frame, median in ((square, False), (extent, False), (extent, True))))
@@ -258,7 +240,7 @@ def attribute_table(predictions: Predictions, names: Iterable[str]) -> pd.DataFr
     Means over the seeds; the majority is the training part's.
     """
     labels = predictions.truth.attributes.numpy()
-    trivial = attribute_scores(np.broadcast_to(predictions.majority, labels.shape), labels)
+    trivial = attribute_scores(predictions.logits[trials.TRIVIAL][0], labels)
     parts = []
     for name in names:
         scores = [attribute_scores(logits, labels) for logits in predictions.logits[name]]

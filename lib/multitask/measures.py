@@ -80,16 +80,25 @@ def evaluate(network: MultiTask, images: Tensor, truth: Faces) -> Tensor:
 
 @torch.no_grad()
 def stream_features(network: MultiTask, images: Tensor) -> dict[str, list[np.ndarray]]:
-    """(N, D) features of each stream and layer: its maps averaged in ``CELLS`` squares each way."""
+    """(N, D) features of each stream and layer: its maps in ``squares``."""
     device = next(network.parameters()).device
     batches = []
     for batch in images.split(EVALUATION_BATCH):
         maps = network.features(batch.to(device).float() / 255)
-        batches.append({name: [pooled(layer, CELLS) for layer in maps[name]] for name in maps})
+        batches.append({name: [squares(layer) for layer in maps[name]] for name in maps})
     return {
         name: [np.concatenate(parts) for parts in zip(*(b[name] for b in batches), strict=True)]
         for name in batches[0]
     }
+
+
+def squares(maps: Tensor) -> np.ndarray:
+    """Feature maps (N, C, H, W) averaged in 4 x 4 squares, or fewer where a side is shorter.
+
+    Returns (N, D). A mean of half precision may need more digits, so it is taken in single.
+    """
+    sides = min(CELLS, maps.shape[2]), min(CELLS, maps.shape[3])
+    return F.adaptive_avg_pool2d(maps.float(), sides).flatten(1).cpu().double().numpy()
 
 
 def landmark_errors(
@@ -170,18 +179,6 @@ def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
     usual = np.broadcast_to(majority(train.attributes), truth.attributes.shape)
     accuracy = pooled_accuracy(attribute_scores(usual, truth.attributes))
     return {"faces": len(truth), "nme": float(errors.mean()), "accuracy": accuracy}
-
-
-def pooled(maps: Tensor, cells: int) -> np.ndarray:
-    """Feature maps (N, C, H, W) averaged in cells x cells, flattened: (N, C * cells**2).
-
-    A side with fewer pixels than cells stays as it is.
-    """
-    if maps.ndim != 4:
-        raise ValueError(f"maps are (N, C, H, W), not {tuple(maps.shape)}")
-    sides = min(cells, maps.shape[2]), min(cells, maps.shape[3])
-    # a mean of half precision may need more digits
-    return F.adaptive_avg_pool2d(maps.detach().float(), sides).flatten(1).cpu().double().numpy()
 
 
 def linear_cka(x: ArrayLike, y: ArrayLike) -> float:

@@ -46,13 +46,14 @@ def small(seeds=2) -> Predictions:
     logits = np.array([[[2, -1], [-2, 1], [-1, 5]], [[2, 1], [-2, -1], [1, 5]]], float)[:seeds]
     size = (SIZE, SIZE)
     errors = np.stack([landmark_errors(each, truth.landmarks, size) for each in landmarks])
+    shape = np.repeat(SHAPE[None, None] + np.array([0, 0.02]), 3, 1)
+    blind = landmark_errors(shape[0], truth.landmarks, size)[None]
+    usual = np.array([[[1.0, -1.0]] * 3])
     return Predictions(
         truth,
-        dict.fromkeys(plan.VARIANTS, errors),
-        dict.fromkeys(plan.VARIANTS, logits),
-        dict.fromkeys(plan.VARIANTS, landmarks),
-        SHAPE + np.array([0, 0.02]),
-        np.array([True, False]),
+        {**dict.fromkeys(plan.VARIANTS, errors), plan.TRIVIAL: blind},
+        {**dict.fromkeys(plan.VARIANTS, logits), plan.TRIVIAL: usual},
+        {**dict.fromkeys(plan.VARIANTS, landmarks), plan.TRIVIAL: shape},
     )
 
 
@@ -83,7 +84,7 @@ def test_the_table_of_variants_by_hand():
 def test_trivial_rows_by_hand():
     """The mean shape is .02 of .4 off; yes and no are right for 2, 1 and 0 of 5 known ones."""
     found = small()
-    assert found.shape_errors() == pytest.approx(np.full((1, 3, 5), 0.05), rel=1e-5)
+    assert found.nme(plan.TRIVIAL) == pytest.approx(np.full((1, 3), 0.05), rel=1e-5)
     assert found.right(plan.TRIVIAL) == pytest.approx(np.array([[2, 1, 0]]) / (5 / 3))
     row = analysis.variant_table(found).iloc[-1]
     assert row["variant"] == "mean shape, majority class"
@@ -148,7 +149,9 @@ def test_frames_by_hand():
     truth = faces([SHAPE, SHAPE, narrow], [[1]] * 3, [[200, 200], [200, 400], [200, 200]])
     off = np.array([[0, 0.04]])
     landmarks = truth.landmarks.numpy()[None] + off
-    found = replace(small(), truth=truth, landmarks={plan.SMTN: landmarks}, shape=SHAPE)
+    shape = np.repeat(SHAPE[None, None], 3, 1)
+    points = {plan.SMTN: landmarks, plan.TRIVIAL: shape}
+    found = replace(small(), truth=truth, landmarks=points)
     table = analysis.frames(found, [plan.SMTN]).set_index("variant")
     row = table.loc[plan.SMTN]
     # pixels off over pixels of the eyes: 4 / 40, 4 / 40, 4 / 2
@@ -169,8 +172,11 @@ def test_the_table_of_attributes_is_scikit_learns():
     found = replace(
         small(),
         truth=faces(np.broadcast_to(SHAPE, (300, 5, 2)), labels),
-        logits={plan.SMTN: logits, plan.CONV: -logits},
-        majority=np.array([True, False]),
+        logits={
+            plan.SMTN: logits,
+            plan.CONV: -logits,
+            plan.TRIVIAL: np.array([[[1.0, -1.0]] * 300]),
+        },
     )
     table = analysis.attribute_table(found, (plan.SMTN, plan.CONV))
     assert table["variant"].tolist() == [plan.SMTN] * 2 + [plan.CONV] * 2
@@ -272,8 +278,11 @@ def made(sign: int, seeds: int) -> claims.Results:
     landmarks[:10, NOSE, 0] += 0.2  # ten look aside
     labels = np.arange(attributes)[None] < rng.permuted(np.full(count, 35 - 10 * sign))[:, None]
     truth = faces(landmarks, labels)
-    found = Predictions(truth, {}, {}, {}, SHAPE + np.array([0, 0.08]), np.ones(attributes, bool))
-    base = found.shape_errors().mean() - 0.1 * sign
+    shape = np.repeat(SHAPE[None] + np.array([0, 0.08]), count, 0)
+    blind = landmark_errors(shape, truth.landmarks, (SIZE, SIZE))[None]
+    usual = np.ones((1, count, attributes))
+    found = Predictions(truth, {plan.TRIVIAL: blind}, {plan.TRIVIAL: usual}, {})
+    base = blind.mean() - 0.1 * sign
     for name, level in LEVELS.items():
         gain = np.full((seeds, count, 5), 0.01 * level)
         gain[:, :, NOSE] *= 2

@@ -19,7 +19,7 @@ from lib.multitask.measures import (
     linear_probe,
     majority,
     mean_shape,
-    pooled,
+    squares,
 )
 
 # left eye, right eye, nose, mouth corners
@@ -170,18 +170,16 @@ def test_constant_features_share_nothing():
     assert linear_cka(np.eye(N), features(4)) == 0
 
 
-def test_pooled_maps():
-    maps = torch.arange(2 * 3 * 8 * 4.0).reshape(2, 3, 8, 4).requires_grad_()
-    found = pooled(maps, 2)
-    assert found.shape == (2, 12) and found.dtype == np.float64
-    blocks = maps.detach().numpy().reshape(2, 3, 2, 4, 2, 2).mean((3, 5))
+def test_squares_of_maps():
+    maps = torch.arange(2 * 3 * 8 * 4.0).reshape(2, 3, 8, 4)
+    found = squares(maps)
+    assert found.shape == (2, 48) and found.dtype == np.float64
+    blocks = maps.numpy().reshape(2, 3, 4, 2, 4, 1).mean((3, 5))
     assert found == pytest.approx(blocks.reshape(2, -1))
-    assert pooled(maps, 4).shape == (2, 3 * 4 * 4)
-    assert pooled(maps[:, :, :2, :2].half(), 4).tolist() == maps[:, :, :2, :2].flatten(1).tolist()
-    fine = torch.tensor([1, 1 + 2**-10], dtype=torch.half)[None, None, None]
-    assert pooled(fine, 1).item() == 1 + 2**-11  # which half precision does not have
-    with pytest.raises(ValueError, match="maps are"):
-        pooled(maps[0], 4)
+    small = maps[:, :, :2, :2]
+    assert squares(small.half()).tolist() == small.flatten(1).tolist()
+    fine = torch.tensor([1, 1 + 2**-10], dtype=torch.half).repeat(1, 1, 4, 4)
+    assert (squares(fine) == 1 + 2**-11).all()  # which half precision does not have
 
 
 def test_the_linear_probe_finds_a_linear_map_and_nothing_in_noise():
