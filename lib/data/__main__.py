@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 import click
 
@@ -26,7 +25,9 @@ def main(context: click.Context, root: str | None) -> None:
     for dataset in DATASETS.values():
         folder = folder_of(dataset.name, root)
         present = is_present(dataset.name, root)
-        state = f"present, {_megabytes(folder, dataset.files)} MB" if present else "missing"
+        paths = [folder / file for file in dataset.files] or folder.rglob("*")
+        size = sum(path.stat().st_size for path in paths if path.is_file())
+        state = f"present, {size / 1e6:.1f} MB" if present else "missing"
         click.echo(f"{dataset.name:16} {state:18} {dataset.what}")
         click.echo(f"{'':16} licence: {dataset.licence}")
         click.echo(f"{'':16} looked for in: {folder}")
@@ -61,11 +62,6 @@ def with_table(text: str) -> str:
         rows.append(f"| `{dataset.name}` | {dataset.what} | {dataset.licence} | {where} | {how} |")
     table = "\n".join(rows) + "\n"
     return re.sub(r"^\| name \| what .*\n(\|.*\n)*", lambda _: table, text, flags=re.MULTILINE)
-
-
-def _megabytes(folder: Path, files: tuple[str, ...]) -> str:
-    paths = [folder / file for file in files] or [p for p in folder.rglob("*") if p.is_file()]
-    return f"{sum(path.stat().st_size for path in paths) / 1e6:.1f}"
 
 
 if __name__ == "__main__":

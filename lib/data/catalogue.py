@@ -24,6 +24,7 @@ class Dataset:
     url, checksum: for those that ``download`` may fetch; the checksum is ``md5:...`` or
         ``sha256:...`` of the archive, which is unpacked below the data root.
     embedded: the installed package that has it; ``folder`` is then below that package.
+    classes: names of label 0, 1, ..., where none of the files has them.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Dataset:
     checksum: str = ""
     files: tuple[str, ...] = ()
     embedded: str = ""
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.embedded or self.url or self.by_hand):
@@ -63,7 +65,8 @@ def read_catalogue(path: Path) -> dict[str, Dataset]:
     datasets = {}
     for name, fields in entries:
         try:
-            datasets[name] = Dataset(name, **fields | {"files": tuple(fields.get("files", ()))})
+            lists = {key: tuple(fields[key]) for key in ("files", "classes") if key in fields}
+            datasets[name] = Dataset(name, **fields | lists)
         except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}, {name}: {error}") from error
     return datasets

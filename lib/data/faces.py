@@ -145,7 +145,11 @@ def _read_faces(files: _Files, label: str, size: int, count: int) -> Faces:
     total = len(files.ids)
     if count > total:
         raise ValueError(f"{label} has {total:,} faces, not {count:,}")
-    key = f"{label}_{size}_{_digest(files)}"
+    digest = hashlib.sha256(_CUT.encode() + files.boxes.tobytes())
+    for name in files.ids:
+        path = files.folder / name
+        digest.update(f"{name} {path.stat().st_size if path.is_file() else None}\n".encode())
+    key = f"{label}_{size}_{digest.hexdigest()[:12]}"
     shards = load_shards(key, partial(_read, files, size), total, size=size, count=count)
     if not len(shards.kept):
         raise ValueError(f"none of the {total:,} photographs in {files.folder} can be read")
@@ -175,14 +179,6 @@ def _read(files: _Files, size: int, place: int) -> np.ndarray | None:
     columns = np.arange(left, right).clip(0, pixels.shape[1] - 1)
     face = Image.fromarray(pixels[rows[:, None], columns])
     return np.asarray(face.resize((size, size), Image.Resampling.LANCZOS))
-
-
-def _digest(files: _Files) -> str:
-    hashed = hashlib.sha256(_CUT.encode() + files.boxes.tobytes())
-    for name in files.ids:
-        path = files.folder / name
-        hashed.update(f"{name} {path.stat().st_size if path.is_file() else None}\n".encode())
-    return hashed.hexdigest()[:12]
 
 
 def _table(path: Path, columns: Sequence[str], head: int = 0) -> pd.DataFrame:
@@ -241,7 +237,9 @@ def _list_mtfl(part: str, root: str) -> _Files:
     path = folder / ("testing.txt" if part == "aflw" else "training.txt")
     axes = [f"{axis}{point}" for axis in "xy" for point in range(1, 6)]
     table = _table(path, [*axes, "gender", "smile", "glasses", "pose"])
-    chances = np.array([_chances(name) for name in table.index]).reshape(-1, 5)
+    hashes = [hashlib.sha256(name.encode()).digest() for name in table.index]
+    # five values in [0, 1) that depend on the name alone
+    chances = np.frombuffer(b"".join(hashes), "<u4").reshape(-1, 8)[:, :5] / 2**32
     order = np.argsort(chances[:, 1], kind="stable")
     if part != "aflw":
         order = order[(chances[order, 0] < MTFL_TEST_SHARE) == (part == "test")]
@@ -254,13 +252,6 @@ def _list_mtfl(part: str, root: str) -> _Files:
         _mtfl_attributes(path, table.drop(columns=axes))[order],
         MTFL_NAMES,
     )
-
-
-@cache
-def _chances(name: str) -> tuple[float, ...]:
-    """Five values in [0, 1) that depend on the name alone."""
-    words = np.frombuffer(hashlib.sha256(name.encode()).digest(), "<u4")
-    return tuple((words[:5] / 2**32).tolist())
 
 
 def _mtfl_points(path: Path, table: pd.DataFrame) -> np.ndarray:
@@ -314,10 +305,19 @@ def _list_celeba(part: str, root: str) -> _Files:
     attributes = _celeba_table(folder / "list_attr_celeba.txt", partition.index).loc[ids]
     marks_path = folder / "list_landmarks_align_celeba.txt"
     marks = _celeba_table(marks_path, partition.index).loc[ids]
-    _check_aligned(folder / "img_align_celeba", ids[0])
+    images = folder / "img_align_celeba"
+    if not images.is_dir():
+        raise FileNotFoundError(f"no folder {images}; data/README.md says how to get CelebA")
+    # one photograph stands for all: whoever has the wrong archive has it throughout
+    with suppress(OSError), Image.open(images / ids[0]) as picture:  # if damaged, named later
+        if picture.size != CELEBA_SIZE:
+            raise ValueError(
+                f"{images / ids[0]} is {picture.width} x {picture.height}, not 178 x 218: the "
+                "aligned and cropped photographs are needed, img_align_celeba.zip"
+            )
     values = attributes.to_numpy(object)
     files = _Files(
-        folder / "img_align_celeba",
+        images,
         tuple(ids),
         np.tile((0, 0, *CELEBA_SIZE), (len(ids), 1)),
         _numbers(marks_path, marks, float).reshape(-1, 5, 2),
@@ -348,16 +348,3 @@ def _celeba_table(path: Path, photographs: pd.Index) -> pd.DataFrame:
             f"such as {odd.min()}"
         )
     return table
-
-
-def _check_aligned(folder: Path, name: str) -> None:
-    """One photograph stands for all: whoever has the wrong archive has it throughout."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}; data/README.md says how to get CelebA")
-    with suppress(OSError), Image.open(folder / name) as picture:  # if damaged, named later
-        if picture.size != CELEBA_SIZE:
-            raise ValueError(
-                f"{folder / name} is {picture.width} x {picture.height}, not "
-                f"{' x '.join(map(str, CELEBA_SIZE))}: the aligned and cropped photographs are "
-                "needed, img_align_celeba.zip"
-            )

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.catalogue import folder_of, locate, refuse_below
+from lib.data.catalogue import DATASETS, folder_of, locate, refuse_below
 from lib.data.drawn.scenes import CATEGORIES, COLOURS, grounds, object_names, render_objects
 from lib.data.images import SUFFIXES, read_square
 from lib.data.segmented import load_segmented
@@ -45,10 +45,7 @@ _DRAWN_SEEDS = {
 CLASS_FOLDERS = {"caltech101": ("BACKGROUND_Google",), "caltech256": ()}
 CLASS_FOLDERS_TEST_SHARE = 0.2
 LABELLED = (*DRAWN, "digits", "cifar10", "voc2012", *CLASS_FOLDERS)
-CIFAR10_CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
+CIFAR10_CLASSES = DATASETS["cifar10"].classes
 CIFAR10_MD5 = {
     "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
     "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
@@ -217,24 +214,21 @@ def _cifar10(root: str) -> Labelled:
 
 def _read_cifar10(paths: Iterable[Path]) -> tuple[Tensor, Tensor]:
     """Images and labels of official files, in a balanced order."""
-    records = np.concatenate([_read_records(path) for path in paths])
+    parts = []
+    for path in paths:
+        data = path.read_bytes()
+        if len(data) != RECORDS * RECORD:
+            raise ValueError(f"{path} has {len(data):,} bytes, not {RECORDS * RECORD:,}: damaged")
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if md5 != CIFAR10_MD5[path.name]:
+            raise ValueError(f"{path} has md5 {md5}, not {CIFAR10_MD5[path.name]}: damaged")
+        parts.append(np.frombuffer(data, np.uint8).reshape(RECORDS, RECORD))
+        if parts[-1][:, 0].max() >= len(CIFAR10_CLASSES):
+            raise ValueError(f"{path} has label {parts[-1][:, 0].max()}; labels are 0 to 9")
+    records = np.concatenate(parts)
     labels = torch.from_numpy(records[:, 0].astype(np.int64))
     order = balanced_order(labels)
     return torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32))[order], labels[order]
-
-
-def _read_records(path: Path) -> np.ndarray:
-    """(RECORDS, RECORD) uint8 of one official file."""
-    data = path.read_bytes()
-    if len(data) != RECORDS * RECORD:
-        raise ValueError(f"{path} has {len(data):,} bytes, not {RECORDS * RECORD:,}: damaged")
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if md5 != CIFAR10_MD5[path.name]:
-        raise ValueError(f"{path} has md5 {md5}, not {CIFAR10_MD5[path.name]}: damaged")
-    records = np.frombuffer(data, np.uint8).reshape(RECORDS, RECORD)
-    if records[:, 0].max() >= len(CIFAR10_CLASSES):
-        raise ValueError(f"{path} has label {records[:, 0].max()}; labels are 0 to 9")
-    return records
 
 
 @cache

@@ -18,18 +18,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib.data.catalogue import locate, refuse_below
+from lib.data.catalogue import DATASETS, locate, refuse_below
+from lib.data.drawn.scenes import CATEGORIES, render_scenes
 from lib.data.images import UNREADABLE, read_square
 from lib.engine.files import data_root
 
 SEGMENTED = ("scenes_a", "scenes_b", "voc2012", "voc2012_aug", "coco2017")
 SPLITS = ("train", "test")
 IGNORED = 255  # label of pixels that belong to no class: borders, crowds
-VOC_CLASSES = (
-    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
-    *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
-    *("sheep", "sofa", "train", "tvmonitor"),
-)
+VOC_CLASSES = DATASETS["voc2012"].classes
 SCENES_SEEDS = {"train": 1, "test": 2}
 COCO_TEST_EVERY = 4
 
@@ -91,8 +88,6 @@ def load_segmented(
 
 @cache
 def _scenes(name: str, split: str, size: int, count: int) -> Segmented:
-    from lib.data.drawn.scenes import CATEGORIES, render_scenes
-
     if not count:
         raise ValueError(f"{name} are drawn: say how many, not 0")
     domain = name[-1].upper()
@@ -122,21 +117,18 @@ def _load(name: str, split: str, size: int, count: int, root: str) -> Segmented:
 
 def _read(entry: _Entry, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(size, size, 3) and (size, size) of one entry."""
-    height, width = _shape(entry.path)
-    _same_shape(entry.path, (height, width), entry.shape)  # before anything is drawn in it
-    labels = entry.draw()
-    _same_shape(entry.path, (height, width), labels.shape)
+    height, width = shape = _shape(entry.path)
+    if shape == entry.shape:  # else nothing can be drawn in it
+        labels = entry.draw()
+    drawn = labels.shape if shape == entry.shape else entry.shape
+    if shape != drawn:
+        is_of, map_of = (" x ".join(map(str, sides[::-1])) for sides in (shape, drawn))
+        raise ValueError(f"{entry.path} is {is_of}, but its label map is {map_of}")
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2  # as read_square
     square = Image.fromarray(labels).crop((left, top, left + side, top + side))
     square = square.resize((size, size), Image.Resampling.NEAREST)
     return read_square(entry.path, size, 3), np.asarray(square)
-
-
-def _same_shape(path: Path, image: tuple[int, int], labels: tuple[int, ...]) -> None:
-    if image != labels:
-        is_of, map_of = (" x ".join(map(str, shape[::-1])) for shape in (image, labels))
-        raise ValueError(f"{path} is {is_of}, but its label map is {map_of}")
 
 
 def _shape(path: Path) -> tuple[int, int]:
@@ -192,11 +184,8 @@ def _coco(split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     coco = _annotations(folder / "annotations" / f"instances_{part}.json")
     numbers = sorted(coco.imgs)
     if not whole:
-        numbers = [
-            number
-            for place, number in enumerate(numbers)
-            if (place % COCO_TEST_EVERY == COCO_TEST_EVERY - 1) == (split == "test")
-        ]
+        test = numbers[COCO_TEST_EVERY - 1 :: COCO_TEST_EVERY]
+        numbers = test if split == "test" else sorted(set(numbers) - set(test))
     entries = []
     for number in numbers:
         image = coco.imgs[number]
@@ -226,7 +215,7 @@ def _coco_labels(coco, number: int, path: Path, shape: tuple[int, int]) -> np.nd
         for instance in coco.imgToAnns[number]:
             label = IGNORED if instance.get("iscrowd") else place[instance["category_id"]]
             drawn.append((label, coco.annToMask(instance).astype(bool)))
-        for label, mask in sorted(drawn, key=lambda each: (each[0] == IGNORED, -each[1].sum())):
+        for label, mask in sorted(drawn, key=lambda pair: (pair[0] == IGNORED, -pair[1].sum())):
             labels[mask] = label
     except Exception as error:  # pycocotools raises no narrower one
         raise ValueError(f"the instances of {path} cannot be drawn: {error!r}") from error

@@ -67,13 +67,8 @@ def load_shards(key: str, read: Read, total: int, *, size: int, count: int = 0) 
             write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1))
         parts.append(np.load(path, mmap_mode="c"))  # "c": torch wants memory it may write to
         skipped += manifest[path.name]["skipped"]
-    return _beginning(parts, skipped, count or total)
-
-
-def _beginning(parts: list[np.ndarray], skipped: list[int], count: int) -> Shards:
-    """The images of the first ``count`` places."""
-    skipped = [place for place in skipped if place < count]
-    kept = np.setdiff1d(np.arange(count), skipped)
+    skipped = [place for place in skipped if place < (count or total)]
+    kept = np.setdiff1d(np.arange(count or total), skipped)
     tensors = [torch.from_numpy(part) for part in parts]
     images = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
     return Shards(images[: len(kept)], torch.from_numpy(kept), tuple(skipped))
@@ -83,8 +78,8 @@ def _build(path: Path, read: Read, places: range, size: int) -> dict[str, Any]:
     """Write one file; gives its entry in the manifest."""
     array, skipped = np.empty((len(places), 3, size, size), np.uint8), []
     with ThreadPoolExecutor() as pool:  # decoding releases the lock
-        found = progress(pool.map(read, places), total=len(places), desc=path.stem, unit="image")
-        for place, image in zip(places, found, strict=True):
+        images = progress(pool.map(read, places), total=len(places), desc=path.stem, unit="image")
+        for place, image in zip(places, images, strict=True):
             if image is None:
                 skipped.append(place)
             else:
@@ -98,15 +93,12 @@ def _build(path: Path, read: Read, places: range, size: int) -> dict[str, Any]:
 def _is_sound(path: Path, manifest: dict[str, dict]) -> bool:
     if path.name not in manifest:
         return False
-    if path.exists() and _sha256(path) == manifest[path.name]["sha256"]:
-        return True
+    if path.exists():
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == manifest[path.name]["sha256"]:
+                return True
     warnings.warn(f"{path} is missing or damaged: built anew", stacklevel=3)
     return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_manifest(path: Path) -> dict[str, dict]:

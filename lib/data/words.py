@@ -6,18 +6,20 @@ scenes and the handwritten digits.
 
 from __future__ import annotations
 
-import csv
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from lib.data.drawn.scenes import render_scenes
+from lib.data.labelled import CIFAR10_CLASSES
+from lib.data.segmented import VOC_CLASSES
 from lib.engine.files import data_root
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ LISTS = {
     "caltech256": ("caltech256.txt", r"\d+\.(.+)", 257),
     "inat_birds": ("inat_bird_labels.txt", r"(?:.*?\(|(?=background$))([^()]+).*", 965),
 }
-VOCABULARIES = (*LISTS, "cifar10", "voc2012")
+# without a list; voc2012 without the background
+_CONSTANT = {"cifar10": CIFAR10_CLASSES, "voc2012": VOC_CLASSES[1:]}
+VOCABULARIES = (*LISTS, *_CONSTANT)
 _BINARY = (".bin", ".bin.gz")
 _TEXT = (".txt", ".txt.gz", ".vec", ".vec.gz")
 _HOW = (
@@ -40,8 +44,7 @@ _HOW = (
     'fasttext.cc, or name gensim\'s download, as "gensim:glove-wiki-gigaword-50". Another place: '
     'DATA_ROOT. Embedded, without any download: "scenes".'
 )
-_SENTENCES = {"count": 250, "size": 16, "seed": 3}  # of scenes a domain
-_DIGIT_SENTENCES = 200
+_SCENE_SENTENCES, _DIGIT_SENTENCES, _SENTENCE_SEED = 250, 200, 3  # scenes: of each domain
 
 
 def load_vectors(source: str, root: str | Path | None = None) -> KeyedVectors:
@@ -96,8 +99,16 @@ def _trained() -> KeyedVectors:
     """Skip-gram with negative samples: words that stand among the same words come near."""
     from gensim.models import Word2Vec
 
+    captions: list[str] = []
+    for domain in "AB":
+        scenes = render_scenes(_SCENE_SENTENCES, size=16, seed=_SENTENCE_SEED, domain=domain)
+        captions += scenes.captions
+    rng = np.random.default_rng(_SENTENCE_SEED)
+    for digit in rng.integers(10, size=_DIGIT_SENTENCES):
+        ink, paper = rng.permutation(["white", "black"])
+        captions.append(f"a {ink} {DIGIT_WORDS[digit]} on {paper}")
     model = Word2Vec(
-        _sentences(),
+        [caption.split() for caption in captions],
         vector_size=32,
         window=5,
         min_count=1,
@@ -112,18 +123,6 @@ def _trained() -> KeyedVectors:
     return model.wv
 
 
-def _sentences() -> list[list[str]]:
-    from lib.data.drawn.scenes import render_scenes
-
-    scenes = [render_scenes(domain=domain, **_SENTENCES) for domain in "AB"]
-    captions = [caption for each in scenes for caption in each.captions]
-    rng = np.random.default_rng(_SENTENCES["seed"])
-    for digit in rng.integers(10, size=_DIGIT_SENTENCES):
-        ink, paper = rng.permutation(["white", "black"])
-        captions.append(f"a {ink} {DIGIT_WORDS[digit]} on {paper}")
-    return [caption.split() for caption in captions]
-
-
 def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, ...]:
     """The names of a network's outputs, in their order.
 
@@ -134,14 +133,8 @@ def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, .
     Raises FileNotFoundError for a missing list, ValueError for a damaged one (each names the path)
     and for an unknown vocabulary.
     """
-    if vocabulary == "cifar10":
-        from lib.data.labelled import CIFAR10_CLASSES
-
-        return CIFAR10_CLASSES
-    if vocabulary == "voc2012":
-        from lib.data.segmented import VOC_CLASSES
-
-        return VOC_CLASSES[1:]
+    if vocabulary in _CONSTANT:
+        return _CONSTANT[vocabulary]
     if vocabulary not in LISTS:
         raise ValueError(f"vocabulary must be one of {VOCABULARIES}, not {vocabulary!r}")
     file, pattern, count = LISTS[vocabulary]
@@ -172,12 +165,9 @@ def vocabulary_overlap(a_names: Iterable[str], b_names: Iterable[str]) -> list[t
     """Pairs of names with the same words, singular or plural: bonsai and bonsai-101."""
     places: dict[tuple[str, ...], list[str]] = {}
     for name in b_names:
-        places.setdefault(_folded(name), []).append(name)
-    return [(a, b) for a in a_names if _folded(a) for b in places.get(_folded(a), ())]
-
-
-def _folded(name: str) -> tuple[str, ...]:
-    return tuple(map(_singular, split_words(name)))
+        places.setdefault(tuple(map(_singular, split_words(name))), []).append(name)
+    folded = ((name, tuple(map(_singular, split_words(name)))) for name in a_names)
+    return [(a, b) for a, words in folded if words for b in places.get(words, ())]
 
 
 def _singular(word: str) -> str:
@@ -193,15 +183,14 @@ def _singular(word: str) -> str:
 class ClassVectors:
     """A vector for each class and how it came about.
 
-    names: K. vectors: (K, D) float64. words: those summed, for each class. replaced: name -> the
-    words in its place, for classes with a replaced word. word_coverage: the share of the names' own
-    words that have a vector; class_coverage: the share of classes with such a word.
+    names: K. vectors: (K, D) float64. words: those summed, for each class. word_coverage: the
+    share of the names' own words that have a vector; class_coverage: the share of classes with
+    such a word.
     """
 
     names: tuple[str, ...]
     vectors: np.ndarray
     words: tuple[tuple[str, ...], ...]
-    replaced: dict[str, str]
     word_coverage: float
     class_coverage: float
 
@@ -213,8 +202,8 @@ def class_vectors(
 
     A word without vector counts as known if its singular has one. Where words are unknown, the
     whole name's entry in ``synonyms`` replaces all of them, else each one's own entry replaces it;
-    one without entry is left out if others stay, and so is a
-    replacement that the name has already (for a Maltese dog, dog counts once).
+    one without entry is left out if others stay, and so is a replacement that the name has already
+    (for a Maltese dog, dog counts once).
     synonyms: name or word in lower case, its words apart by a blank -> one or more words;
         ``load_synonyms()`` if None.
     Raises ValueError that names the classes left without any word, and for no names.
@@ -224,61 +213,52 @@ def class_vectors(
     table = load_synonyms() if synonyms is None else synonyms
     own = [split_words(name) for name in names]
     known = [[_known(word, vectors) for word in words] for words in own]
-    used, replaced = [], {}
-    for name, words, found in zip(names, own, known, strict=True):
-        entries = _used(words, found, vectors, table)
-        used.append(tuple(word for _, words in entries for word in words))
-        if any(changed for changed, _ in entries):
-            replaced[name] = " ".join(used[-1])
+    used = [_used(*pair, vectors, table) for pair in zip(own, known, strict=True)]
     without = [name for name, words in zip(names, used, strict=True) if not words]
     if without:
-        first = ", ".join(map(repr, without[:5]))
         raise ValueError(
-            f"{len(without)} of {len(names)} classes have no word with a vector: {first}"
-            f"{', ...' if without[5:] else ''}. "
+            f"{len(without)} of {len(names)} classes have no word with a vector: "
+            f"{', '.join(map(repr, without[:5]))}{', ...' if without[5:] else ''}. "
             "Give them synonyms, in lib/data/synonyms.csv or as `synonyms`"
         )
-    sums = np.stack([np.sum([vectors[w].astype(float) for w in each], axis=0) for each in used])
-    flat = [word for found in known for word in found]
+    sums = [np.sum([vectors[word].astype(float) for word in words], axis=0) for words in used]
+    of_words = [bool(word) for words in known for word in words]
     return ClassVectors(
         tuple(names),
-        sums,
-        tuple(used),
-        replaced,
-        sum(map(bool, flat)) / len(flat) if flat else 0.0,
-        sum(any(found) for found in known) / len(names),
+        np.stack(sums),
+        tuple(map(tuple, used)),
+        sum(of_words) / max(len(of_words), 1),
+        sum(any(words) for words in known) / len(names),
     )
 
 
 def load_synonyms() -> dict[str, str]:
     """What stands in for a name or word without vector: the nearest common noun, by hand."""
-    with files("lib.data").joinpath("synonyms.csv").open(encoding="utf-8", newline="") as file:
-        return {row["name"]: row["synonym"] for row in csv.DictReader(file)}
+    path = Path(__file__).with_name("synonyms.csv")
+    return dict(pd.read_csv(path, dtype=str, keep_default_na=False).to_numpy().tolist())
 
 
 def _known(word: str, vectors: KeyedVectors) -> str:
     """The word or its singular, whichever has a vector, else ""."""
-    return next((each for each in (word, _singular(word)) if each in vectors), "")
+    return next((form for form in (word, _singular(word)) if form in vectors), "")
 
 
 def _used(
-    words: tuple[str, ...], found: list[str], vectors: KeyedVectors, table: Mapping[str, str]
-) -> list[tuple[bool, list[str]]]:
-    """(replaced?, words with a vector) for the whole name or for each of its words."""
+    words: tuple[str, ...], known: list[str], vectors: KeyedVectors, table: Mapping[str, str]
+) -> list[str]:
+    """The words with a vector that stand for a name, or in the place of its own."""
     whole = _synonym([" ".join(words)], vectors, table)
-    if whole and not all(found):
-        return [(True, whole)]
-    entries, taken = [], set(found)
-    for word, has in zip(words, found, strict=True):
-        instead = [] if has else _synonym([word, _singular(word)], vectors, table)
-        instead = [each for each in instead if each not in taken]
-        taken.update(instead)
-        entries.append((bool(instead), [has] if has else instead))
-    return entries
+    if whole and not all(known):
+        return whole
+    used: list[str] = []
+    for word, own in zip(words, known, strict=True):
+        others = [] if own else _synonym([word, _singular(word)], vectors, table)
+        used += [own] if own else [other for other in others if other not in known + used]
+    return used
 
 
 def _synonym(keys: list[str], vectors: KeyedVectors, table: Mapping[str, str]) -> list[str]:
     """The words of the first key's entry, all of which must have a vector; else none."""
-    instead = next((table[key].split() for key in keys if key in table), [])
-    found = [_known(word, vectors) for word in instead]
-    return found if all(found) else []
+    entry = next((table[key].split() for key in keys if key in table), [])
+    known = [_known(word, vectors) for word in entry]
+    return known if all(known) else []

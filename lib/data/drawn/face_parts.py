@@ -8,7 +8,7 @@ alone. Colours are 0..1. Outlines are signed distances from them, negative insid
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import cos, sin, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -75,12 +75,11 @@ def blob(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarra
     return np.maximum(1 - (x / width) ** 2 - (y / height) ** 2, 0)
 
 
-@dataclass(frozen=True)
 class _Canvas:
     """A picture (3, S, S) float32 in the making; pixel: a pixel's side in half heights."""
 
-    picture: np.ndarray
-    pixel: float
+    def __init__(self, picture: np.ndarray, pixel: float) -> None:
+        self.picture, self.pixel = picture, pixel
 
     def lay(
         self, colour: ArrayLike, distance: np.ndarray, strength: float = 1, softness: float = 1
@@ -96,32 +95,54 @@ class _Canvas:
 
 
 @dataclass(frozen=True)
-class _Skin(_Canvas):
-    """The skin of a head, unshaded. side, y: (S, S), |x| and y on the head of each pixel."""
+class View:
+    """How a head is seen.
 
-    side: np.ndarray
-    y: np.ndarray
-
-
-@dataclass(frozen=True)
-class Easel(_Canvas):
-    """A picture and where its pixels lie.
-
-    turn: (3, 3), from the head's coordinates to the viewer's: x right, y down, z to the viewer.
-    light: (3,), to the lamp, in the head's coordinates. x, y: (S, S), pixels from the head's
-    centre, tilted with the head; level_x, level_y: the same, as the picture is held. All float32,
-    lengths in half heights of the head.
+    turn: (3, 3), from the head's coordinates to the viewer's (x right, y down, z to the viewer),
+    before it is tilted by ``roll`` in the picture. scale: half the head's height, and centre: its
+    place, both as shares of the picture. taper: the plane of the picture is narrowed below the
+    nose, as chins are.
     """
 
     turn: np.ndarray
-    light: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    level_x: np.ndarray
-    level_y: np.ndarray
+    roll: float
+    scale: float
+    centre: np.ndarray
+    taper: float
+
+    def narrowing(self, y: np.ndarray) -> np.ndarray:
+        return 1 + self.taper * np.clip(y, 0, 1) ** 2
+
+    def to_picture(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, 3) of the head to (N, 2) shares of the picture."""
+        x, y, _ = self.turn @ points.T
+        x = x / self.narrowing(y)
+        turned = cos(self.roll) * x - sin(self.roll) * y, sin(self.roll) * x + cos(self.roll) * y
+        return self.centre + self.scale * np.stack(turned, 1)
+
+
+class _Easel(_Canvas):
+    """A picture and where its pixels lie.
+
+    light: (3,), to the lamp; in the head's coordinates, once it is an attribute. x, y: (S, S),
+    pixels from the head's centre, tilted with the head; level_x, level_y: the same, as the picture
+    is held. All float32, lengths in half heights of the head.
+    """
+
+    def __init__(self, picture: np.ndarray, view: View, light: np.ndarray) -> None:
+        size, tilt = picture.shape[1], view.roll
+        # a little more than a pixel, against jagged edges
+        super().__init__(picture, 1.2 / (view.scale * size))
+        places = ((np.arange(size) + 0.5) / size - view.centre[:, None]) / view.scale
+        self.level_x, self.level_y = np.meshgrid(*places.astype(np.float32))
+        self.y = cos(tilt) * self.level_y - sin(tilt) * self.level_x
+        upright = cos(tilt) * self.level_x + sin(tilt) * self.level_y
+        self.x = upright * view.narrowing(self.y)
+        self.turn = view.turn.astype(np.float32)
+        self.light = (light / np.linalg.norm(light) @ view.turn).astype(np.float32)
 
     def place(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """Where a point of the head is seen, in the terms of ``Easel.x`` and ``Easel.y``."""
+        """Where a point of the head is seen, in the terms of ``x`` and ``y``."""
         return tuple((self.turn[:2] @ np.array((x, y, z), np.float32)).tolist())
 
 
@@ -137,7 +158,7 @@ class Surface:
 
 
 def surface(
-    easel: Easel, axes: tuple[float, float, float], centre: tuple[float, float, float] = (0, 0, 0)
+    easel: _Easel, axes: tuple[float, float, float], centre: tuple[float, float, float] = (0, 0, 0)
 ) -> Surface:
     """An ellipsoid of these half axes around a point of the head."""
     turn, half, middle = easel.turn, np.array(axes, np.float32), np.array(centre, np.float32)
@@ -157,16 +178,31 @@ def surface(
 
 
 def draw_head(
-    easel: Easel, face: Anatomy, has: dict[str, bool], *, long_hair: bool, rng: np.random.Generator
+    picture: np.ndarray,
+    view: View,
+    face: Anatomy,
+    has: dict[str, bool],
+    *,
+    light: np.ndarray,
+    long_hair: bool,
+    rng: np.random.Generator,
 ) -> None:
-    """Paint a head from back to front, with random clothes. has: the attributes."""
-    bare = has["Bald"] or has["Wearing_Hat"]
+    """Paint a head from back to front into a picture (3, S, S), with random clothes.
+
+    light: (3,), to the lamp, before the roll. has: the attributes.
+    """
+    easel, bare = _Easel(picture, view, light), has["Bald"] or has["Wearing_Hat"]
     clothes, hat, band = rng.uniform(0.05, 0.95, (3, 3)).astype(np.float32)
-    phase, brimmed = rng.uniform(0, 6), rng.random() < 0.5
+    phase, brimmed = rng.uniform(0, 6), bool(rng.random() < 0.5)
     near = 1 if easel.turn[2, 0] > 0 else -1  # the side turned to the viewer
-    if long_hair and not bare:
-        _long_hair(easel, face)
-    _body(easel, face, clothes)
+    if long_hair and not bare:  # what hangs behind the neck
+        behind, _ = easel.place(0, 0, -0.3)
+        fall = ellipse(easel.x - behind, easel.y - 0.45, face.width + 0.25, 1.15)
+        easel.lay(face.hair * 0.75, fall)
+    # neck and shoulders, upright however the head is held
+    x, y = easel.level_x, easel.level_y
+    easel.lay(face.skin * 0.62, np.maximum(np.abs(x) - 0.42, 0.3 - y))
+    easel.lay(clothes, ellipse(x, y - 2.2, 1.5, 1.0))
     _ear(easel, face, -near)
     head = surface(easel, (face.width, 1, face.depth))
     easel.lay(_texture(face, has, head, easel.pixel) * head.light, head.outline)
@@ -178,20 +214,7 @@ def draw_head(
         _hat(easel, face, hat, band, brimmed)
 
 
-def _long_hair(easel: Easel, face: Anatomy) -> None:
-    """What hangs behind the neck."""
-    behind, _ = easel.place(0, 0, -0.3)
-    easel.lay(face.hair * 0.75, ellipse(easel.x - behind, easel.y - 0.45, face.width + 0.25, 1.15))
-
-
-def _body(easel: Easel, face: Anatomy, clothes: np.ndarray) -> None:
-    """Neck and shoulders, upright however the head is held."""
-    x, y = easel.level_x, easel.level_y
-    easel.lay(face.skin * 0.62, np.maximum(np.abs(x) - 0.42, 0.3 - y))
-    easel.lay(clothes, ellipse(x, y - 2.2, 1.5, 1.0))
-
-
-def _ear(easel: Easel, face: Anatomy, side: int) -> None:
+def _ear(easel: _Easel, face: Anatomy, side: int) -> None:
     x, y = easel.place(side * face.width, face.eye + 0.14, -0.1)
     seen_width = 0.08 + 0.08 * abs(float(easel.turn[2, 0]))
     outline = ellipse(easel.x - x, easel.y - y, seen_width, 0.19)
@@ -199,7 +222,7 @@ def _ear(easel: Easel, face: Anatomy, side: int) -> None:
     easel.lay(face.skin * 0.6, outline + 0.07)
 
 
-def _nose(easel: Easel, face: Anatomy) -> None:
+def _nose(easel: _Easel, face: Anatomy) -> None:
     """A rounded cone from between the eyes to the tip, and two nostrils below the tip."""
     tip = face.nose_tip()
     (x0, y0), (x1, y1) = easel.place(*face.on_skin(0, face.eye - 0.02)), easel.place(*tip)
@@ -218,7 +241,7 @@ def _nose(easel: Easel, face: Anatomy) -> None:
         easel.lay(face.skin * 0.3, ellipse(easel.x - x2, easel.y - y2, 0.035, 0.025))
 
 
-def _hair(easel: Easel, face: Anatomy, bangs: bool, long: bool, phase: float) -> None:
+def _hair(easel: _Easel, face: Anatomy, bangs: bool, long: bool, phase: float) -> None:
     """A shell around the head above the hairline, which falls from the forehead to the nape."""
     shell = surface(easel, (face.width + 0.1, 1.06, face.depth + 0.1), (0, -0.07, -0.06))
     strands = np.sin(shell.x * 34 + 3 * np.sin(shell.y * 5 + phase))
@@ -228,7 +251,7 @@ def _hair(easel: Easel, face: Anatomy, bangs: bool, long: bool, phase: float) ->
     easel.lay(colour, np.maximum(shell.outline, shell.y - front - fall))
 
 
-def _hat(easel: Easel, face: Anatomy, colour: np.ndarray, band: np.ndarray, brimmed: bool) -> None:
+def _hat(easel: _Easel, face: Anatomy, colour: np.ndarray, band: np.ndarray, brimmed: bool) -> None:
     """A cap, or a higher hat with a brim, with a band in another colour."""
     edge, height = -0.46, 1.25 if brimmed else 1.1
     dome = surface(easel, (face.width + 0.14, height, face.depth + 0.14), (0, -0.12, 0))
@@ -244,27 +267,28 @@ def _hat(easel: Easel, face: Anatomy, colour: np.ndarray, band: np.ndarray, brim
 def _texture(face: Anatomy, has: dict[str, bool], head: Surface, pixel: float) -> np.ndarray:
     """Everything on the skin, unshaded: (3, S, S) float32; has: the attributes."""
     bare = np.repeat(face.skin[:, None, None], head.x.size, 1).reshape(3, *head.x.shape)
-    skin = _Skin(bare, pixel, np.abs(head.x), head.y)
+    skin, side, y = _Canvas(bare, pixel), np.abs(head.x), head.y
     if has["Rosy_Cheeks"]:
-        cheek = blob(skin.side - 0.42, skin.y - face.nose + 0.1, 0.3, 0.26)
+        cheek = blob(side - 0.42, y - face.nose + 0.1, 0.3, 0.26)
         skin.tint(face.skin * (1.0, 0.42, 0.45) + (0.1, 0, 0), 0.85 * cheek)
     if not has["Young"]:
-        _wrinkles(skin, face)
-    if has["Goatee"]:
-        _goatee(skin, face)
-    _mouth(skin, face, head.x)
+        _wrinkles(skin, face, side, y)
+    if has["Goatee"]:  # a beard on the chin and in a ring around the mouth
+        chin = ellipse(side, y - face.mouth - 0.28, 0.36, 0.24)
+        ring = np.abs(ellipse(side, y - face.mouth, face.mouth_width + 0.08, 0.24)) - 0.03
+        below = np.maximum(ring, face.mouth - 0.08 - y)
+        skin.lay(0.8 * face.hair, np.minimum(chin, below), softness=1.5)
+    _mouth(skin, face, head.x, y)
     if has["Mustache"]:
-        arc = skin.y - (face.nose + face.mouth) / 2 - 0.04 - 0.9 * skin.side**2
-        skin.lay(0.8 * face.hair, np.maximum(np.abs(arc) - 0.065, skin.side - 0.3))
-    _eyes(skin, face)
-    if has["Eyeglasses"]:
-        _glasses(skin, face)
+        arc = y - (face.nose + face.mouth) / 2 - 0.04 - 0.9 * side**2
+        skin.lay(0.8 * face.hair, np.maximum(np.abs(arc) - 0.065, side - 0.3))
+    _eyes(skin, face, side - face.eye_distance, y - face.eye, has["Eyeglasses"])
     return skin.picture
 
 
-def _wrinkles(skin: _Skin, face: Anatomy) -> None:
+def _wrinkles(skin: _Canvas, face: Anatomy, side: np.ndarray, y: np.ndarray) -> None:
     """Lines on the forehead, bags under the eyes, folds from the nose past the mouth."""
-    side, y, dark = skin.side, skin.y, face.skin * (0.5, 0.42, 0.4)
+    dark = face.skin * (0.5, 0.42, 0.4)
     for height in (0.32, 0.42, 0.52):
         line = np.abs(y - face.eye + height + 0.1 * side**2) - 0.012
         skin.lay(dark, np.maximum(line, side - 0.42), 0.75)
@@ -276,18 +300,10 @@ def _wrinkles(skin: _Skin, face: Anatomy) -> None:
     skin.lay(dark, np.maximum(fold, np.abs(down - 0.16) - 0.16), 0.8)
 
 
-def _goatee(skin: _Skin, face: Anatomy) -> None:
-    """A beard on the chin and in a ring around the mouth."""
-    chin = ellipse(skin.side, skin.y - face.mouth - 0.28, 0.36, 0.24)
-    ring = np.abs(ellipse(skin.side, skin.y - face.mouth, face.mouth_width + 0.08, 0.24)) - 0.03
-    below = np.maximum(ring, face.mouth - 0.08 - skin.y)
-    skin.lay(0.8 * face.hair, np.minimum(chin, below), softness=1.5)
-
-
-def _mouth(skin: _Skin, face: Anatomy, x: np.ndarray) -> None:
+def _mouth(skin: _Canvas, face: Anatomy, x: np.ndarray, y: np.ndarray) -> None:
     """Two lips that meet in the corners; between them teeth, and the dark below the teeth."""
     arch = 1 - (x / face.mouth_width) ** 2  # 0 in the corners, 1 in the middle
-    from_middle = skin.y - face.mouth - face.bend * arch
+    from_middle = y - face.mouth - face.bend * arch
     opening = face.mouth_opening * arch
     # the lips end in a point, but are full nearly to there
     full = np.where(arch > 0, np.sqrt(np.maximum(arch, 0)), arch)
@@ -299,9 +315,10 @@ def _mouth(skin: _Skin, face: Anatomy, x: np.ndarray) -> None:
         skin.lay((0.95, 0.93, 0.88), teeth)
 
 
-def _eyes(skin: _Skin, face: Anatomy) -> None:
-    """Eye sockets, eyes as two arcs with an iris in the middle, lashes and brows."""
-    across, down = skin.side - face.eye_distance, skin.y - face.eye
+def _eyes(
+    skin: _Canvas, face: Anatomy, across: np.ndarray, down: np.ndarray, glasses: bool
+) -> None:
+    """Eyes as two arcs with an iris in the middle, sockets, lashes, brows, perhaps glasses."""
     skin.tint(face.skin * 0.72, 0.6 * blob(across, down + 0.03, 0.26, 0.2))
     lid = face.eye_opening * (1 - (across / EYE_WIDTH) ** 2)
     inside = np.abs(down) - lid
@@ -313,14 +330,9 @@ def _eyes(skin: _Skin, face: Anatomy) -> None:
     skin.tint((0.03, 0.03, 0.03), seen * cover(away - 0.6 * IRIS, skin.pixel))
     arc = np.abs(down + 0.23 + face.brow / 2 - 1.3 * (across - 0.02) ** 2) - face.brow
     skin.lay(0.7 * face.hair, np.maximum(arc, np.abs(across) - 0.19))
-
-
-def _glasses(skin: _Skin, face: Anatomy) -> None:
-    """Rims around the eyes, pale lenses, a bridge and the bows to the ears."""
-    across, down = skin.side - face.eye_distance, skin.y - face.eye - 0.02
-    # between a circle and a square
-    rim = (np.sqrt(np.sqrt((across / LENS) ** 4 + (down / 0.19) ** 4)) - 1) * 0.2
-    skin.lay((0.8, 0.9, 1.0), rim, 0.15)
-    bar = np.abs(down + 0.05) - 0.022
-    bars = np.maximum(bar, LENS - np.abs(across))
-    skin.lay((0.06, 0.05, 0.07), np.minimum(np.abs(rim) - 0.026, bars))
+    if glasses:  # rims between a circle and a square, pale lenses, a bridge, bows to the ears
+        down = down - 0.02
+        rim = (np.sqrt(np.sqrt((across / LENS) ** 4 + (down / 0.19) ** 4)) - 1) * 0.2
+        skin.lay((0.8, 0.9, 1.0), rim, 0.15)
+        bars = np.maximum(np.abs(down + 0.05) - 0.022, LENS - np.abs(across))
+        skin.lay((0.06, 0.05, 0.07), np.minimum(np.abs(rim) - 0.026, bars))

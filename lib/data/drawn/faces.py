@@ -8,7 +8,6 @@ attributes together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from math import cos, radians, sin
 
@@ -17,7 +16,7 @@ import torch
 from PIL import Image
 
 from lib.data.catalogue import refuse_below
-from lib.data.drawn.face_parts import Anatomy, Easel, draw_head
+from lib.data.drawn.face_parts import Anatomy, View, draw_head
 from lib.data.faces import Faces
 from lib.data.images import load_images
 
@@ -73,7 +72,7 @@ def _face(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, 
     picture = _background(rng, size)
     light = rng.uniform((-0.8, -0.8, 0.5), (0.8, 0.2, 1))  # from the front, rarely from below
     long_hair = feminine and rng.random() < 0.75
-    draw_head(view.easel(picture, light), face, has, long_hair=long_hair, rng=rng)
+    draw_head(picture, view, face, has, light=light, long_hair=long_hair, rng=rng)
     marks = view.to_picture(face.landmarks()).astype(np.float32)
     return _photographed(picture, rng), marks, np.array([has[n] for n in ATTRIBUTES], np.int8)
 
@@ -142,46 +141,7 @@ def _anatomy(rng: np.random.Generator, has: dict[str, bool]) -> Anatomy:
     )
 
 
-@dataclass(frozen=True)
-class _View:
-    """How a head is seen.
-
-    turn: (3, 3), from the head's coordinates to the viewer's (x right, y down, z to the viewer),
-    before it is tilted by ``roll`` in the picture. scale: half the head's height, and centre: its
-    place, both as shares of the picture. taper: the plane of the picture is narrowed below the
-    nose, as chins are.
-    """
-
-    turn: np.ndarray
-    roll: float
-    scale: float
-    centre: np.ndarray
-    taper: float
-
-    def narrowing(self, y: np.ndarray) -> np.ndarray:
-        return 1 + self.taper * np.clip(y, 0, 1) ** 2
-
-    def to_picture(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, 3) of the head to (N, 2) shares of the picture."""
-        x, y, _ = self.turn @ points.T
-        x = x / self.narrowing(y)
-        turned = cos(self.roll) * x - sin(self.roll) * y, sin(self.roll) * x + cos(self.roll) * y
-        return self.centre + self.scale * np.stack(turned, 1)
-
-    def easel(self, picture: np.ndarray, light: np.ndarray) -> Easel:
-        """To paint a picture (3, S, S) in this view; light: (3,), to the lamp, before the roll."""
-        size = picture.shape[1]
-        places = ((np.arange(size) + 0.5) / size - self.centre[:, None]) / self.scale
-        level_x, level_y = np.meshgrid(*places.astype(np.float32))
-        y = cos(self.roll) * level_y - sin(self.roll) * level_x
-        x = (cos(self.roll) * level_x + sin(self.roll) * level_y) * self.narrowing(y)
-        turn = self.turn.astype(np.float32)
-        light = (light / np.linalg.norm(light) @ self.turn).astype(np.float32)
-        pixel = 1.2 / (self.scale * size)  # a little more, against jagged edges
-        return Easel(picture, pixel, turn, light, x, y, level_x, level_y)
-
-
-def _view(rng: np.random.Generator, face: Anatomy) -> _View:
+def _view(rng: np.random.Generator, face: Anatomy) -> View:
     """A random pose, size and place that leave the whole face inside the picture."""
     yaw = rng.normal(0, 14) if rng.random() < 0.85 else rng.uniform(-60, 60)
     pitch, roll = (radians(np.clip(rng.normal(0, 8), -20, 20)) for _ in range(2))
@@ -197,7 +157,7 @@ def _view(rng: np.random.Generator, face: Anatomy) -> _View:
     high = np.maximum(reach, tip + 0.1)
     scale = min(rng.uniform(0.31, 0.54), 0.97 / (high - low).max())
     centre = rng.uniform(0.01 - scale * low, 0.99 - scale * high)
-    return _View(turn, roll, scale, centre, face.taper)
+    return View(turn, roll, scale, centre, face.taper)
 
 
 @cache

@@ -265,26 +265,24 @@ def _object(
     background = backgrounds[rng.integers(len(backgrounds))]
     canvas = _Canvas(background.crop(rng, size), rng)
     centre, radius = rng.uniform(0.36, 0.64, 2), rng.uniform(0.22, 0.42)
-    if rng.random() < 0.5:
-        _put_clutter(canvas, int(number + rng.integers(1, 10)) % 10, centre, radius)
+    if rng.random() < 0.5:  # part of a smaller object behind the one that counts
+        other = categories[(number + rng.integers(1, 10)) % 10]
+        direction = rng.uniform(0, 2 * np.pi)
+        place = centre + 1.1 * radius * np.array([np.cos(direction), np.sin(direction)])
+        tilt = rng.normal(0, 0.5)
+        canvas.put(other, _colour(rng, other), place, radius=0.5 * radius, tilt=tilt)
     category = categories[number]
     colour = _colour(rng, category, 0.4) if rng.random() < 0.5 else _ANY[rng.integers(len(_ANY))]
     canvas.put(category, colour, centre, radius=radius, tilt=rng.normal(0, 0.5))
     if rng.random() < 0.3:
         _cover(canvas, backgrounds[rng.integers(len(backgrounds))], centre, radius)
     labels = canvas.labels(canvas.visible(), categories)
-    names = category, colour, background.word
-    return _degraded(canvas.picture, rng), number, labels, names
-
-
-def _put_clutter(canvas: _Canvas, number: int, centre: np.ndarray, radius: float) -> None:
-    """Part of a smaller object behind the one that counts."""
-    category, direction = CATEGORIES["A"][number], canvas.rng.uniform(0, 2 * np.pi)
-    away = 1.1 * radius * np.array([np.cos(direction), np.sin(direction)])
-    tilt = canvas.rng.normal(0, 0.5)
-    canvas.put(
-        category, _colour(canvas.rng, category), centre + away, radius=0.5 * radius, tilt=tilt
-    )
+    # weaker contrast, a cast of colour, noise
+    grey = canvas.picture.mean()
+    picture = grey + rng.uniform(0.45, 1.1) * (canvas.picture - grey)
+    picture = picture + rng.normal(0, 12, (3, 1, 1))
+    picture = picture + rng.normal(0, rng.uniform(2, 15), picture.shape)
+    return _bytes(picture), number, labels, (category, colour, background.word)
 
 
 def _cover(canvas: _Canvas, background: _Background, centre: np.ndarray, radius: float) -> None:
@@ -295,13 +293,6 @@ def _cover(canvas: _Canvas, background: _Background, centre: np.ndarray, radius:
     picture = np.rot90(canvas.picture, turns, (1, 2))
     picture[..., edge:] = background.crop(rng, size)[..., edge:]
     np.rot90(canvas.owner, turns)[:, edge:] = 0
-
-
-def _degraded(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Weaker contrast, a cast of colour, noise; uint8."""
-    grey = picture.mean()
-    picture = grey + rng.uniform(0.45, 1.1) * (picture - grey) + rng.normal(0, 12, (3, 1, 1))
-    return _bytes(picture + rng.normal(0, rng.uniform(2, 15), picture.shape))
 
 
 def _bytes(picture: np.ndarray) -> np.ndarray:
