@@ -183,8 +183,10 @@ def committed(source: NotebookNode, run: NotebookNode) -> NotebookNode:
     what papermill notes are left out. ValueError if the code differs or an output holds a path of
     this machine.
     """
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
     result = deepcopy(source)
-    cells, ran = code_cells(result), code_cells(run)
+    cells, ran = code_cells(result), code_cells(deepcopy(run))
     if [cell.source for cell in cells] != [cell.source for cell in ran]:
         raise ValueError("the notebook was edited while it ran: run it again")
     for part in (result, *result.cells):
@@ -194,25 +196,14 @@ def committed(source: NotebookNode, run: NotebookNode) -> NotebookNode:
     for cell, executed in zip(cells, ran, strict=True):
         count += executed.execution_count is not None
         cell.execution_count = None if executed.execution_count is None else count
-        cell.outputs = _lasting(executed.outputs, cell.execution_count)
+        cell.outputs = [out for out in executed.outputs if out.get("name") != "stderr"]
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)  # cut where chance had it
+        for output in cell.outputs:
+            output.get("data", {}).pop(WIDGET, None)
+            if "execution_count" in output:
+                output.execution_count = cell.execution_count
     _check_paths(cells)
     return result
-
-
-def _lasting(outputs: Iterable[NotebookNode], count: int | None) -> list[NotebookNode]:
-    lasting: list[NotebookNode] = []
-    for output in deepcopy(list(outputs)):
-        stream = output.output_type == "stream"
-        if stream and output.name == "stderr":
-            continue
-        if stream and lasting and lasting[-1].output_type == "stream":
-            lasting[-1].text += output.text  # where a stream is cut depends on the moment
-            continue
-        if "execution_count" in output:
-            output.execution_count = count
-        output.get("data", {}).pop(WIDGET, None)
-        lasting.append(output)
-    return lasting
 
 
 def _check_paths(cells: Iterable[NotebookNode]) -> None:

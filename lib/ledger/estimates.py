@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+LEVEL = 0.95  # of all intervals, and of tests
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -25,29 +27,24 @@ class Estimate:
 
 
 def bootstrap(
-    statistic: Callable[[pd.DataFrame], float],
-    rows: pd.DataFrame,
-    *,
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    statistic: Callable[[pd.DataFrame], float], rows: pd.DataFrame, *, draws: int = 1000
 ) -> Estimate:
-    """Percentile bootstrap of a statistic of a table, resampling its rows.
+    """Percentile bootstrap of a statistic of a table, resampling its rows: a 95 % interval.
 
     The rows must be the independent units (here: one architecture each). Draws in which the
     statistic is undefined are left out; raises ValueError if that is more than a tenth of them.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     count = len(rows)
     values = [statistic(rows.iloc[rng.integers(count, size=count)]) for _ in range(draws)]
     finite = np.asarray(values)[np.isfinite(values)]
     if len(finite) < 0.9 * draws:
         raise ValueError(f"the statistic is undefined in {draws - len(finite)} of {draws} draws")
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(statistic(rows)), float(low), float(high), count)
 
 
-def crossed_interval(values: np.ndarray, level: float = 0.95) -> Estimate:
+def crossed_interval(values: np.ndarray) -> Estimate:
     """Mean of (runs, items) values for runs that were tried on the same items, with a t interval.
 
     Runs and items are random and crossed, as seeds and test images: variances of the run means and
@@ -59,7 +56,7 @@ def crossed_interval(values: np.ndarray, level: float = 0.95) -> Estimate:
     runs, items = values.shape
     mean = float(values.mean())
     if runs == 1:
-        return replace(mean_interval(values[0], level), n=1)
+        return replace(mean_interval(values[0]), n=1)
     by_run, by_item = values.mean(1, keepdims=True), values.mean(0, keepdims=True)
     rest = values - by_run - by_item + mean
     of_runs, of_items = by_run.var(ddof=1) / runs, by_item.var(ddof=1) / items
@@ -68,17 +65,17 @@ def crossed_interval(values: np.ndarray, level: float = 0.95) -> Estimate:
     if not variance:
         return Estimate(mean, mean, mean, runs)
     freedom = (of_runs + of_items) ** 2 / (of_runs**2 / (runs - 1) + of_items**2 / (items - 1))
-    half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance))
     return Estimate(mean, mean - half, mean + half, runs)
 
 
-def mean_interval(values: np.ndarray, level: float = 0.95) -> Estimate:
+def mean_interval(values: np.ndarray) -> Estimate:
     """Mean with Student's t interval; infinitely wide for a single value."""
     values = np.asarray(values, dtype=float)
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return Estimate(mean, -np.inf, np.inf, count)
-    half = stats.sem(values) * stats.t.ppf((1 + level) / 2, count - 1)
+    half = stats.sem(values) * stats.t.ppf((1 + LEVEL) / 2, count - 1)
     return Estimate(mean, mean - half, mean + half, count)
 
 
@@ -153,9 +150,9 @@ def redraw_within(values: pd.Series, group: pd.Series, rng: np.random.Generator)
     return drawn
 
 
-def share_interval(successes: int, count: int, level: float = 0.95) -> Estimate:
+def share_interval(successes: int, count: int) -> Estimate:
     """A share with Wilson's interval."""
-    interval = stats.binomtest(successes, count).proportion_ci(level, method="wilson")
+    interval = stats.binomtest(successes, count).proportion_ci(LEVEL, method="wilson")
     return Estimate(successes / count, float(interval.low), float(interval.high), count)
 
 
@@ -165,18 +162,18 @@ def p_of_difference(difference: float, std: float, runs: int) -> float:
     return float(2 * stats.t.sf(t, 2 * runs - 2))
 
 
-def runs_needed(difference: float, std: float, power: float = 0.8, level: float = 0.05) -> int:
-    """Runs of each of two arms that find a difference of means with this power (t test).
+def runs_needed(difference: float, std: float) -> int:
+    """Runs of each of two arms that find a difference of means with a power of 80 %.
 
-    std: of the runs of one arm. The two-sided test of level ``level``, by the noncentral t.
+    std: of the runs of one arm. The two-sided t test at 5 %, by the noncentral t.
     """
     if not (abs(difference) > 0 and std > 0):
         raise ValueError(f"no number of runs finds {difference} among a std of {std}")
     effect, counts = abs(difference) / std, range(2, 10**7)
-    return counts[bisect_left(counts, power, key=lambda runs: _power(effect, runs, level))]
+    return counts[bisect_left(counts, 0.8, key=lambda runs: _power(effect, runs))]
 
 
-def _power(effect: float, runs: int, level: float) -> float:
+def _power(effect: float, runs: int) -> float:
     freedom, shift = 2 * runs - 2, effect * np.sqrt(runs / 2)
-    limit = stats.t.ppf(1 - level / 2, freedom)
+    limit = stats.t.ppf((1 + LEVEL) / 2, freedom)
     return stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)

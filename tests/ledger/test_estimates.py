@@ -159,8 +159,8 @@ def test_crossed_interval_of_one_run_is_the_items():
 
 def test_crossed_interval_without_differences_of_items_is_the_runs():
     runs = np.random.default_rng(0).normal(size=(5, 1))
-    found = crossed_interval(runs + np.zeros((5, 300)), level=0.9)
-    expected = scipy_stats.t.interval(0.9, 4, runs.mean(), scipy_stats.sem(runs[:, 0]))
+    found = crossed_interval(runs + np.zeros((5, 300)))
+    expected = scipy_stats.t.interval(0.95, 4, runs.mean(), scipy_stats.sem(runs[:, 0]))
     assert [found.low, found.high] == pytest.approx(expected)
     constant = crossed_interval(np.full((3, 7), 0.5))
     assert (constant.low, constant.value, constant.high) == (0.5, 0.5, 0.5)
