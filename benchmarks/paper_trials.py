@@ -10,10 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lib.continual import plan as piggyback_plan
-from lib.continual.learning import run_task
-from lib.continual.profile import CONTINUAL_STUDY
-from lib.continual.trials import TaskTrial, base
+from lib.continual.methods import run_task
+from lib.continual.trials import ContinualStudy, TaskTrial, base, phases
 from lib.dip.trials import DipTrial, EncoderDecoderStudy, TrainedTrial
 from lib.dip.trials import evidence as encoder_decoder_evidence
 from lib.engine.profiles import load_profile
@@ -58,8 +56,8 @@ def paper_work() -> list[Work]:
 
 
 def _piggyback() -> list[Work]:
-    sizes, found = CONTINUAL_STUDY["paper"], []
-    for phase, trials in enumerate(piggyback_plan.phases(sizes).values()):
+    sizes, found = load_profile(ContinualStudy, "paper"), []
+    for phase, trials in enumerate(phases(sizes).values()):
         for trial in trials:
             steps = trial.stream.base_steps if trial == base(trial) else trial.stream.steps
             kind = f"{trial.method}, task {min(trial.task, 4)}"

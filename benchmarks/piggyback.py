@@ -13,10 +13,8 @@ from timing import Row, at_most, compare, seconds
 from torch import nn
 from torch.nn import functional as F
 
-from lib.continual.mask_files import save_task
-from lib.continual.mask_tasks import Task, TaskSwitcher
-from lib.continual.masks import MaskedNetwork
-from lib.continual.unet import UNet
+from lib.continual.masks import THRESHOLD, MaskedNetwork, MaskedTask, TaskSwitcher, save_task
+from lib.continual.networks import UNet
 
 CLASSES = 21
 SLOWER = 1.15  # a step's time over that of a plain step, at most
@@ -80,10 +78,10 @@ def _file_mib(base: UNet, norm: str, folder: Path) -> float:
     return path.stat().st_size / 2**20
 
 
-def _task(base: UNet, norm: str, seed: int) -> Task:
+def _task(base: UNet, norm: str, seed: int) -> MaskedTask:
     """With random masks: about half of the weights are used."""
     masked = MaskedNetwork(base, {"last": base.new_last(CLASSES)}, norm=norm)
     torch.manual_seed(seed)
     for mask in masked.masks().values():
-        nn.init.uniform_(mask.real, 0, 2 * mask.threshold)
+        nn.init.uniform_(mask.real, 0, 2 * THRESHOLD)
     return masked.task()

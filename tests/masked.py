@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lib.continual.mask_tasks import Task
-from lib.continual.masks import MaskedNetwork
+from lib.continual.masks import THRESHOLD, MaskedNetwork, MaskedTask
 
 LAYERS = {"down": 12 * 3 * 9, "deep.conv": 6 * 4 * 9 * 3, "up": 18 * 5 * 4}  # mask sizes
 
@@ -55,7 +54,7 @@ def draw_masks(network: MaskedNetwork, seed: int) -> MaskedNetwork:
     """Random real masks, about half of them above the threshold."""
     rng = torch.Generator().manual_seed(seed)
     for mask in network.masks().values():
-        mask.real.data = torch.rand(mask.real.shape, generator=rng) * 2 * mask.threshold
+        mask.real.data = torch.rand(mask.real.shape, generator=rng) * 2 * THRESHOLD
     return network
 
 
@@ -69,5 +68,5 @@ def trained(network: nn.Module, seed: int, norm: str = "affine", classes: int = 
     return draw_masks(masked, seed).eval()
 
 
-def task(network: nn.Module, seed: int = 1, norm: str = "affine", classes: int = 7) -> Task:
+def task(network: nn.Module, seed: int = 1, norm: str = "affine", classes: int = 7) -> MaskedTask:
     return trained(network, seed, norm, classes).task()

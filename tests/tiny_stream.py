@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lib.continual.profile import CONTINUAL_STUDY
+from lib.continual.trials import ContinualStudy
+from lib.engine.profiles import load_profile
 
+QUICK = load_profile(ContinualStudy, "quick")
 STREAM = replace(
-    CONTINUAL_STUDY["quick"].stream,
+    QUICK.stream,
     train=12,
     test=6,
     size=16,
@@ -21,4 +23,4 @@ STREAM = replace(
     gatys_steps=5,
     importance_images=3,
 )
-SIZES = replace(CONTINUAL_STUDY["quick"], stream=STREAM)
+SIZES = replace(QUICK, stream=STREAM)

@@ -1,0 +1,1 @@
+"""Notebook 01: continual learning of image tasks with masks and residual blocks."""

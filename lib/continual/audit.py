@@ -1,52 +1,41 @@
-"""Notebook 01: what follows from the paper alone, as one table.
+"""What follows from the paper alone: its sizes, similarities and sentences, checked again.
 
-Sizes and similarities of the masks, counted again, and what Matsumoto and Yanai write beside their
-own results (Table 2).
+``audit.csv`` has a line for each finding: what the paper prints, and a formula of the quantities
+that are counted here. Sizes are float32 weights of convolutions and transposed convolutions, in
+MiB; biases, norms and a task's last layer do not count in the paper. ``paper_table_2.csv`` and
+``paper_table_3.csv`` are what Matsumoto and Yanai print of their own results.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from itertools import product
+from math import isclose, log2
+from pathlib import Path
 
 import pandas as pd
+import torch
+from safetensors.torch import save
+from torch import nn
 
-from lib.continual import similarities as piggyback_similarities
-from lib.continual import sizes as piggyback_sizes
-from lib.continual.sizes import CLASSES
+from lib.continual.analysis import chance, kappa
+from lib.continual.masks import MaskedNetwork, save_task
+from lib.continual.networks import LAYERS, Generator, UNet
+from lib.continual.trials import KINDS
 from lib.ledger.claims import judged
+from lib.networks.classifiers import vgg16
+from lib.networks.sizes import count_values, count_weights, mib
 
-METHODS = ["Scratch", "Fine-tune", "Decoder", "Piggyback", "Resblock"]
-# the text at hand is a scan without the first four numbers of task 1, one cell: here the base's,
-# which Decoder and Piggyback have after task 2
-_TABLE_2 = {
-    "mIoU of task 1": (21.47, 21.47, 21.47, 21.47, 0.57),
-    "mIoU of task 2": (58.59, 64.87, 61.63, 61.45, 4.26),
-    "MSE of task 3": (244.00, 237.92, 241.66, 242.49, 532.83),
-    "SSIM of task 3": (0.9138, 0.9148, 0.9121, 0.9058, 0.9281),
-    "SSIM of task 4": (0.3678, 0.3555, 0.3595, 0.3501, 0.3467),
-    "loss of task 4": (413833, 405893, 473723, 528587, 460268),
-    "loss of task 5": (447480, 400400, 544249, 591476, 520221),
-}
-NAN = float("nan")
-# after the next task (of task 3: after task 4)
-_AFTER = {
-    "mIoU of task 1": (NAN, 0.70, 21.47, 21.47, 0.57),
-    "mIoU of task 2": (NAN, 1.87, 61.63, 61.45, 4.26),
-    "MSE of task 3": (NAN, 870.18, 241.66, 242.49, 532.83),
-    "SSIM of task 3": (NAN, 0.5321, 0.9121, 0.9058, 0.9281),
-}
-RESULTS = pd.DataFrame.from_dict(_TABLE_2, orient="index", columns=METHODS)
-AFTER = pd.DataFrame.from_dict(_AFTER, orient="index", columns=METHODS)
-# the scan has the losses of task 5 a second time, with these digits
-SECOND_READING = {"Fine-tune": 490490, "Decoder": 344348, "Piggyback": 521470, "Resblock": 320221}
-EPOCHS = (200, 200, 200, 100, 200)  # of the losses of task 4
-KINDS = ("segmentation", "segmentation", "colour", "style", "style")  # of the tasks of Table 1
-WORST = {
-    "Piggyback": ("SSIM of task 3", "loss of task 4", "loss of task 5"),
-    "Resblock": ("MSE of task 3", "SSIM of task 4"),
-}
-_Row = tuple[str, str, float, float, str, str]
+CLASSES = {1: 81, 2: 21, 3: 2, 4: 3, 5: 3}  # output channels of the five tasks
+ROUNDING = 0.05  # of a printed size
+FOLDER = Path(__file__).parent
+_TABLE_2 = pd.read_csv(FOLDER / "paper_table_2.csv", comment="#").set_index(["reading", "number"])
+RESULTS = _TABLE_2.loc["right after the task"]
+AFTER = _TABLE_2.loc["after a later task"]
+METHODS = list(RESULTS)
+# Share of equal bits. Task 1 is the base: no weight is masked, its mask is all ones.
+AGREEMENT = pd.read_csv(FOLDER / "paper_table_3.csv", index_col=["a", "b"])["agreement"]
 
 
 def audit() -> pd.DataFrame:
@@ -54,99 +43,192 @@ def audit() -> pd.DataFrame:
 
     agrees: is our number the paper's, within the rounding of the terms that the paper adds up?
     """
-    columns = ["id", "statement", "paper", "ours", "unit", "explanation"]
-    claims = pd.DataFrame([*_comparisons(), *_counts()], columns=columns).set_index("id")
-    parts = (piggyback_sizes.findings(), piggyback_similarities.findings(), claims)
-    return judged(pd.concat([part.assign(slack=part.get("slack", 0.0)) for part in parts]))
+    findings = pd.read_csv(FOLDER / "audit.csv", index_col="id")
+    known = {**sizes(), **masks_of_table_3(), **sentences()}
+    findings["ours"] = [
+        float(pd.eval(formula, engine="python", local_dict=known, global_dict={}))
+        for formula in findings["formula"]
+    ]
+    return judged(findings.assign(slack=findings["terms"] * ROUNDING))
 
 
-def readings(measure: str) -> list[dict[str, float]]:
+def sizes() -> dict[str, float]:
+    """Numbers of weights, and MiB of what is stored, of the networks at the paper's width."""
+    from torchvision.models import vgg16 as whole_vgg16  # here: importing it takes a second
+
+    with torch.device("meta"):  # without memory for the weights
+        unet, generator = UNet(out_channels=CLASSES[1]), Generator()
+        last_layers = [unet.new_last(CLASSES[task]) for task in (2, 3, 4, 5)]
+        blocks, convolutions, whole = generator.add_task("any"), vgg16(10), whole_vgg16()
+    auto_encoder = count_values(generator.encoder, generator.decoder)
+    weights = {
+        "unet_weights": count_weights(unet.encoder, unet.decoder),
+        "encoder_weights": count_weights(unet.encoder),
+        "decoder_weights": count_weights(unet.decoder),
+        "block_weights": count_weights(blocks),
+        "vgg_weights": count_weights(convolutions),
+        "vgg_parameters": sum(count_values(whole).values()),
+        "unet_layers": len(LAYERS),
+    }
+    return {
+        **weights,
+        "unet": mib(weights["unet_weights"]),
+        "decoder": mib(weights["decoder_weights"]),
+        "mask": mib(weights["unet_weights"], bits=1),
+        "blocks": mib(weights["block_weights"]),
+        "block_mask": mib(weights["block_weights"], bits=1),
+        "auto_encoder": mib(sum(auto_encoder.values())),
+        "unet_with_every_tensor": mib(sum(count_values(unet, *last_layers).values())),
+    }
+
+
+def similarity() -> pd.DataFrame:
+    """Table 3 against chance: a, b, agreement, chance, excess, kappa, mutual_information (bits).
+
+    chance: agreement of independent masks with the same shares of ones. Pairs with task 1 are left
+    out: its mask is constant. Over the whole mask, layers that are sparse in both tasks count as
+    agreement too: a kappa within layers can be smaller.
+    """
+    ones, pairs = densities(), AGREEMENT.drop(index=1, level="a").reset_index()
+    pairs["chance"] = [chance(ones[pair.a], ones[pair.b]) for pair in pairs.itertuples()]
+    pairs["excess"] = pairs["agreement"] - pairs["chance"]
+    pairs["kappa"] = [kappa(p.agreement, ones[p.a], ones[p.b]) for p in pairs.itertuples()]
+    pairs["mutual_information"] = [
+        _mutual_information(ones[pair.a], ones[pair.b], pair.agreement)
+        for pair in pairs.itertuples()
+    ]
+    return pairs
+
+
+def densities() -> dict[int, float]:
+    """Share of ones in the masks of tasks 2 to 5: their agreement with the base's ones."""
+    return AGREEMENT.loc[1].to_dict()
+
+
+def entropy(*probabilities: float) -> float:
+    """Bits of a draw with these probabilities. Raises ValueError if they are no distribution."""
+    if min(probabilities) < 0 or not isclose(sum(probabilities), 1):
+        raise ValueError(f"no distribution: {probabilities}")
+    return -sum(p * log2(p) for p in probabilities if p)
+
+
+def _mutual_information(ones_a: float, ones_b: float, agreement: float) -> float:
+    both = (agreement + ones_a + ones_b - 1) / 2
+    joint = (both, ones_a - both, ones_b - both, agreement - both)
+    marginals = entropy(ones_a, 1 - ones_a) + entropy(ones_b, 1 - ones_b)
+    return marginals - entropy(*joint)
+
+
+def masks_of_table_3() -> dict[str, float]:
+    """Share of ones and entropy of each mask, and kappa of each pair."""
+    pairs = similarity()
+    return {
+        "pairs_of_masks": len(pairs),
+        "mutual_information": pairs["mutual_information"].iloc[-1],  # of tasks 4 and 5
+        **{f"ones_{task}": ones for task, ones in densities().items()},
+        **{f"entropy_{task}": entropy(ones, 1 - ones) for task, ones in densities().items()},
+        **{f"kappa_{pair.a}_{pair.b}": pair.kappa for pair in pairs.itertuples()},
+    }
+
+
+def sentences() -> dict[str, float]:
+    """What the text says about Table 2, counted there.
+
+    ``worst_<method>_<number>`` and ``no_worse_<method>_<number>`` (than Scratch) are shares of the
+    readings of the print under which this is so.
+    """
+    same, other = RESULTS.loc[AFTER.index] == AFTER, RESULTS.loc[AFTER.index] != AFTER
+    changed, loss = (other & AFTER.notna()).sum(), RESULTS.loc["loss of task 4"]
+    epochs = _TABLE_2.loc[("epochs", "loss of task 4")]
+    counted = {
+        "numbers_kept": same[METHODS[2:]].to_numpy().sum(),
+        "numbers_changed_fine_tune": changed["Fine-tune"],
+        "numbers_changed_scratch": changed["Scratch"],
+        "numbers_of_a_constant": len(_reached_by_a_constant()),
+        "piggyback_to_best": loss["Piggyback"] / loss[METHODS[:3]].min(),
+        "methods_with_200_epochs": (epochs == 200).sum(),
+        "kinds_of_tasks": len(set(KINDS.values())),
+    }
+    for number in RESULTS.index[2:]:
+        for method in ("Piggyback", "Resblock"):
+            name = f"{method} {number}".lower().replace(" of task", "").replace(" ", "_")
+            counted[f"no_worse_{name}"] = share(number, _no_worse(method))
+            counted[f"worst_{name}"] = share(number, _worst(method))
+    return counted
+
+
+def _no_worse(method: str) -> Callable[[dict[str, float]], bool]:
+    return lambda scores: scores[method] >= scores["Scratch"]
+
+
+def _worst(method: str) -> Callable[[dict[str, float]], bool]:
+    return lambda scores: min(scores, key=lambda name: scores[name]) == method
+
+
+def readings(number: str) -> list[dict[str, float]]:
     """A row of Table 2 by method, in every combination of the two readings of its cells."""
-    cells = {method: (value,) for method, value in RESULTS.loc[measure].items()}
-    if measure == "loss of task 5":
-        cells |= {method: (*cells[method], value) for method, value in SECOND_READING.items()}
-    return [dict(zip(cells, values, strict=True)) for values in product(*cells.values())]
+    cells = {method: [value] for method, value in RESULTS.loc[number].items()}
+    if ("second reading", number) in _TABLE_2.index:
+        for method, value in _TABLE_2.loc[("second reading", number)].dropna().items():
+            cells[method].append(value)
+    return [dict(zip(METHODS, values, strict=True)) for values in product(*cells.values())]
 
 
-def share(measure: str, holds: Callable[[dict[str, float]], bool]) -> float:
+def share(number: str, holds: Callable[[dict[str, float]], bool]) -> float:
     """Share of the readings under which something holds of the methods' scores.
 
     Scores are the numbers of Table 2, MSE and losses negative: higher is better.
     """
-    sign = 1 if measure.startswith(("mIoU", "SSIM")) else -1
-    rows = readings(measure)
+    sign = 1 if number.startswith(("mIoU", "SSIM")) else -1
+    rows = readings(number)
     return sum(holds({m: sign * value for m, value in row.items()}) for row in rows) / len(rows)
 
 
-def _comparisons() -> list[_Row]:
-    """The text: Resblock equals the networks of one task or is better, but for segmentation."""
-    equal, worst = "Resblock is no worse than Scratch", "{} is the worst of the five"
-    rows = [
-        ("resblock", equal, measure, 1.0, lambda scores: scores["Resblock"] >= scores["Scratch"])
-        for measure in RESULTS.index[2:]
-    ]
-    rows += [
-        (f"worst-{method.lower()}", worst.format(method), measure, NAN, _is_worst(method))
-        for method, measures in WORST.items()
-        for measure in measures
-    ]
-    return [
-        (
-            f"{name}-{measure.lower().replace(' of task ', '-')}",
-            f"{measure}: {statement}",
-            paper,
-            share(measure, holds),
-            "share of readings",
-            _text(measure),
-        )
-        for name, statement, measure, paper, holds in rows
-    ]
-
-
-def _is_worst(method: str) -> Callable[[dict[str, float]], bool]:
-    return lambda scores: min(scores, key=scores.get) == method
-
-
-def _text(measure: str) -> str:
-    """A row of Table 2, in words."""
-    cells = pd.DataFrame(readings(measure))
-    texts = (f"{m} {' or '.join(f'{v:g}' for v in cells[m].unique())}" for m in METHODS)
-    return ", ".join(texts)
-
-
-# a table: the numbers of a row in its first line, the reason below
-# fmt: off
-def _counts() -> list[_Row]:
-    before, loss = RESULTS.loc[AFTER.index], RESULTS.loc["loss of task 4"]
-    kept, changed = before == AFTER, (before != AFTER) & AFTER.notna()
-    constant = [f"{value:g}" for value in _constant()]
-    return [
-        ("kept", "Numbers that a later task leaves alone: Decoder, Piggyback and Resblock",
-         12, kept[METHODS[2:]].to_numpy().sum(), "numbers",
-         "4 numbers of each in Table 2, if all had the base's mIoU of task 1 at first"),
-        ("changed-fine-tune", "Numbers that a later task changes: Fine-tune",
-         4, changed["Fine-tune"].sum(), "numbers", "all that Table 2 has"),
-        ("changed-scratch", "Numbers that a later task changes: Scratch",
-         4, changed["Scratch"].sum(), "numbers",
-         "the text reads from Table 2 that Scratch forgets too; its cells are empty"),
-        ("constant", "Numbers of segmentation that one class everywhere may reach",
-         NAN, len(constant), "numbers",
-         "its mIoU in % is at most 100 / classes: 1.23 for task 1, 4.76 for task 2; no more are "
-         + ", ".join(constant)),
-        ("piggyback-ratio-loss-4", "Piggyback's loss of task 4 over that of the best baseline",
-         NAN, loss["Piggyback"] / loss[METHODS[:3]].min(), "ratio", "the paper: almost equal"),
-        ("epochs-4", "Methods with 200 epochs for task 4", NAN, EPOCHS.count(200), "methods",
-         "Piggyback has 100, the other four 200"),
-        ("kinds", "Kinds of tasks", 4, len(set(KINDS)), "kinds",
-         "section 4 says 4; Table 1 has 5 tasks of 3 kinds, and the conclusion says 3"),
-        ("methods", "Methods that are proposed", 2, 3, "methods",
-         "section 3 says 2; sections 1 and 5.2 have the third, both together"),
-    ]
-# fmt: on
-
-
-def _constant() -> list[float]:
+def _reached_by_a_constant() -> set[float]:
     """Numbers of Table 2 that one class everywhere may reach, with an IoU of 1 at most, else 0."""
     both = pd.concat([RESULTS, AFTER])
     rows = {task: both.loc[f"mIoU of task {task}"].to_numpy() for task in (1, 2)}
-    return sorted({v for task, row in rows.items() for v in row[row <= 100 / CLASSES[task]]})
+    return {value for task, row in rows.items() for value in row[row <= 100 / CLASSES[task]]}
+
+
+def piece_files(width: int = 64) -> dict[str, float]:
+    """MiB of one file of each piece with every tensor in it: norms, biases, last layers."""
+    unet, generator = UNet(3, CLASSES[1], width=width), Generator(width=width)
+    pieces = {
+        "network": unet,
+        "decoder": nn.ModuleDict({"decoder": unet.decoder, "last": unet.last}),
+        "auto-encoder": nn.ModuleList((generator.encoder, generator.decoder)),
+        "blocks": generator.add_task("any"),
+    }
+    sizes = {name: len(save(dict(piece.state_dict()))) / 2**20 for name, piece in pieces.items()}
+    # masks of half zeros are the hardest to make smaller; and the largest of the last layers
+    masked = MaskedNetwork(unet, {"last": unet.new_last(CLASSES[2])}, norm="statistics")
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for mask in masked.masks().values():
+            mask.real.copy_(torch.randint(2, mask.real.shape, generator=rng))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "task.safetensors")
+        save_task(path, masked.task())
+        return sizes | {"mask": path.stat().st_size / 2**20}
+
+
+def stored_sizes(width: int = 64) -> pd.DataFrame:
+    """MiB for five tasks by method: the paper's, from counted weights, and of real files."""
+    findings, files = audit(), piece_files(width)
+    stored = {  # the finding with its size, and the pieces that are stored for five tasks
+        "scratch": ("size-scratch", {"network": 5}),
+        "fine-tune": ("size-fine-tune", {"network": 1}),
+        "decoder": ("size-decoders", {"network": 1, "decoder": 4}),
+        "piggyback": ("size-piggyback", {"network": 1, "mask": 4}),
+        "resblock": ("size-resblock-cyclegan", {"auto-encoder": 1, "blocks": 5}),
+    }
+    return pd.DataFrame(
+        {
+            "method": method,
+            "paper": findings.loc[finding, "paper"],
+            "counted": findings.loc[finding, "ours"],
+            "files": sum(count * files[piece] for piece, count in pieces.items()),
+        }
+        for method, (finding, pieces) in stored.items()
+    )

@@ -4,21 +4,32 @@ Mallya, Davis and Lazebnik, "Piggyback: adapting a single network to multiple ta
 mask weights", ECCV 2018. A layer with frozen weight W computes with W * m, where m = 1 if r > 5e-3
 and else 0. The real numbers r start at 1e-2 and are trained as if the threshold were not there
 (straight-through): dL/dr = dL/d(W * m) * W.
+
+``MaskedNetwork`` trains a task, ``MaskedTask`` is all that has to be kept of it, ``TaskSwitcher``
+turns one network into any of its tasks, and ``save_task`` and ``load_task`` are for files.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils import parametrize
 
-from lib.continual.mask_tasks import Task, fingerprint
+from lib.continual.networks import Freezable
+from lib.engine.files import write_atomically
 
 INITIAL, THRESHOLD = 1e-2, 5e-3
 NORM_POLICIES = ("frozen", "statistics", "affine")
@@ -28,34 +39,51 @@ NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm)
 
 class _Select(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weight: Tensor, real: Tensor, threshold: float) -> Tensor:
+    def forward(ctx, weight: Tensor, real: Tensor) -> Tensor:
         ctx.save_for_backward(weight)
-        # half the time of weight * (real > threshold): nothing of another type in between
-        return torch.gt(real, threshold, out=torch.empty_like(weight)).mul_(weight)
+        # half the time of weight * (real > THRESHOLD): nothing of another type in between
+        return torch.gt(real, THRESHOLD, out=torch.empty_like(weight)).mul_(weight)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
         (weight,) = ctx.saved_tensors
-        return None, gradient * weight, None
+        return None, gradient * weight
 
 
 class WeightMask(nn.Module):
     """Parametrization of a frozen weight; ``real``, of its shape, is what is trained."""
 
-    def __init__(self, weight: Tensor, initial: float, threshold: float) -> None:
+    def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.threshold = threshold
-        self.real = nn.Parameter(torch.full_like(weight, initial))
+        self.real = nn.Parameter(torch.full_like(weight, INITIAL))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return _Select.apply(weight, self.real, self.threshold)
+        return _Select.apply(weight, self.real)
 
     def bits(self) -> Tensor:
         """True where the weight is used."""
-        return self.real.detach() > self.threshold
+        return self.real.detach() > THRESHOLD
 
 
-class MaskedNetwork(nn.Module):
+@dataclass(frozen=True)
+class MaskedTask:
+    """All that has to be kept of a task beside the base network, on the CPU.
+
+    base: ``fingerprint`` of the base network.
+    norm: the one of ``NORM_POLICIES`` that it was trained with.
+    masks: layer name -> bool tensor of the weight's shape, True where the weight is used.
+    heads: layer name -> the task's own module in its place.
+    norms: name in the base's state -> the task's own statistics and affine parameters.
+    """
+
+    base: str
+    norm: str
+    masks: dict[str, Tensor]
+    heads: dict[str, nn.Module]
+    norms: dict[str, Tensor]
+
+
+class MaskedNetwork(Freezable):
     """A frozen copy of a base network with masks, heads and norms of one task's own.
 
     What has a gradient: the masks, the heads, and with policy ``affine`` the norms. Biases and all
@@ -68,8 +96,8 @@ class MaskedNetwork(nn.Module):
     norm: ``frozen``: the base's statistics and affine parameters, in training too; ``statistics``:
         the task's own statistics, which start as the base's; ``affine``: and its own affine
         parameters, trained (train_bn of the method's authors).
-    Raises ValueError for names that the base has not, a policy that is none of the three, an
-    initial value that is not above the threshold, and if there is nothing to mask.
+    Raises ValueError for names that the base has not, a policy that is none of the three, and if
+    there is nothing to mask.
     """
 
     def __init__(
@@ -79,12 +107,10 @@ class MaskedNetwork(nn.Module):
         *,
         within: str = "",
         norm: str = "frozen",
-        initial: float = INITIAL,
-        threshold: float = THRESHOLD,
     ) -> None:
         super().__init__()
         heads = dict(heads or {})
-        _refuse(base, [within, *heads], norm, initial, threshold)
+        _refuse(base, [within, *heads], norm)
         self.base, self.norm, self.heads = fingerprint(base), norm, tuple(heads)
         self.network = copy.deepcopy(base).requires_grad_(False)
         layers = _layers(self.network, within, self.heads)
@@ -92,23 +118,21 @@ class MaskedNetwork(nn.Module):
         everywhere = _layers(self.network, "", self.heads).items()
         norms = [name for name, layer in everywhere if isinstance(layer, NORMS)]
         self._own_norms = [name for name in norms if norm != "frozen" and name in layers]
-        self._frozen_norms = [name for name in norms if name not in self._own_norms]
+        # in training, too, the base's norms use their stored statistics
+        self.frozen = tuple(f"network.{name}" for name in norms if name not in self._own_norms)
         if not self.masked:
             raise ValueError(f"{within or 'the network'} has no convolution to mask")
         for name in self.masked:
-            _mask(layers[name], name, initial, threshold)
+            if parametrize.is_parametrized(layers[name]):
+                text = f"the weight of {name!r} is already parametrized; make it plain first"
+                raise ValueError(text)
+            mask = WeightMask(self.network.get_parameter(f"{name}.weight"))
+            parametrize.register_parametrization(layers[name], "weight", mask)
         for name in self._own_norms:
             layers[name].requires_grad_(norm == "affine")
         for name, head in heads.items():
             self.network.set_submodule(name, head)
         self.train(base.training)
-
-    def train(self, mode: bool = True) -> MaskedNetwork:
-        """Training mode, in which the base's norms still use their stored statistics."""
-        super().train(mode)
-        for name in self._frozen_norms:
-            self.network.get_submodule(name).eval()
-        return self
 
     def forward(self, *inputs: object) -> Tensor:
         return self.network(*inputs)
@@ -118,22 +142,29 @@ class MaskedNetwork(nn.Module):
         layers: list[tuple[str, Any]] = [(n, self.network.get_submodule(n)) for n in self.masked]
         return {name: layer.parametrizations.weight[0] for name, layer in layers}
 
-    def task(self) -> Task:
+    def task(self) -> MaskedTask:
         """The task as it is now, copied to the CPU."""
-        return Task(
+        heads = {name: copy.deepcopy(self.network.get_submodule(name)) for name in self.heads}
+        state = self.network.state_dict()
+        return MaskedTask(
             self.base,
             self.norm,
             {name: mask.bits().cpu() for name, mask in self.masks().items()},
-            {name: _finished(self.network.get_submodule(name)) for name in self.heads},
-            {name: values.detach().to("cpu", copy=True) for name, values in self._norm_state()},
+            {name: head.cpu().eval().requires_grad_(False) for name, head in heads.items()},
+            {
+                name: state[name].to("cpu", copy=True)
+                for name in norm_state_names(self.network, self.norm, self._own_norms)
+            },
         )
 
-    def _norm_state(self) -> list[tuple[str, Tensor]]:
-        layers = [(name, self.network.get_submodule(name)) for name in self._own_norms]
-        own = [(name, part) for name, layer in layers for part in layer.named_buffers()]
-        if self.norm == "affine":
-            own += [(name, part) for name, layer in layers for part in layer.named_parameters()]
-        return [(f"{name}.{key}", values) for name, (key, values) in own]
+
+def norm_state_names(network: nn.Module, policy: str, norms: Iterable[str]) -> list[str]:
+    """Names in the network's state of what a task has of its own in the norm layers named."""
+    layers, names = dict(network.named_modules()), list(norms)
+    own = [f"{name}.{key}" for name in names for key, _ in layers[name].named_buffers()]
+    if policy == "affine":
+        own += [f"{name}.{key}" for name in names for key, _ in layers[name].named_parameters()]
+    return own if policy != "frozen" else []
 
 
 def _layers(network: nn.Module, within: str, heads: tuple[str, ...]) -> dict[str, nn.Module]:
@@ -149,24 +180,179 @@ def _layers(network: nn.Module, within: str, heads: tuple[str, ...]) -> dict[str
     }
 
 
-def _mask(layer: nn.Module, name: str, initial: float, threshold: float) -> None:
-    if parametrize.is_parametrized(layer):
-        raise ValueError(f"the weight of {name!r} is already parametrized; make it plain first")
-    mask = WeightMask(layer.weight, initial, threshold)
-    parametrize.register_parametrization(layer, "weight", mask)
-
-
-def _finished(head: nn.Module) -> nn.Module:
-    return copy.deepcopy(head).cpu().eval().requires_grad_(False)
-
-
-def _refuse(base: nn.Module, names: list[str], norm: str, initial: float, threshold: float) -> None:
+def _refuse(base: nn.Module, names: list[str], norm: str) -> None:
     known = dict(base.named_modules(remove_duplicate=False))
     for name in names:
         if name not in known:
             raise ValueError(f"the base network has no layer {name!r}")
     if norm not in NORM_POLICIES:
         raise ValueError(f"norm must be one of {', '.join(NORM_POLICIES)}, not {norm!r}")
-    if not initial > threshold:
-        text = f"{initial} is not above the threshold {threshold}: no weight would be in use"
-        raise ValueError(text)
+
+
+def zero_rates(masks: Mapping[str, Tensor]) -> dict[str, float]:
+    """Layer name -> share of its weights that the mask puts to 0."""
+    return {name: 1 - int(mask.count_nonzero()) / mask.numel() for name, mask in masks.items()}
+
+
+def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """SHA-256 of a text and of tensors: names, types, shapes, values; the order is no matter."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().contiguous()
+        total.update(f"\n{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        total.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Tells a base network from any other: one bit of its parameters or statistics is enough."""
+    return digest(network.state_dict())
+
+
+class TaskSwitcher:
+    """One network for all tasks of a base; a switch writes the chosen weights into it, in place.
+
+    base: copied, so it stays as it is. tasks: by name.
+    ``network`` is in evaluation mode on the base's device, and is the base until the first switch.
+    Raises ValueError for a task of another base.
+    """
+
+    def __init__(self, base: nn.Module, tasks: Mapping[str, MaskedTask]) -> None:
+        identity = fingerprint(base)
+        for name, task in tasks.items():
+            _refuse_other_base(f"task {name!r}", task.base, identity)
+        self.network = copy.deepcopy(base).eval().requires_grad_(False)
+        state = self.network.state_dict()
+        touched = {f"{layer}.weight" for task in tasks.values() for layer in task.masks}
+        touched |= {name for task in tasks.values() for name in task.norms}
+        self._base = {name: state[name].clone() for name in touched}
+        self._targets = {name: state[name] for name in touched}  # share memory with the network
+        heads = {name for task in tasks.values() for name in task.heads}
+        self._heads = {name: self.network.get_submodule(name) for name in heads}
+        device = next(iter(state.values())).device
+        self._tasks = {name: _on(task, device) for name, task in tasks.items()}
+
+    def use(self, name: str | None) -> nn.Module:
+        """``network``, as the task of this name; None gives the base back. Always the same object.
+
+        Raises ValueError for a name that is not among the tasks.
+        """
+        if name is not None and name not in self._tasks:
+            raise ValueError(f"no task {name!r}; there are {', '.join(self._tasks)}")
+        task = self._tasks[name] if name is not None else MaskedTask("", "", {}, {}, {})
+        for layer, head in (self._heads | task.heads).items():
+            self.network.set_submodule(layer, head)
+        masks = {f"{layer}.weight": mask for layer, mask in task.masks.items()}
+        for key, target in self._targets.items():
+            if key in masks:
+                target.copy_(masks[key]).mul_(self._base[key])  # a third of a product of two types
+            else:
+                target.copy_(task.norms.get(key, self._base[key]))
+        return self.network
+
+
+def _refuse_other_base(what: str, wanted: str, given: str) -> None:
+    if wanted != given:
+        raise ValueError(f"{what} belongs to base network {wanted[:8]}, this one is {given[:8]}")
+
+
+def _on(task: MaskedTask, device: torch.device) -> MaskedTask:
+    return MaskedTask(
+        task.base,
+        task.norm,
+        {name: mask.to(device) for name, mask in task.masks.items()},
+        {name: copy.deepcopy(head).to(device).eval() for name, head in task.heads.items()},
+        {name: values.to(device) for name, values in task.norms.items()},
+    )
+
+
+def pack(mask: Tensor) -> Tensor:
+    """Bool tensor of any shape to (ceil(n / 8),) uint8: bits in C order, the first one highest."""
+    return torch.from_numpy(np.packbits(mask.cpu().numpy()))
+
+
+def unpack(packed: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
+    """The bool tensor of this shape; the inverse of ``pack``."""
+    count = int(np.prod(shape))
+    bits = np.unpackbits(packed.numpy(), count=count).view(bool)
+    return torch.from_numpy(bits).reshape(shape)
+
+
+def save_task(path: Path, task: MaskedTask) -> None:
+    """Write a task's file; raises OSError, with the path, and then leaves an earlier file.
+
+    It is a safetensors file with the entries ``mask/<layer>`` (see ``pack``), ``norm/<name in the
+    base's state>`` and ``head/<layer>/<name>``. The metadata has the base's fingerprint, the norm
+    policy and a checksum of everything.
+    """
+    tensors = {f"mask/{name}": pack(mask) for name, mask in task.masks.items()}
+    tensors |= {f"norm/{name}": values.contiguous() for name, values in task.norms.items()}
+    for layer, head in task.heads.items():
+        state = head.state_dict().items()
+        tensors |= {f"head/{layer}/{name}": values.cpu().contiguous() for name, values in state}
+    about = {"base": task.base, "norm": task.norm}
+    content = digest(tensors, json.dumps(about, sort_keys=True))
+    write_atomically(path, save(tensors, about | {"content": content}))
+
+
+def load_task(
+    path: Path, base: nn.Module, heads: Mapping[str, nn.Module] | None = None
+) -> MaskedTask:
+    """Read a task's file.
+
+    base: the network that the masks were trained on.
+    heads: layer name -> a module like the task's own; a copy gets the file's values.
+    Raises FileNotFoundError, and ValueError for a truncated or damaged file, for another base and
+    for heads that are not those of the file (as with another number of classes).
+    """
+    about, tensors = _read(path)
+    _refuse_other_base(str(path), about["base"], fingerprint(base))
+    masks = {
+        name: unpack(packed, base.get_parameter(f"{name}.weight").shape)
+        for name, packed in part(tensors, "mask").items()
+    }
+    own = _filled(path, dict(heads or {}), part(tensors, "head"))
+    return MaskedTask(about["base"], about["norm"], masks, own, part(tensors, "norm"))
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            about = dict(file.metadata() or {})
+            # copies: the file's own tensors are a view of the disk
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no mask file: {error}") from error
+    content = about.pop("content", None)
+    if content != digest(tensors, json.dumps(about, sort_keys=True)):
+        raise ValueError(f"{path} is damaged or no mask file: its checksum does not fit")
+    return about, tensors
+
+
+def part(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """The entries ``<kind>/<name>`` of a file or an artefact, by name."""
+    prefix = f"{kind}/"
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _filled(
+    path: Path, heads: dict[str, nn.Module], tensors: dict[str, Tensor]
+) -> dict[str, nn.Module]:
+    """Copies of the heads with the file's values (keys ``<layer>/<name>``)."""
+    wanted = {name: tuple(values.shape) for name, values in tensors.items()}
+    given = {
+        f"{layer}/{name}": tuple(values.shape)
+        for layer, head in heads.items()
+        for name, values in head.state_dict().items()
+    }
+    if wanted != given:
+        raise ValueError(f"{path} has heads {_text(wanted)}, given are {_text(given)}")
+    filled = {layer: copy.deepcopy(head).eval() for layer, head in heads.items()}
+    for layer, head in filled.items():
+        head.load_state_dict(part(tensors, layer), strict=True)
+        head.requires_grad_(False)
+    return filled
+
+
+def _text(shapes: dict[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in sorted(shapes.items())) or "none"

@@ -1,27 +1,50 @@
-"""Notebook 01: what each method trains, with which loss, and what is kept of it.
+"""What each method trains, with which loss, and what is kept of it; and the trial function.
 
-A method is given what the trial before has learned (``lib.continual.learning``) and leaves
-the loop to ``lib.engine.training``.
+What is learned is an artefact with the entries ``net/<name>`` (a whole network that runs as it is),
+``mask/<layer>``, ``importance/...`` and ``anchor/...`` (elastic weight consolidation), ``losses``
+and ``seconds``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from lib.continual.adversarial import Adversary, PatchDiscriminator
-from lib.continual.ewc import Anchor, add_task, importance, penalty
-from lib.continual.mask_tasks import TaskSwitcher
-from lib.continual.masks import MaskedNetwork
-from lib.continual.parents import Batch, as_part, batches, draws, generator, part, unet
-from lib.continual.tasks import Task, task
-from lib.continual.trials import TaskTrial, origin
-from lib.continual.unet import UNet
+from lib.continual.losses import Adversary, Anchor, extended, importance, penalty
+from lib.continual.masks import (
+    NORMS,
+    MaskedNetwork,
+    MaskedTask,
+    TaskSwitcher,
+    fingerprint,
+    norm_state_names,
+    part,
+    zero_rates,
+)
+from lib.continual.networks import Generator, PatchDiscriminator, UNet
+from lib.continual.tasks import (
+    Segmentation,
+    Task,
+    evaluate,
+    in_batches,
+    optimised,
+    ssim,
+    stream_task,
+    trivial,
+)
+from lib.continual.trials import ONE_BODY, TaskTrial, base, history, origin, parent
+from lib.engine.artefacts import artefact, own_checkpoint
+from lib.engine.batches import Epochs
 from lib.engine.sweep import Context
+from lib.engine.training import one_cycle, train
 
-Before = Mapping[str, Tensor] | None  # what the parent has learned
+Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) in [0, 1], labels (B, H, W) int64
+Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,99 +57,269 @@ class Learner:
     lr: float
 
 
-def learner(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
-    """What has to be trained for a trial; ``before`` is all that its parent has learned."""
-    return _LEARNERS[trial.method](trial, each, before, context)
+def run_task(trial: TaskTrial, context: Context) -> dict[str, Any]:
+    """Learn the task, then score it and every earlier one: ``T2 miou`` and so on.
+
+    A trial of ``scratch`` has ``nothing`` besides: the same scores for doing nothing at its task.
+    """
+    learned = _learned(trial, context)
+    last_losses = learned["losses"][-max(1, len(learned["losses"]) // 10) :]
+    metrics: dict[str, Any] = {
+        "train_loss": float(last_losses.mean()),
+        "train_seconds": float(learned["seconds"]),
+    }
+    if trial.masked:
+        metrics["zero_rates"] = zero_rates(masks(trial, context))
+    if trial.task == 0:
+        return metrics | _identity(trial, context)
+    for earlier in history(trial):
+        task = stream_task(trial.stream, earlier.task, context)
+        forward = network(earlier, context, body=trial if trial.method in ONE_BODY else None)
+        pictures = optimised(trial.stream, earlier.task, context)
+        scores = evaluate(task, forward, rgb=earlier.on_images, optimised=pictures)
+        metrics |= {f"T{earlier.task} {name}": value for name, value in scores.items()}
+    if trial.method == "scratch":
+        metrics["nothing"] = trivial(task, pictures)
+    return metrics
 
 
-def _own_loss(each: Task) -> Callable[[nn.Module, Batch], Tensor]:
+def network(
+    trial: TaskTrial, context: Context, *, body: TaskTrial | None = None
+) -> Callable[[Tensor], Tensor]:
+    """What a trial has learned, in evaluation mode: network inputs to outputs.
+
+    body: of a U-Net, take all but the last layer from this trial, so that an earlier task's last
+    layer stands on a network that has learned something else since.
+    """
+    state = _network_state(trial, context)
+    if trial.on_images:
+        net = generator(trial, state, context)
+        return lambda x: net(x, f"t{trial.task}")
+    if body is not None:
+        last = {name: values for name, values in state.items() if name.startswith("last.")}
+        state = {**_network_state(body, context), **last}
+    return unet(trial, state, context).eval()
+
+
+def masks(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
+    """Layer name -> bool mask of a Piggyback trial."""
+    return part(_learned(trial, context), "mask")
+
+
+def mask_task(trial: TaskTrial, context: Context) -> MaskedTask:
+    """A U-Net's Piggyback trial as what has to be stored of it."""
+    state, original = _network_state(trial, context), unet_base(trial, context)
+    outputs, inputs = state["last.weight"].shape[:2]
+    last = nn.Conv2d(inputs, outputs, 1)
+    last.load_state_dict({name: state[f"last.{name}"] for name in ("weight", "bias")})
+    norms = [name for name, layer in original.named_modules() if isinstance(layer, NORMS)]
+    return MaskedTask(
+        fingerprint(original),
+        trial.norms,
+        masks(trial, context),
+        {"last": last.eval().requires_grad_(False)},
+        {name: state[name] for name in norm_state_names(original, trial.norms, norms)},
+    )
+
+
+def unet_base(trial: TaskTrial, context: Context) -> UNet:
+    """Task 1's network, on which the trial's masks lie, on the CPU."""
+    first = base(trial)
+    here = replace(context, device=torch.device("cpu"))
+    return unet(first, _network_state(first, context), here).eval()
+
+
+def generator_of(trials: Sequence[TaskTrial], context: Context) -> Generator:
+    """One frozen generator with the residual blocks of several trials, as ``t3``, ``t4``, ..."""
+    states = [_network_state(trial, context) for trial in trials]
+    merged = {name: values for state in states for name, values in state.items()}
+    return generator(trials[0], merged, context).requires_grad_(False)
+
+
+def draws(trial: TaskTrial) -> int:
+    """Seed of what a task draws anew: masks of equal last layers would be alike by that alone."""
+    return 100 * trial.seed + 10 * trial.run + trial.task
+
+
+def batches(trial: TaskTrial, task: Task) -> Callable[[int], Batch]:
+    """Step -> mirrored training images and their label maps; equal for all methods of a seed."""
+    images, labels = task.train.images, task.train.labels
+    seed = draws(trial)
+    if trial.shuffled:
+        rng = torch.Generator().manual_seed(seed)
+        labels = labels[torch.randperm(len(labels), generator=rng).to(labels.device)]
+    # the label map is a fourth channel, so that it is mirrored with its image
+    both = torch.cat((images, labels[:, None]), 1)
+    epochs = Epochs(both, batch=trial.stream.batch, seed=seed, pad=0)
+
+    def at(step: int) -> Batch:
+        _, chosen = epochs(step)
+        chosen = chosen.contiguous(memory_format=torch.channels_last)
+        return chosen[:, :3], (255 * chosen[:, 3]).round().long()
+
+    return at
+
+
+def unet(trial: TaskTrial, state: Tensors, context: Context) -> UNet:
+    """A U-Net of the stream's width; from the state, or if that is empty from the seed."""
+    channels = (
+        len(state["last.weight"])
+        if state
+        else stream_task(trial.stream, trial.task, context).channels
+    )
+    net = UNet(3, channels, width=trial.stream.width, seed=trial.seed)
+    if state:
+        net.load_state_dict(state)
+    return net.to(context.device)
+
+
+def generator(trial: TaskTrial, state: Tensors, context: Context) -> Generator:
+    """The auto-encoder with the residual blocks that are in the state, frozen; as ``unet``."""
+    net = Generator(width=trial.stream.width, norm=trial.norms, seed=trial.seed)
+    for name in sorted({key.split(".")[1] for key in state if key.startswith("tasks.")}):
+        net.add_task(name)
+    if state:
+        net.load_state_dict(state)
+        net.freeze("encoder", "decoder")
+    return net.to(context.device).eval()
+
+
+def _as_part(tensors: Tensors, kind: str) -> dict[str, Tensor]:
+    """The inverse of ``part``."""
+    return {f"{kind}/{name}": values for name, values in tensors.items()}
+
+
+def _learned(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
+    return artefact(trial, context, lambda: _learn(trial, context))
+
+
+def _network_state(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
+    return part(_learned(trial, context), "net")
+
+
+@torch.enable_grad()  # whoever asks for a trained network may be looking at it without gradients
+def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
+    stream = trial.stream
+    task = stream_task(stream, trial.task or 1, context)
+    before = parent(trial)
+    earlier = _learned(before, context) if before else {}
+    learner = _LEARNERS[trial.method](trial, task, earlier, context)
+    begin = time.perf_counter()
+    with own_checkpoint(trial, context) as checkpoint:
+        losses = train(
+            learner.network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            learner.loss,
+            batches(trial, task),
+            steps=stream.base_steps if trial == base(trial) else stream.steps,
+            lr=learner.lr,
+            schedule=one_cycle,
+            # it would not hold the discriminator
+            checkpoint=None if _is_adversarial(trial, task) else checkpoint,
+            label=f"{trial.method}, task {trial.task}",
+        )
+    seconds = time.perf_counter() - begin
+    learner.network.eval()
+    return {
+        **learner.keep(),
+        "losses": torch.tensor(losses),
+        "seconds": torch.tensor(seconds, dtype=torch.float64),
+    }
+
+
+def _identity(trial: TaskTrial, context: Context) -> dict[str, float]:
+    """How well the auto-encoder gives the test images back."""
+    net = generator(trial, _network_state(trial, context), context)
+    images = stream_task(trial.stream, 1, context).images
+    with torch.no_grad():
+        output = in_batches(net, images)
+    return {"rmse": float((output - images).square().mean().sqrt()), "ssim": ssim(output, images)}
+
+
+def _own_loss(task: Task) -> Callable[[nn.Module, Batch], Tensor]:
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch
-        return each.loss(net(each.inputs(images)).float(), images, labels)
+        return task.loss(net(task.inputs(images)).float(), images, labels)
 
     return loss
 
 
 def _kept(network: nn.Module) -> Callable[[], dict[str, Tensor]]:
-    return lambda: as_part(network.state_dict(), "net")
+    return lambda: _as_part(network.state_dict(), "net")
 
 
-def _continued(trial: TaskTrial, each: Task, before: Before, context: Context) -> UNet:
+def _continued(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> UNet:
     """The network of the trial before, with a new last layer."""
     net = unet(origin(trial), part(before, "net"), context)
-    net.last = net.new_last(each.channels, seed=draws(trial))
+    net.last = net.new_last(task.channels, seed=draws(trial))
     return net
 
 
-def _scratch(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
-    net = unet(trial, None, context)
-    return Learner(net, _own_loss(each), _kept(net), trial.stream.lr)
+# A method is given all that the trial before has learned, or nothing.
+def _whole(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
+    """Scratch, fine-tune, and decoder, which keeps the encoder of the trial before."""
+    if trial.method == "scratch":
+        net = unet(trial, {}, context)
+    else:
+        net = _continued(trial, task, before, context)
+    if trial.method == "decoder":
+        net.freeze("encoder")
+    return Learner(net, _own_loss(task), _kept(net), trial.stream.lr)
 
 
-def _fine_tune(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
-    net = _continued(trial, each, before, context)
-    return Learner(net, _own_loss(each), _kept(net), trial.stream.lr)
-
-
-def _decoder(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
-    net = _continued(trial, each, before, context).freeze_encoder()
-    return Learner(net, _own_loss(each), _kept(net), trial.stream.lr)
-
-
-def _ewc(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
-    net, anchor = _continued(trial, each, before, context), _anchor(trial, before, context)
-    own = _own_loss(each)
+def _ewc(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
+    net, anchor = _continued(trial, task, before, context), _anchor(trial, before, context)
+    own = _own_loss(task)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         return own(model, batch) + penalty(model, anchor, trial.stream.strength)
 
     def keep() -> dict[str, Tensor]:
-        held = as_part(anchor.importance, "importance") | as_part(anchor.values, "anchor")
+        held = _as_part(anchor.importance, "importance") | _as_part(anchor.values, "anchor")
         return _kept(net)() | held
 
     return Learner(net, loss, keep, trial.stream.lr)
 
 
-def _anchor(trial: TaskTrial, before: Before, context: Context) -> Anchor:
-    """All tasks before the trial's, the last of which has its importance found now."""
+def _anchor(trial: TaskTrial, before: Tensors, context: Context) -> Anchor:
+    """All tasks before the trial's; the importance for the last of them is computed now."""
     last, earlier = origin(trial), None
     if last.method == "ewc":
-        parts = (part(before, kind) for kind in ("importance", "anchor"))
-        earlier = Anchor(
-            *({name: values.to(context.device) for name, values in part.items()} for part in parts)
+        importances, values = (
+            {name: tensor.to(context.device) for name, tensor in part(before, kind).items()}
+            for kind in ("importance", "anchor")
         )
-    each = task(trial.stream, last.task, context)
+        earlier = Anchor(importances, values)
+    task = stream_task(trial.stream, last.task, context)
     net = unet(last, part(before, "net"), context).eval()
     names = [name for name, _ in net.named_parameters() if not name.startswith("last.")]
-    single = batches(replace(last, stream=replace(last.stream, batch=1)), each)
+    single = batches(replace(last, stream=replace(last.stream, batch=1)), task)
     images = (single(step) for step in range(trial.stream.importance_images))
-    return add_task(earlier, net, importance(net, _own_loss(each), images, names))
+    return extended(earlier, net, importance(net, _own_loss(task), images, names))
 
 
-def _piggyback(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
+def _piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
     original = unet(origin(trial), part(before, "net"), context)
-    last = original.new_last(each.channels, seed=draws(trial))
+    last = original.new_last(task.channels, seed=draws(trial))
     net = MaskedNetwork(original, {"last": last}, norm=trial.norms)
 
     def keep() -> dict[str, Tensor]:
         learned = net.task()
         plain = TaskSwitcher(original, {"it": learned}).use("it")
-        return as_part(plain.state_dict(), "net") | as_part(learned.masks, "mask")
+        return _as_part(plain.state_dict(), "net") | _as_part(learned.masks, "mask")
 
-    return Learner(net, _own_loss(each), keep, trial.stream.mask_lr)
+    return Learner(net, _own_loss(task), keep, trial.stream.mask_lr)
 
 
-def _resblock(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
-    if trial.task == 0:
-        net = generator(trial, None, context)
-        return Learner(net, _identity_loss, _kept(net), trial.stream.lr)
+def _resblock(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
     net = generator(trial, part(before, "net"), context)
+    if trial.task == 0:
+        return Learner(net, _identity_loss, _kept(net), trial.stream.lr)
     name = f"t{trial.task}"
     net.add_task(name, seed=draws(trial))
-    return Learner(net, _image_loss(trial, each, name), _kept(net), trial.stream.lr)
+    return Learner(net, _image_loss(trial, task, name), _kept(net), trial.stream.lr)
 
 
-def _resblock_piggyback(trial: TaskTrial, each: Task, before: Before, context: Context) -> Learner:
+def _resblock_piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
     first, own = f"t{origin(trial).task}", f"t{trial.task}"
     original = generator(origin(trial), part(before, "net"), context)
     net = MaskedNetwork(original, within=f"tasks.{first}", norm="frozen")
@@ -135,45 +328,46 @@ def _resblock_piggyback(trial: TaskTrial, each: Task, before: Before, context: C
         learned = net.task()
         state = TaskSwitcher(original, {"it": learned}).use("it").state_dict()
         renamed = {k.replace(f"tasks.{first}.", f"tasks.{own}."): v for k, v in state.items()}
-        return as_part(renamed, "net") | as_part(learned.masks, "mask")
+        return _as_part(renamed, "net") | _as_part(learned.masks, "mask")
 
-    return Learner(net, _image_loss(trial, each, first), keep, trial.stream.mask_lr)
+    return Learner(net, _image_loss(trial, task, first), keep, trial.stream.mask_lr)
 
 
 def _identity_loss(net: nn.Module, batch: Batch) -> Tensor:
     return (net(batch[0]).float() - batch[0]).abs().mean()
 
 
-def is_adversarial(trial: TaskTrial, each: Task) -> bool:
+def _is_adversarial(trial: TaskTrial, task: Task) -> bool:
     """Whether the loss is a discriminator's; the auto-encoder learns the identity."""
-    segments = trial.on_images and trial.task != 0 and each.kind == "segmentation"
+    segments = trial.on_images and trial.task != 0 and isinstance(task, Segmentation)
     return segments and trial.loss in ("", "adversarial")
 
 
-def _image_loss(trial: TaskTrial, each: Task, blocks: str) -> Callable[[nn.Module, Batch], Tensor]:
+def _image_loss(trial: TaskTrial, task: Task, blocks: str) -> Callable[[nn.Module, Batch], Tensor]:
     """Of an RGB output: the paper's losses for a segmentation, L2 for colour, the style loss."""
     adversary = None
-    if is_adversarial(trial, each):
-        sizes = {"width": trial.stream.width, "layers": trial.stream.patches, "seed": trial.seed}
-        judge = PatchDiscriminator(6, **sizes).to(each.palette.device)
-        adversary = Adversary(judge)
+    if _is_adversarial(trial, task):
+        judge = PatchDiscriminator(
+            6, width=trial.stream.width, layers=trial.stream.patches, seed=trial.seed
+        )
+        adversary = Adversary(judge.to(task.palette.device))
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch
-        inputs = each.inputs(images)
+        inputs = task.inputs(images)
         output = net(inputs, blocks).float()
         if adversary:
-            return adversary.loss(inputs, output, each.target_image(images, labels))
-        return each.image_loss(trial.loss or "l2", output, images, labels)
+            return adversary.loss(inputs, output, task.target_image(images, labels))
+        return task.image_loss(trial.loss, output, images, labels)
 
     return loss
 
 
-_LEARNERS: dict[str, Callable[[TaskTrial, Task, Before, Context], Learner]] = {
-    "scratch": _scratch,
-    "fine-tune": _fine_tune,
+_LEARNERS: dict[str, Callable[[TaskTrial, Task, Tensors, Context], Learner]] = {
+    "scratch": _whole,
+    "fine-tune": _whole,
     "ewc": _ewc,
-    "decoder": _decoder,
+    "decoder": _whole,
     "piggyback": _piggyback,
     "resblock": _resblock,
     "resblock+piggyback": _resblock_piggyback,

@@ -1,8 +1,9 @@
-"""Notebook 01: the paper's five tasks: what goes in, what is learned, how it is scored.
+"""The paper's five tasks: what goes in, what is learned, how it is scored.
 
 A task has two forms. With a last layer of its own (U-Net) it gives scores of classes, chroma or
-RGB. Without one (residual blocks before a frozen RGB decoder) everything is an image: a label map
-is painted in the classes' colours, and read by the nearest colour.
+the picture in a style. Without one (residual blocks before a frozen RGB decoder, ``rgb`` below)
+everything is an image: a label map is painted in the classes' colours, and read back by the nearest
+colour.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,80 +19,99 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_jaccard_index
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lib.continual.colour import chroma, luma, to_rgb
-from lib.continual.gatys import gatys
-from lib.continual.perceptual import PerceptualLoss, feature_network
-from lib.continual.profile import Stream
+from lib.continual.losses import PerceptualLoss, feature_network, gatys
+from lib.continual.trials import KINDS, TASKS, GatysTrial, Stream
 from lib.data.images import load_images
 from lib.data.segmented import IGNORED, Segmented, load_segmented
 from lib.engine.artefacts import artefact
 from lib.engine.sweep import Context
 
-TASKS = (1, 2, 3, 4, 5)
-KINDS = {1: "segmentation", 2: "segmentation", 3: "colour", 4: "style", 5: "style"}
-CHANNELS = {"colour": 2, "style": 3}  # of a last layer; segmentation: the classes
-MAIN = {"segmentation": "miou", "colour": "mse", "style": "total"}
-# losses are divided by these to be trained: Adam does not mind, and a penalty means the same to all
-UNIT = {"segmentation": 1.0, "colour": 0.01, "style": 1e5}
 SHARPNESS = 20.0  # of the classes' scores, minus the distance of colours in [0, 1]
 EVALUATION_BATCH = 32
+_RED, _BLUE = 0.299, 0.114  # of the luma; green is the rest
+
+Forward = Callable[[Tensor], Tensor]  # network inputs to outputs
+
+
+def luma(images: Tensor) -> Tensor:
+    """(N, 3, H, W) RGB in [0, 1] to JPEG's Y (ITU-R BT.601), (N, 1, H, W) in [0, 1]."""
+    red, green, blue = images.unbind(1)
+    return (_RED * red + (1 - _RED - _BLUE) * green + _BLUE * blue)[:, None]
+
+
+def chroma(images: Tensor) -> Tensor:
+    """(N, 3, H, W) RGB in [0, 1] to Cb and Cr, (N, 2, H, W) in [-0.5, 0.5]; grey is 0."""
+    y = luma(images)[:, 0]
+    blue, red = (images[:, 2] - y) / (2 - 2 * _BLUE), (images[:, 0] - y) / (2 - 2 * _RED)
+    return torch.stack((blue, red), 1)
+
+
+def to_rgb(y: Tensor, colours: Tensor) -> Tensor:
+    """Luma (N, 1, H, W) and chroma (N, 2, H, W) to RGB clipped to [0, 1]."""
+    y, (cb, cr) = y[:, 0], colours.unbind(1)
+    red, blue = y + (2 - 2 * _RED) * cr, y + (2 - 2 * _BLUE) * cb
+    green = (y - _RED * red - _BLUE * blue) / (1 - _RED - _BLUE)
+    return torch.stack((red, green, blue), 1).clamp(0, 1)
+
+
+def grey(images: Tensor) -> Tensor:
+    """The luma as an RGB image, (N, 3, H, W)."""
+    return luma(images).repeat(1, 3, 1, 1)
 
 
 @dataclass(frozen=True)
-class Task:
-    """One of the five tasks with its data on a device.
+class _Data:
+    """A task's data on a device, and what most kinds of tasks have in common.
 
-    images, labels: (N, 3, S, S) and (N, S, S) uint8 of the training and the test set.
-    palette: (K, 3) in [0, 1], the classes' colours. perceptual: of a style task.
+    train, test: images (N, 3, S, S) and label maps (N, S, S) uint8.
+    palette: (K, 3) in [0, 1], the classes' colours.
+    A kind of task adds its ``channels`` (outputs of a last layer of its own), ``loss`` (of such
+    outputs), ``image_loss`` (of an RGB output; only a segmentation has several, by name),
+    ``picture`` (an output as an image), ``metrics`` (of outputs for all test images) and
+    ``nothing`` (the output of doing nothing). Losses are divided by a unit of their kind: Adam does
+    not mind, and a penalty means the same to all.
     """
 
     number: int
-    kind: str
     train: Segmented
     test: Segmented
     palette: Tensor
-    perceptual: PerceptualLoss | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """The test images in [0, 1]."""
+        return self.test.images.float() / 255
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the network is given for RGB images."""
+        return images
+
+    def target_image(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What an RGB output should be."""
+        return images
+
+
+class Segmentation(_Data):
+    """Tasks 1 and 2. Metrics in per cent: miou (over classes that occur in truth or prediction)
+    and accuracy (of labelled pixels).
+    """
 
     @property
     def channels(self) -> int:
-        """Outputs of a last layer of its own."""
-        return CHANNELS.get(self.kind, len(self.train.classes))
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """What the network is given: RGB, or grey repeated, as the first layer is shared."""
-        return luma(images).repeat(1, 3, 1, 1) if self.kind == "colour" else images
+        return len(self.train.classes)
 
     def loss(self, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Loss of a last layer's (N, channels, H, W), in ``UNIT``: cross entropy, L2, or style."""
-        if self.kind == "segmentation":
-            return F.cross_entropy(output, labels, ignore_index=IGNORED)
-        if self.kind == "colour":
-            return F.mse_loss(output, chroma(images)) / UNIT[self.kind]
-        return self.style_loss(output.sigmoid(), images)
+        return F.cross_entropy(output, labels, ignore_index=IGNORED)
 
-    def style_loss(self, output: Tensor, images: Tensor) -> Tensor:
-        """Mean total loss of (N, 3, H, W) in [0, 1], in ``UNIT``."""
-        return self.perceptual(output, images).total.mean() / UNIT["style"]
-
-    def image_loss(self, kind: str, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Loss of an RGB output in [0, 1]: ``ce``, ``l1``, ``l2``, or the style task's own.
-
-        ce: cross entropy of scores that fall with the distance to the classes' colours.
-        """
-        if self.kind == "style":
-            return self.style_loss(output, images)
-        if kind == "ce":
-            scores = self.colour_scores(output)
-            return F.cross_entropy(scores, labels, ignore_index=IGNORED)
-        difference = output - self.target_image(images, labels)
-        if self.kind == "segmentation":
-            difference = difference * (labels != IGNORED)[:, None]
-        return difference.abs().mean() if kind == "l1" else difference.square().mean()
+    def image_loss(self, name: str, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """``ce`` (scores fall with the distance to the classes' colours), ``l1`` or ``l2``."""
+        if name == "ce":
+            return F.cross_entropy(self.colour_scores(output), labels, ignore_index=IGNORED)
+        difference = (output - self.target_image(images, labels)) * (labels != IGNORED)[:, None]
+        return difference.abs().mean() if name == "l1" else difference.square().mean()
 
     def target_image(self, images: Tensor, labels: Tensor) -> Tensor:
-        """What an RGB output should be: the painted label map (borders black) or the image."""
-        if self.kind != "segmentation":
-            return images
+        """The painted label map, borders black."""
         painted = self.palette[labels.clamp(max=len(self.palette) - 1)].permute(0, 3, 1, 2)
         return painted * (labels != IGNORED)[:, None]
 
@@ -100,39 +121,133 @@ class Task:
         return -SHARPNESS * distances.permute(0, 3, 1, 2)
 
     def picture(self, output: Tensor, images: Tensor, rgb: bool) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to look at. rgb: the output is an image already."""
-        if self.kind == "segmentation":
-            scores = self.colour_scores(output) if rgb else output
-            return self.palette[scores.argmax(1)].permute(0, 3, 1, 2)
-        if self.kind == "colour":
-            return output.clamp(0, 1) if rgb else to_rgb(luma(images), output)
+        scores = self.colour_scores(output) if rgb else output
+        return self.palette[scores.argmax(1)].permute(0, 3, 1, 2)
+
+    def metrics(self, output: Tensor, rgb: bool, optimised: Tensor | None) -> dict[str, float]:
+        scores = self.colour_scores(output) if rgb else output
+        predicted, labels = scores.argmax(1), self.test.labels.long()
+        iou = multiclass_jaccard_index(
+            predicted, labels, num_classes=len(self.palette), ignore_index=IGNORED
+        )
+        accuracy = (predicted == labels)[labels != IGNORED].double().mean()
+        return {"miou": 100 * float(iou), "accuracy": 100 * float(accuracy)}
+
+    def nothing(self, inputs: Tensor) -> Tensor:
+        scores = torch.zeros(self.channels, device=inputs.device)
+        scores[0] = 1
+        return scores[None, :, None, None].expand(len(inputs), -1, *inputs.shape[2:])
+
+
+class Colour(_Data):
+    """Task 3. Metrics: mse of Cb and Cr (of 255 levels, squared), ssim to the photograph, which
+    for an RGB output has the input's luma; ``ssim_rgb`` then scores the output as it is.
+    """
+
+    channels = 2
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Grey, repeated, as the first layer is shared."""
+        return grey(images)
+
+    def loss(self, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        return F.mse_loss(output, chroma(images)) / 0.01
+
+    def image_loss(self, name: str, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        return (output - images).square().mean()
+
+    def picture(self, output: Tensor, images: Tensor, rgb: bool) -> Tensor:
+        return output.clamp(0, 1) if rgb else to_rgb(luma(images), output)
+
+    def metrics(self, output: Tensor, rgb: bool, optimised: Tensor | None) -> dict[str, float]:
+        images = self.images
+        colours = chroma(output) if rgb else output
+        scores = {
+            "mse": 255**2 * float(F.mse_loss(colours, chroma(images))),
+            "ssim": ssim(to_rgb(luma(images), colours), images),
+        }
+        return scores | ({"ssim_rgb": ssim(output.clamp(0, 1), images)} if rgb else {})
+
+    def nothing(self, inputs: Tensor) -> Tensor:
+        return torch.zeros_like(inputs[:, :2])
+
+
+@dataclass(frozen=True)
+class Style(_Data):
+    """Tasks 4 and 5. Metrics: content, style and total loss, ssim_content to the input, and ssim
+    to the picture by optimisation.
+    """
+
+    perceptual: PerceptualLoss
+    channels: ClassVar[int] = 3
+
+    def loss(self, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        return self.image_loss("", output.sigmoid(), images, labels)
+
+    def image_loss(self, name: str, output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        return self.perceptual(output, images).total.mean() / 1e5
+
+    def picture(self, output: Tensor, images: Tensor, rgb: bool) -> Tensor:
         return output.clamp(0, 1) if rgb else output.sigmoid()
 
+    def metrics(self, output: Tensor, rgb: bool, optimised: Tensor | None) -> dict[str, float]:
+        picture = self.picture(output, self.images, rgb)
+        scores = self.losses(picture, self.images) | {"ssim_content": ssim(picture, self.images)}
+        if optimised is not None:
+            scores["ssim"] = ssim(picture[: len(optimised)], optimised.to(picture))
+        return scores
 
-def task(stream: Stream, number: int, context: Context) -> Task:
+    def losses(self, output: Tensor, images: Tensor) -> dict[str, float]:
+        """Mean losses of (N, 3, H, W) outputs in [0, 1]: total, content, style."""
+        pairs = zip(output.split(EVALUATION_BATCH), images.split(EVALUATION_BATCH), strict=True)
+        losses = [self.perceptual(*pair) for pair in pairs]
+        return {
+            name: float(torch.cat([getattr(loss, name) for loss in losses]).mean())
+            for name in ("total", "content", "style")
+        }
+
+    def nothing(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+
+Task = Segmentation | Colour | Style
+
+
+def stream_task(stream: Stream, number: int, context: Context) -> Task:
     """One of the tasks 1 to 5 on the context's device; read once a process."""
     if number not in TASKS:
         raise ValueError(f"the tasks are {TASKS}, not {number!r}")
-    return _task(stream, number, context.device, str(context.data_root or ""))
+    return _load(stream, number, context.device, str(context.data_root or ""))
 
 
 @cache
-def _task(stream: Stream, number: int, device: torch.device, root: str) -> Task:
-    where = {"size": stream.size, "root": root or None}
-    name = stream.scenes[1 if number == 2 else 0]
+def _load(stream: Stream, number: int, device: torch.device, data_root: str) -> Task:
+    root, scenes = data_root or None, stream.scenes[1 if number == 2 else 0]
     train, test = (
-        _on(load_segmented(name, split, count=count, **where), device)
+        _on(load_segmented(scenes, split, size=stream.size, count=count, root=root), device)
         for split, count in (("train", stream.train), ("test", stream.test))
     )
-    perceptual = None
-    if KINDS[number] == "style":
-        size, picture = stream.style_size, stream.styles[number - 4]
-        _, style = load_images(picture, size=size, channels=3, root=root or None)
-        network = feature_network(stream.features, root or None).to(device)
-        weights = {"content_weight": stream.content, "style_weight": stream.style}
-        perceptual = PerceptualLoss(network, style[0] / 255, **weights)
     colours = palette(len(train.classes)).to(device)
-    return Task(number, KINDS[number], train, test, colours, perceptual)
+    if KINDS[number] == "segmentation":
+        return Segmentation(number, train, test, colours)
+    if KINDS[number] == "colour":
+        return Colour(number, train, test, colours)
+    _, style = load_images(stream.styles[number - 4], size=stream.style_size, channels=3, root=root)
+    perceptual = PerceptualLoss(
+        feature_network(stream.features, root).to(device),
+        style[0] / 255,
+        content_weight=stream.content,
+        style_weight=stream.style,
+    )
+    return Style(number, train, test, colours, perceptual)
+
+
+def style_task(stream: Stream, number: int, context: Context) -> Style:
+    """As ``stream_task``, for a task that is known to be a style; ValueError for another."""
+    task = stream_task(stream, number, context)
+    if not isinstance(task, Style):
+        raise ValueError(f"task {number} is no style")
+    return task
 
 
 def _on(data: Segmented, device: torch.device) -> Segmented:
@@ -149,9 +264,6 @@ def palette(classes: int) -> Tensor:
     return colours / 255
 
 
-Forward = Callable[[Tensor], Tensor]  # network inputs to outputs
-
-
 def in_batches(forward: Forward, images: Tensor) -> Tensor:
     """Outputs for (N, C, H, W), of any N."""
     return torch.cat([forward(part) for part in images.split(EVALUATION_BATCH)])
@@ -161,112 +273,48 @@ def in_batches(forward: Forward, images: Tensor) -> Tensor:
 def evaluate(
     task: Task, forward: Forward, *, rgb: bool = False, optimised: Tensor | None = None
 ) -> dict[str, float]:
-    """Test metrics. rgb: the outputs are images. optimised: Gatys' pictures of the first images.
+    """The task's metrics on its test images.
 
-    segmentation: miou (per cent, over classes that occur in truth or prediction), accuracy (per
-        cent of labelled pixels). colour: mse of Cb and Cr (of 255 levels, squared), ssim to the
-        photograph; for an RGB output the latter with the input's luma, and ssim_rgb as it is.
-    style: content, style and total loss, ssim_content to the input, ssim to the optimised picture.
+    rgb: whether the outputs are images. optimised: Gatys' pictures of the first test images.
+    Raises ArithmeticError for an output that is not finite.
     """
-    images = task.test.images.float() / 255
-    output = in_batches(lambda part: forward(task.inputs(part)).float(), images)
+    output = in_batches(lambda part: forward(task.inputs(part)).float(), task.images)
     if not output.isfinite().all():
         raise ArithmeticError(f"task {task.number}: the network's output is not finite")
-    if task.kind == "segmentation":
-        return _segmentation(task, output, rgb)
-    if task.kind == "colour":
-        return _colour(output, images, rgb)
-    return _style(task, task.picture(output, images, rgb), images, optimised)
+    return task.metrics(output, rgb, optimised)
 
 
 def trivial(task: Task, optimised: Tensor | None = None) -> dict[str, float]:
     """The same metrics for doing nothing: all background, uncoloured, the image as it is."""
-    if task.kind == "segmentation":
-        background = torch.zeros(task.channels, device=task.palette.device)
-        background[0] = 1
-        return evaluate(
-            task, lambda x: background[None, :, None, None].expand(len(x), -1, *x.shape[2:])
-        )
-    if task.kind == "colour":
-        return evaluate(task, lambda x: torch.zeros_like(x[:, :2]))
-    return evaluate(task, lambda x: x, rgb=True, optimised=optimised)
-
-
-def _segmentation(task: Task, output: Tensor, rgb: bool) -> dict[str, float]:
-    scores = task.colour_scores(output) if rgb else output
-    found, labels = scores.argmax(1), task.test.labels.long()
-    iou = multiclass_jaccard_index(
-        found, labels, num_classes=len(task.palette), ignore_index=IGNORED
-    )
-    seen = labels != IGNORED
-    accuracy = (found == labels)[seen].double().mean()
-    return {"miou": 100 * float(iou), "accuracy": 100 * float(accuracy)}
-
-
-def _colour(output: Tensor, images: Tensor, rgb: bool) -> dict[str, float]:
-    colours = chroma(output) if rgb else output
-    metrics = {
-        "mse": 255**2 * float(F.mse_loss(colours, chroma(images))),
-        "ssim": ssim(to_rgb(luma(images), colours), images),
-    }
-    return metrics | ({"ssim_rgb": ssim(output.clamp(0, 1), images)} if rgb else {})
-
-
-def _style(
-    task: Task, picture: Tensor, images: Tensor, optimised: Tensor | None
-) -> dict[str, float]:
-    metrics = style_losses(task, picture, images) | {"ssim_content": ssim(picture, images)}
-    if optimised is not None:
-        metrics["ssim"] = ssim(picture[: len(optimised)], optimised.to(picture))
-    return metrics
-
-
-def style_losses(task: Task, output: Tensor, images: Tensor) -> dict[str, float]:
-    """A style task's mean losses of (N, 3, H, W) outputs in [0, 1]: total, content, style."""
-    pairs = zip(output.split(EVALUATION_BATCH), images.split(EVALUATION_BATCH), strict=True)
-    losses = [task.perceptual(*pair) for pair in pairs]
-    return {
-        name: float(torch.cat([getattr(each, name) for each in losses]).mean())
-        for name in ("total", "content", "style")
-    }
+    return evaluate(task, task.nothing, rgb=isinstance(task, Style), optimised=optimised)
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
     """Mean structural similarity of (N, 3, H, W) in [0, 1], Gaussian window of sigma 1.5."""
-    return float(structural_similarity_index_measure(a, b, data_range=1.0))
+    return float(torch.as_tensor(structural_similarity_index_measure(a, b, data_range=1.0)))
 
 
-@dataclass(frozen=True)
-class GatysTrial:
-    """The first test images in the style of task 4 or 5, each optimised by itself."""
-
-    stream: Stream
-    task: int
-    version: int = 1
-
-
-def run_gatys(trial: GatysTrial, context: Context) -> dict:
+def run_gatys(trial: GatysTrial, context: Context) -> dict[str, float]:
     """Optimise and keep the pictures; how far they came, beside the images as they were."""
-    pictures = _optimised(trial.stream, trial.task, context)
-    each = task(trial.stream, trial.task, context)
-    images = each.test.images[: len(pictures)].float() / 255
-    pictures = pictures.to(images)
+    task = style_task(trial.stream, trial.task, context)
+    pictures = _optimised(trial, context).to(task.palette)
+    images = task.images[: len(pictures)]
     return {
-        "total": float(each.perceptual(pictures, images).total.mean()),
-        "untouched": float(each.perceptual(images, images).total.mean()),
+        "total": float(task.perceptual(pictures, images).total.mean()),
+        "untouched": float(task.perceptual(images, images).total.mean()),
         "ssim_content": ssim(pictures, images),
     }
 
 
 def optimised(stream: Stream, number: int, context: Context) -> Tensor | None:
     """Gatys' pictures (N, 3, S, S) of a style task, None for another; built where missing."""
-    return _optimised(stream, number, context) if KINDS[number] == "style" else None
+    return _optimised(GatysTrial(stream, number), context) if KINDS[number] == "style" else None
 
 
-def _optimised(stream: Stream, number: int, context: Context) -> Tensor:
+def _optimised(trial: GatysTrial, context: Context) -> Tensor:
     def build() -> dict[str, Tensor]:
-        each = task(stream, number, context)
-        images = each.test.images[: stream.gatys_images].float() / 255
-        return {"pictures": gatys(each.perceptual, images, steps=stream.gatys_steps)[0]}
+        task = style_task(trial.stream, trial.task, context)
+        images = task.images[: trial.stream.gatys_images]
+        return {"pictures": gatys(task.perceptual, images, steps=trial.stream.gatys_steps)}
 
-    return artefact(GatysTrial(stream, number), context, build)["pictures"]
+    return artefact(trial, context, build)["pictures"]

@@ -1,14 +1,16 @@
-"""Notebook 01: one task learned by one method, and what it starts from."""
+"""What notebook 01 runs: its sizes, one task learned by one method, and all trials in order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from lib.continual.generator import NORMS
 from lib.continual.masks import NORM_POLICIES
-from lib.continual.profile import Stream
-from lib.continual.tasks import KINDS, TASKS
+from lib.continual.networks import NORMS
 
+TASKS = (1, 2, 3, 4, 5)
+KINDS = {1: "segmentation", 2: "segmentation", 3: "colour", 4: "style", 5: "style"}
 METHODS = {
     "scratch": "each task from random weights",
     "fine-tune": "the whole network, from the task before",
@@ -18,13 +20,65 @@ METHODS = {
     "resblock": "an auto-encoder frozen, residual blocks for each task",
     "resblock+piggyback": "task 3's residual blocks frozen, a mask for task 4",
 }
+STREAMS = tuple(METHODS)[:6]  # the methods that learn all five tasks
 ONE_BODY = ("scratch", "fine-tune", "ewc")  # a later task changes the weights of earlier ones
 IMAGE_LOSSES = ("adversarial", "ce", "l1", "l2")
-_NORMS = {"piggyback": NORM_POLICIES, "resblock": tuple(NORMS)}
-_NORMS["resblock+piggyback"] = _NORMS["resblock"]
+# The paper does not say what becomes of batch norm. In PyTorch a frozen norm still uses and
+# collects the batch's statistics while it trains: that is the reading, the others are controls.
+POLICY = "statistics"
+NORM = "instance"  # of the generator: CycleGAN's
 MASKED_BLOCKS = {"base": 3, "task": 4}  # the paper's experiment with both methods
-# fields of the main table's trials; others are controls
-PLAIN = {"loss": "", "start": 0, "run": 0, "shuffled": False, "alone": False}
+SEEDED = (2, 4)  # tasks whose masks are learned twice on the same base
+_NORMS = {
+    "piggyback": NORM_POLICIES,
+    "resblock": tuple(NORMS),
+    "resblock+piggyback": tuple(NORMS),
+}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The five tasks in order, and the budget each is learned with; see ``profile.yaml``."""
+
+    scenes: tuple[str, str]
+    train: int
+    test: int
+    size: int
+    styles: tuple[str, str]
+    style_size: int
+    features: str
+    content: float
+    style: float
+    width: int
+    base_steps: int
+    steps: int
+    batch: int
+    mask_lr: float
+    patches: int
+    gatys_images: int
+    gatys_steps: int
+    importance_images: int
+    strength: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class ContinualStudy:
+    """The sizes of the whole notebook; see ``profile.yaml``."""
+
+    stream: Stream
+    seeds: int
+    controls: int
+    pictures: str
+
+
+@dataclass(frozen=True)
+class GatysTrial:
+    """The first test images in the style of task 4 or 5, each optimised by itself."""
+
+    stream: Stream
+    task: int
+    version: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +89,8 @@ class TaskTrial:
     the auto-encoder on the identity.
     norms: of piggyback a policy of ``NORM_POLICIES``, of the generator ``instance`` or ``batch``.
     loss: of residual blocks that learn a segmentation; the others have one loss only.
-    start: fine-tune's task to start from; 0: the one before.
-    seed: of everything; run: another order of images and another last layer on the same base.
+    start: fine-tune's task to start from; 0 is the one before.
+    seed: of everything. run: another order of images and another last layer on the same base.
     shuffled: label maps belong to other images, so that there is nothing to learn but their mean.
     alone: a control, scored on its own task only.
     """
@@ -82,8 +136,16 @@ class TaskTrial:
         return self.method.endswith("piggyback")
 
 
+# what the trials of the main table have; with another value a trial is a control
+PLAIN: dict[str, Any] = {
+    field.name: field.default
+    for field in fields(TaskTrial)
+    if field.name in ("loss", "start", "run", "shuffled", "alone")
+}
+
+
 def base(trial: TaskTrial) -> TaskTrial:
-    """Task 1's U-Net, or the auto-encoder."""
+    """What all trials of a stream start from: task 1's U-Net, or the auto-encoder."""
     if trial.on_images:
         return TaskTrial(
             stream=trial.stream, method="resblock", task=0, norms=trial.norms, seed=trial.seed
@@ -102,7 +164,7 @@ def in_stream(trial: TaskTrial, task: int) -> TaskTrial:
 
 
 def parent(trial: TaskTrial) -> TaskTrial | None:
-    """The trial whose weights it starts from."""
+    """The trial whose weights it starts from; None for one that starts from random weights."""
     if trial.task == 0 or trial.method == "scratch":
         return None
     if trial.method in ("fine-tune", "ewc"):
@@ -114,14 +176,14 @@ def parent(trial: TaskTrial) -> TaskTrial | None:
 
 def origin(trial: TaskTrial) -> TaskTrial:
     """The parent of a trial that has one; ValueError for one that starts from random weights."""
-    found = parent(trial)
-    if found is None:
+    before = parent(trial)
+    if before is None:
         raise ValueError(f"task {trial.task} of {trial.method} starts from random weights")
-    return found
+    return before
 
 
 def history(trial: TaskTrial) -> list[TaskTrial]:
-    """The trials whose tasks a network has met once this one is done, itself the last."""
+    """The trials whose tasks a network has learned once this one is done, itself the last."""
     if trial.task == 0:
         return []
     if trial.method == "resblock+piggyback":
@@ -130,3 +192,83 @@ def history(trial: TaskTrial) -> list[TaskTrial]:
         return [trial]
     last = trial.start or trial.task - 1
     return [*(in_stream(trial, task) for task in range(1, last + 1)), trial]
+
+
+def norms_of(method: str) -> str:
+    """The reading of a method's norms that the main table takes."""
+    return {"piggyback": POLICY, "resblock": NORM, "resblock+piggyback": NORM}.get(method, "")
+
+
+def planned(sizes: ContinualStudy, method: str, task: int, seed: int, **changes: Any) -> TaskTrial:
+    """A trial of the main table; with changes of its fields it is a control.
+
+    Task 1 of every U-Net method is the base, learned from scratch.
+    """
+    if task == 1 and method != "resblock":
+        method = "scratch"
+    trial = TaskTrial(
+        stream=sizes.stream, method=method, task=task, norms=norms_of(method), seed=seed
+    )
+    return replace(trial, **changes)
+
+
+def pictures(sizes: ContinualStudy) -> list[GatysTrial]:
+    """Both styles by optimisation."""
+    return [GatysTrial(sizes.stream, task) for task in (4, 5)]
+
+
+def phases(sizes: ContinualStudy) -> dict[str, list[TaskTrial]]:
+    """All trials in an order that can be run: a phase needs the weights of earlier ones only."""
+    seeds, controls = range(sizes.seeds), range(sizes.controls)
+    bases = [planned(sizes, "scratch", 1, seed) for seed in seeds]
+    bases += [planned(sizes, "resblock", 0, seed) for seed in seeds]
+    bases += [planned(sizes, "resblock", 0, seed, norms="batch") for seed in controls]
+    return {
+        "bases": bases,
+        **{
+            f"task {task}": [trial for seed in seeds for trial in _streams(sizes, task, seed)]
+            for task in TASKS[1:]
+        },
+        "controls": [trial for seed in controls for trial in _controls(sizes, seed)],
+    }
+
+
+def _streams(sizes: ContinualStudy, task: int, seed: int) -> Iterator[TaskTrial]:
+    """Every method's trial of one of the tasks 2 to 5."""
+    if task == 2:  # first, as task 2's blocks are scored on task 1 as well
+        yield planned(sizes, "resblock", 1, seed)
+    for method in STREAMS:
+        yield planned(sizes, method, task, seed)
+    if task == MASKED_BLOCKS["task"]:
+        yield planned(sizes, "resblock+piggyback", task, seed)
+    if task == 5:  # the paper's reading is that fine-tuning starts from task 3
+        yield planned(sizes, "fine-tune", task, seed, start=3)
+
+
+def _controls(sizes: ContinualStudy, seed: int) -> Iterator[TaskTrial]:
+    """Norm policies, a second learning of the same mask, targets without meaning, image losses."""
+    for task in SEEDED:
+        for policy in ("frozen", "affine"):
+            yield planned(sizes, "piggyback", task, seed, norms=policy, alone=True)
+        yield planned(sizes, "piggyback", task, seed, run=1, alone=True)
+    yield planned(sizes, "piggyback", 2, seed, shuffled=True, alone=True)
+    for loss in IMAGE_LOSSES[1:]:
+        yield planned(sizes, "resblock", 2, seed, loss=loss, alone=True)
+    for task in (3, 4):
+        yield planned(sizes, "resblock", task, seed, norms="batch", alone=True)
+
+
+def evidence(sizes: ContinualStudy) -> Iterator[tuple[Callable[..., dict], object]]:
+    """Every trial with its function, in the order in which a long run should take them.
+
+    What others need comes first. Then task after task of all methods and seeds, as a claim of the
+    paper compares methods on one task, and the controls at the end.
+    """
+    from lib.continual.methods import run_task  # here: the methods need the trials
+    from lib.continual.tasks import run_gatys
+
+    for picture in pictures(sizes):
+        yield run_gatys, picture
+    for trials in phases(sizes).values():
+        for trial in trials:
+            yield run_task, trial

@@ -1,12 +1,27 @@
-"""The tables behind the claims of notebook 01, on hand-made records."""
+"""The tables behind the claims of notebook 01, masks compared, and chains of two tasks' blocks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
+from sklearn.metrics import cohen_kappa_score
 from stream_records import NAMES, record
+from tiny_stream import SIZES, STREAM
 
-from lib.continual import analysis, plan
+from lib.continual import analysis
+from lib.continual.analysis import chains, similarity
+from lib.continual.masks import part
+from lib.continual.methods import network, run_task
+from lib.continual.networks import Generator
+from lib.continual.tasks import grey, stream_task, style_task
+from lib.continual.trials import STREAMS, planned
+from lib.engine.sweep import Context, trial_key
 from lib.ledger.claims import above, below
 from lib.ledger.estimates import Estimate
 
@@ -60,7 +75,7 @@ def test_forgetting_by_hand(rows):
     matrix = analysis.forgetting(rows, "fine-tune")
     assert matrix[0, 0] == 20.5 and matrix[1, :2].tolist() == [10.0, 30.0]
     assert np.isnan(matrix[0, 1]) and np.isnan(matrix[4]).all()
-    kept = analysis.kept(matrix, NOTHING)
+    kept = analysis.share_left(matrix, NOTHING)
     # T1: (10 - 5) / (20.5 - 5); T3: 900 is worse than the 700 of doing nothing
     assert kept[1, 0] == pytest.approx(5 / 15.5)
     assert kept[3, 2] == 0 and kept[2, 2] == 1
@@ -70,7 +85,7 @@ def test_forgetting_by_hand(rows):
 def test_a_task_that_was_never_better_than_nothing_has_nothing_to_lose():
     matrix = np.full((5, 5), np.nan)
     matrix[0, 0], matrix[1, :2] = 4.0, (4.0, 40.0)
-    kept = analysis.kept(matrix, NOTHING)
+    kept = analysis.share_left(matrix, NOTHING)
     assert np.isnan(kept[:2, 0]).all() and kept[1, 1] == 1
 
 
@@ -82,9 +97,9 @@ def test_the_largest_change_is_zero_only_if_nothing_changes(rows):
 
 def test_ratios_and_differences_are_paired_by_seed(rows):
     a, b = (analysis.pick(rows, method, 3) for method in ("piggyback", "scratch"))
-    assert analysis.ratio(a, b).value == pytest.approx((500 / 250 + 501 / 250) / 2)
-    assert analysis.difference(a, b).value == pytest.approx(250.5)
-    assert analysis.ratio(a, b[:1]).n == 1
+    assert analysis.over_seeds(a / b).value == pytest.approx((500 / 250 + 501 / 250) / 2)
+    assert analysis.over_seeds(a - b).value == pytest.approx(250.5)
+    assert analysis.over_seeds(a / b[:1]).n == 1
 
 
 @pytest.mark.parametrize(
@@ -113,11 +128,18 @@ def test_the_best_baseline_is_the_highest_miou_and_the_lowest_loss(rows):
 def test_table_2_has_every_method_and_says_what_doing_nothing_gives(rows):
     trivial = {task: {NAMES[task]: NOTHING[task - 1]} for task in NAMES}
     table = analysis.table_2(rows, trivial).set_index(["task", "method"])
-    assert len(table) == 5 * len(plan.STREAMS)
+    assert len(table) == 5 * len(STREAMS)
     row = table.loc[(2, "piggyback")]
     assert (row["mean"], row["n"], row["nothing"]) == (40.5, 2, 10.0)
     assert row["std"] == pytest.approx(np.sqrt(0.5))
     assert table.loc[(5, "decoder"), "n"] == 0
+
+
+def test_what_doing_nothing_scores_is_in_the_records_of_scratch():
+    trials = [record("scratch", task, 0, {}, nothing={"a": task}) for task in (3, 2, 1)]
+    trials += [record("decoder", 2, 0, {}, nothing=None)]
+    found = analysis.nothing_scores(pd.DataFrame(trials))
+    assert found == {1: {"a": 1}, 2: {"a": 2}, 3: {"a": 3}}
 
 
 def test_masks_are_compared_inside_a_seed_only():
@@ -139,3 +161,212 @@ def test_zero_rates_by_layer_and_their_mean():
     assert ordered == ["conv1_1", "up-conv1", "conv9_2"]
     assert analysis.zero_share(trials, "piggyback", 2).to_dict() == pytest.approx({3: 0.4})
     assert analysis.zero_share(trials, "piggyback", 4).empty
+
+
+# similarity
+
+
+def masks(seed: int, used: dict[str, float]) -> dict[str, torch.Tensor]:
+    """Layers of different sizes, with about these shares of ones."""
+    rng = torch.Generator().manual_seed(seed)
+    shapes = {"a": (6, 3, 3, 3), "b": (10, 6, 3, 3), "c": (4, 5, 2, 2)}
+    return {name: torch.rand(shapes[name], generator=rng) < share for name, share in used.items()}
+
+
+HALF = {"a": 0.5, "b": 0.45, "c": 0.6}
+UNEVEN = {"a": 0.9, "b": 0.2, "c": 0.5}
+
+
+def flat(one: dict[str, torch.Tensor]) -> np.ndarray:
+    return np.concatenate([mask.numpy().ravel() for mask in one.values()])
+
+
+@pytest.mark.parametrize("shares", [(HALF, HALF), (HALF, UNEVEN), (UNEVEN, UNEVEN)])
+def test_kappa_is_scikit_learns(shares):
+    a, b = masks(0, shares[0]), masks(1, shares[1])
+    b["a"][:3] = a["a"][:3]
+    found = similarity(a, b, draws=9)
+    assert found.bits == 782
+    assert found.agreement == pytest.approx((flat(a) == flat(b)).mean())
+    assert found.kappa == pytest.approx(cohen_kappa_score(flat(a), flat(b)), abs=1e-12)
+
+
+def test_equal_opposite_and_full_masks():
+    a = masks(0, {"a": 0.5})
+    same, opposite = similarity(a, a), similarity(a, {"a": ~a["a"]})
+    assert (same.agreement, same.kappa) == (1, pytest.approx(1)) and same.p == 1e-4
+    assert opposite.agreement == 0 and opposite.kappa < -0.9 and opposite.p == 1
+    full = {"a": torch.ones_like(a["a"])}
+    against = similarity(a, full)
+    assert against.agreement == pytest.approx(a["a"].float().mean().item())
+    assert against.kappa == pytest.approx(0, abs=1e-12) and against.p == 1
+    assert math.isnan(similarity(full, full).kappa)
+
+
+def test_the_null_by_permutations():
+    """Bits of one mask moved about inside each layer, kappa by scikit-learn."""
+    a, b = masks(0, UNEVEN), masks(1, UNEVEN)
+    found = similarity(a, b, draws=20_000)
+    rng = np.random.default_rng(0)
+    drawn = [
+        cohen_kappa_score(
+            flat(a), np.concatenate([rng.permutation(mask.numpy().ravel()) for mask in b.values()])
+        )
+        for _ in range(500)
+    ]
+    error = np.std(drawn) / math.sqrt(len(drawn))
+    assert found.null_mean == pytest.approx(np.mean(drawn), abs=4 * error)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert found.null_low == pytest.approx(low, abs=0.3 * np.std(drawn))
+    assert found.null_high == pytest.approx(high, abs=0.3 * np.std(drawn))
+    assert found.null_mean > 0.05  # the layers' densities alone
+
+
+def test_a_small_null_by_counting():
+    """Of 6 places two ones each: 1, 8 and 6 of the 15 placements share 2, 1 and 0."""
+    a = {"l": torch.tensor([1, 1, 0, 0, 0, 0], dtype=torch.bool)}
+    one = {"l": torch.tensor([1, 0, 1, 0, 0, 0], dtype=torch.bool)}
+    draws = 40_000
+    assert similarity(a, a, draws=draws).p == pytest.approx(1 / 15, abs=0.005)
+    assert similarity(a, one, draws=draws).p == pytest.approx(9 / 15, abs=0.01)
+    # kappa is 1, 1/4 and -1/2 there
+    found = similarity(a, one, draws=draws)
+    assert found.kappa == pytest.approx(0.25)
+    assert (found.null_low, found.null_high) == (pytest.approx(-0.5), pytest.approx(1))
+    assert found.null_mean == pytest.approx((1 + 8 / 4 - 6 / 2) / 15, abs=1e-12)
+
+
+def test_independent_masks_are_rarely_significant():
+    p = [
+        similarity(masks(seed, UNEVEN), masks(1000 + seed, UNEVEN), draws=199).p
+        for seed in range(100)
+    ]
+    assert 0.35 < np.mean(p) < 0.65 and 1 <= sum(value <= 0.1 for value in p) <= 22
+
+
+def test_common_weights_are_found():
+    a, b = masks(0, UNEVEN), masks(1, UNEVEN)
+    copied = torch.rand(a["b"].shape, generator=torch.Generator().manual_seed(2)) < 0.3
+    b["b"] = torch.where(copied, a["b"], b["b"])
+    found = similarity(a, b)
+    assert found.p < 0.001 and found.kappa > found.null_high > found.null_mean > found.null_low
+
+
+def test_draws_depend_on_the_seed_alone():
+    a, b = masks(0, HALF), masks(1, HALF)
+    assert similarity(a, b, seed=3) == similarity(a, b, seed=3)
+    assert similarity(a, b, draws=50, seed=3) != similarity(a, b, draws=50, seed=4)
+
+
+def test_the_order_of_layers_is_no_matter():
+    a, b = masks(0, HALF), masks(1, UNEVEN)
+    turned = dict(reversed(b.items()))
+    assert similarity(a, turned, draws=99).kappa == similarity(a, b, draws=99).kappa
+
+
+def test_the_papers_size_is_no_trouble():
+    """14,776,000 bits: a kappa of .03 lies far outside the null, however small it is."""
+    rng = torch.Generator().manual_seed(0)
+    a = {"all": torch.rand(14_776_000, generator=rng) < 0.45}
+    shared = torch.rand(14_776_000, generator=rng) < 0.03
+    b = {"all": torch.where(shared, a["all"], torch.rand(14_776_000, generator=rng) < 0.45)}
+    found = similarity(a, b)
+    assert found.kappa == pytest.approx(0.03, abs=0.001)
+    assert found.null_high < 0.001 and found.p == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"a": torch.ones(2, 3, dtype=torch.bool)}, "not of the same layers"),
+        ({"b": torch.ones(3, 2, dtype=torch.bool)}, "not of the same layers"),
+        ({}, "not of the same layers"),
+        ({"a": torch.ones(3, 2)}, "masks are bool"),
+    ],
+)
+def test_masks_that_cannot_be_compared_are_refused(other, named):
+    a = {"a": torch.ones(3, 2, dtype=torch.bool)}
+    with pytest.raises(ValueError, match=named):
+        similarity(a, other)
+    with pytest.raises(ValueError, match="not of the same layers"):
+        similarity({}, {})
+
+
+# chains and pictures
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    return Context(torch.device("cpu"), artefacts=tmp_path_factory.mktemp("store"))
+
+
+COLOUR, STYLE = (planned(SIZES, "resblock", task, 0) for task in (3, 4))
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def stored_generator(context):
+    """Both tasks' blocks in one network, from the files alone."""
+    net = Generator(width=STREAM.width)
+    for trial in (COLOUR, STYLE):
+        run_task(trial, context)
+        state = load_file(context.artefacts / f"{trial_key(trial)}.safetensors")
+        net.add_task(f"t{trial.task}")
+        net.load_state_dict(part(state, "net"), strict=False)
+    return net.eval()
+
+
+@torch.no_grad()
+def test_chained_decodes_once_and_re_encoded_twice(context):
+    net, inputs = stored_generator(context), grey(IMAGES)
+    outputs = chains(COLOUR, STYLE, IMAGES, context)
+    features = net.tasks["t4"](net.tasks["t3"](net.encode(inputs)))
+    assert torch.equal(outputs["colour, style", "chained"], net.decode(features))
+    middle = network(COLOUR, context)(inputs)
+    expected = network(STYLE, context)(middle)
+    assert torch.equal(outputs["colour, style", "re-encoded"], expected)
+    assert torch.equal(outputs["colour only", ""], middle)
+    assert torch.equal(outputs["neither", ""], net(inputs))
+    both = [outputs[order, "chained"] for order in analysis.ORDERS]
+    assert not torch.equal(*both) and not torch.equal(both[0], expected)
+
+
+def test_blocks_of_other_auto_encoders_do_not_fit(context):
+    with pytest.raises(ValueError, match="same auto-encoder"):
+        chains(COLOUR, replace(STYLE, seed=1), IMAGES, context)
+
+
+@torch.no_grad()
+def test_the_table_has_both_orders_both_ways_and_each_task_alone(context):
+    table = analysis.compare_chains(COLOUR, STYLE, context).set_index(["order", "way"])
+    assert len(table) == 7 and table.index.is_unique
+    task = style_task(STREAM, 4, context)
+    alone = task.perceptual(network(STYLE, context)(grey(task.images)), task.images)
+    expected = alone.total.mean().item()
+    assert table.loc[("style only", ""), "total"] == pytest.approx(expected, rel=1e-4)
+    between = table["ssim_between"]
+    assert len(set(between["colour, style"])) == 1 and between["style only"].isna().all()
+
+
+def test_pictures_are_the_networks_outputs_on_the_same_images(context):
+    images, labels = analysis.shown_images(SIZES, 3, context)
+    assert images.shape == (4, 3, 16, 16) and labels.shape == (4, 16, 16)
+    trials = {"a": COLOUR, "b": planned(SIZES, "decoder", 3, 0)}
+    pictures = analysis.pictures_by_method(trials, images, labels, context)
+    assert list(pictures) == ["input", "target", "a", "b"]
+    assert torch.equal(pictures["target"], images)
+    assert (pictures["input"] - pictures["input"][:, :1]).abs().max() == 0
+    with torch.no_grad():
+        output = network(COLOUR, context)(pictures["input"]).clamp(0, 1)
+    assert torch.equal(pictures["a"], output)
+
+
+def test_without_label_maps_a_segmentation_has_a_blank_target(context):
+    photos = replace(SIZES, pictures="photos:chelsea,coffee")
+    images, labels = analysis.shown_images(photos, 2, context)
+    assert len(images) == 2 and labels is None
+    trials = {"a": planned(SIZES, "decoder", 2, 0)}
+    pictures = analysis.pictures_by_method(trials, images, labels, context)
+    assert (pictures["target"] == 1).all()
+    palette = stream_task(STREAM, 2, context).palette
+    pixels = pictures["a"].permute(0, 2, 3, 1).reshape(-1, 3)
+    assert (torch.cdist(pixels, palette).amin(1) < 1e-6).all()

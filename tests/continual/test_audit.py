@@ -10,9 +10,17 @@ from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import cohen_kappa_score, mutual_info_score
 from torch import nn
 
-from lib.continual.audit import audit, readings, share
-from lib.continual.similarities import AGREEMENT, densities, entropy, similarity
-from lib.continual.sizes import parts, tensors
+from lib.continual.audit import (
+    AGREEMENT,
+    audit,
+    densities,
+    entropy,
+    piece_files,
+    readings,
+    share,
+    similarity,
+    stored_sizes,
+)
 
 
 @pytest.fixture(scope="module")
@@ -161,15 +169,6 @@ def test_entropy_refuses_what_is_no_distribution():
             entropy(*bad)
 
 
-def test_tensors_count_what_a_file_would_hold():
-    counted = tensors(width=4)
-    for name, part in parts(width=4).items():
-        floats = [value for value in part.state_dict().values() if value.is_floating_point()]
-        mib = sum(value.numel() for value in floats) * 4 / 2**20
-        assert counted["mib_all"][name] == pytest.approx(mib)
-    assert (counted["mib_weights"] <= counted["mib_all"]).all()
-
-
 def test_claims_against_table_2(table):
     """By eye: 532.83 > 244.00, 0.9281 > 0.9138, 0.3467 < 0.3678, 460268 > 413833, and so on."""
     expected = {
@@ -210,3 +209,14 @@ def test_readings_combine_what_the_scan_has_twice():
 def test_share_takes_less_error_for_better():
     for measure, best in (("MSE of task 3", "Fine-tune"), ("SSIM of task 3", "Resblock")):
         assert share(measure, lambda scores, best=best: max(scores, key=scores.get) == best) == 1
+
+
+def test_files_hold_what_was_counted_and_little_more():
+    sizes = stored_sizes(width=16).set_index("method")
+    assert sizes.loc["piggyback", "paper"] == 63.6  # printed
+    pieces = piece_files(width=16)
+    weights = 14_776_000 / 16  # a quarter of the width
+    assert pieces["network"] * 2**20 == pytest.approx(4 * weights, rel=0.1)
+    assert pieces["mask"] * 2**20 == pytest.approx(weights / 8, rel=0.35)
+    whole = pieces["network"] + 4 * pieces["mask"]
+    assert sizes.loc["piggyback", "files"] == pytest.approx(whole)

@@ -147,8 +147,8 @@ def test_one_seed_tests_nothing_but_what_is_kept(good):
 def test_what_doing_nothing_reaches_as_well_is_no_answer(task, nothing, good, hollow):
     """A blank as good as the best makes a pass hollow, one that loses nothing a failure to lose."""
     results = made(good)
-    trivial = results.trivial | {task: results.trivial[task] | {NAMES[task]: nothing}}
-    table, before = entered(replace(results, trivial=trivial)), table_of(good)
+    trivial = results.nothing | {task: results.nothing[task] | {NAMES[task]: nothing}}
+    table, before = entered(replace(results, nothing=trivial)), table_of(good)
     assert table.index[table["verdict"] != before["verdict"]].tolist() == hollow
     assert set(table.loc[hollow, "verdict"]) == {NOT_TESTED}
 

@@ -1,18 +1,38 @@
-"""Training of masks: against networks built by hand, gradients by hand, and what must not move."""
+"""Masks: against networks built by hand; tasks that leave each other alone; files that are safe."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from masked import LAYERS, base, draw_masks, images, trained
+from masked import LAYERS, base, draw_masks, images, task, trained
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from lib.continual.mask_tasks import fingerprint
-from lib.continual.masks import INITIAL, NORM_POLICIES, THRESHOLD, MaskedNetwork, WeightMask
+from lib.continual.masks import (
+    INITIAL,
+    NORM_POLICIES,
+    THRESHOLD,
+    MaskedNetwork,
+    MaskedTask,
+    TaskSwitcher,
+    WeightMask,
+    digest,
+    fingerprint,
+    load_task,
+    pack,
+    save_task,
+    unpack,
+    zero_rates,
+)
 from lib.engine.training import train
 
 
@@ -98,8 +118,9 @@ def test_one_weight_by_hand():
 
 
 def test_a_number_at_the_threshold_is_zero():
-    mask = WeightMask(torch.ones(3), 1e-2, 0.25)
-    mask.real.data = torch.tensor([0.25, 0.25 + 2**-24, -1.0])
+    mask, threshold = WeightMask(torch.ones(3)), torch.tensor(THRESHOLD)
+    above = torch.nextafter(threshold, torch.tensor(1.0))
+    mask.real.data = torch.stack((threshold, above, torch.tensor(-1.0)))
     assert mask(torch.full((3,), 5.0)).tolist() == [0, 5, 0]
     assert mask.bits().tolist() == [False, True, False]
 
@@ -269,8 +290,6 @@ def test_a_stopped_training_resumes_to_the_same_task(tmp_path):
         ({"within": "blocks"}, "no layer 'blocks'"),
         ({"within": "first"}, "first has no convolution"),
         ({"norm": "batch"}, "frozen, statistics, affine, not 'batch'"),
-        ({"initial": 5e-3}, "no weight would be in use"),
-        ({"initial": float("nan")}, "no weight would be in use"),
     ],
 )
 def test_bad_options_are_refused(options, named):
@@ -285,3 +304,315 @@ def test_a_weight_that_is_already_parametrized_is_refused():
         MaskedNetwork(network)
     with pytest.raises(ValueError, match="already parametrized"):
         MaskedNetwork(trained(base(), 1).network)
+
+
+# finished tasks
+
+
+def test_a_digest_by_hand():
+    tensors = {"b": torch.tensor([1, 2], dtype=torch.uint8), "a": torch.tensor(True)}
+    text = b"said\na torch.bool ()\n\x01\nb torch.uint8 (2,)\n\x01\x02"
+    assert digest(tensors, "said") == hashlib.sha256(text).hexdigest()
+
+
+def test_equal_networks_have_one_fingerprint():
+    network = base()
+    assert (
+        fingerprint(network) == fingerprint(base()) == fingerprint(copy.deepcopy(network).train())
+    )
+    assert fingerprint(network.to(memory_format=torch.channels_last)) == fingerprint(base())
+
+
+def one_bit(network: nn.Module, name: str) -> None:
+    values = network.state_dict()[name].view(-1)
+    values.view(torch.uint8)[0] ^= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda n: one_bit(n, "deep.conv.weight"),
+        lambda n: one_bit(n, "up.bias"),
+        lambda n: one_bit(n, "first.running_var"),
+        lambda n: setattr(n, "other", nn.Parameter(torch.zeros(0))),
+        lambda n: n.double(),
+        lambda n: setattr(n, "out", nn.Conv2d(5, 5, 1)),
+    ],
+)
+def test_any_change_changes_the_fingerprint(change):
+    network = base()
+    change(network)
+    assert fingerprint(network) != fingerprint(base())
+
+
+def test_a_transposed_weight_has_another_fingerprint():
+    square = torch.arange(4.0).view(2, 2)
+    assert (
+        len({digest({"w": w}) for w in (square, square.T, square.view(4), square.view(1, 4))}) == 4
+    )
+
+
+def test_a_digest_is_of_values_and_not_of_memory():
+    spread = torch.arange(6.0)[::2]
+    assert digest({"w": spread}) == digest({"w": torch.tensor([0.0, 2.0, 4.0])})
+
+
+@pytest.mark.parametrize("norm", NORM_POLICIES)
+def test_the_switched_network_is_the_trained_one(norm):
+    network, x = base(), images()
+    networks = {f"task {seed}": trained(network, seed, norm, classes=seed) for seed in (2, 5, 3)}
+    switcher = TaskSwitcher(network, {name: net.task() for name, net in networks.items()})
+    plain = network(x)
+    order = [None, "task 2", "task 5", "task 5", None, "task 3", "task 2", None]
+    for name in order:
+        expected = networks[name](x) if name else plain
+        found = switcher.use(name)
+        assert found is switcher.network and not found.training
+        torch.testing.assert_close(found(x), expected, rtol=0, atol=0)
+    assert fingerprint(switcher.network) == fingerprint(network) == fingerprint(base())
+
+
+def test_a_task_leaves_nothing_to_the_next():
+    """One task has masks in a part, no head and no norm; the other has all of them."""
+    network, x = base(), images()
+    part = MaskedNetwork(network, within="deep")
+    part.masks()["deep.conv"].real.data[::2] = 0
+    part.eval()
+    whole = trained(network, 4)
+    switcher = TaskSwitcher(network, {"whole": whole.task(), "part": part.task()})
+    for name, expected in (("whole", whole), ("part", part), ("whole", whole)):
+        torch.testing.assert_close(switcher.use(name)(x), expected(x), rtol=0, atol=0)
+    assert not torch.allclose(part(x), network(x))
+
+
+def test_the_base_and_the_tasks_are_left_alone():
+    network = base().train()
+    one = task(network)
+    before = {name: values.clone() for name, values in one.heads["out"].state_dict().items()}
+    switcher = TaskSwitcher(network, {"one": one})
+    with torch.no_grad():
+        switcher.use("one").out.weight.zero_()
+    assert network.training and all(p.requires_grad for p in network.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in one.heads["out"].state_dict().items())
+    assert fingerprint(network) == one.base
+
+
+def test_a_task_of_another_base_is_refused():
+    mine, other = base(), base(seed=1)
+    with pytest.raises(ValueError, match=rf"'voc' belongs to base network {fingerprint(mine)[:8]}"):
+        TaskSwitcher(other, {"fits": task(other), "voc": task(mine)})
+
+
+@pytest.mark.parametrize("name", ["coco", ""])
+def test_an_unknown_task_is_refused_and_nothing_is_switched(name):
+    switcher = TaskSwitcher(base(), {"voc": task(base()), "gogh": task(base(), 2)})
+    before = fingerprint(switcher.use("voc"))
+    with pytest.raises(ValueError, match=f"no task '{name}'; there are voc, gogh"):
+        switcher.use(name)
+    assert fingerprint(switcher.network) == before != fingerprint(base())
+
+
+# files
+
+
+def head(classes: int = 7) -> dict[str, nn.Module]:
+    return {"out": nn.Conv2d(5, classes, 1)}
+
+
+def assert_equal(found: MaskedTask, expected: MaskedTask) -> None:
+    assert (found.base, found.norm) == (expected.base, expected.norm)
+    for a, b in ((found.masks, expected.masks), (found.norms, expected.norms)):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in b)
+    assert found.heads.keys() == expected.heads.keys()
+    for name, module in expected.heads.items():
+        kept = found.heads[name].state_dict()
+        assert all(torch.equal(kept[k], v) for k, v in module.state_dict().items())
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 31, 1000])
+def test_bits_are_packed_from_the_highest(count):
+    mask = torch.rand(count, generator=torch.Generator().manual_seed(count)) > 0.5
+    digits = "".join("01"[bit] for bit in mask.tolist()) + "0" * (-count % 8)
+    expected = [int(digits[i : i + 8], 2) for i in range(0, len(digits), 8)]
+    assert pack(mask).tolist() == expected and pack(mask).dtype == torch.uint8
+    assert torch.equal(unpack(pack(mask), (count,)), mask)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 3, 3), (1, 1, 1, 1), (2, 7, 2, 2), ()])
+def test_packing_keeps_the_shape(shape):
+    mask = torch.rand(shape) > 0.5
+    back = unpack(pack(mask), shape)
+    assert back.dtype == torch.bool and back.shape == shape and torch.equal(back, mask)
+
+
+def test_packing_goes_by_places_and_not_by_memory():
+    mask = torch.rand(3, 5) > 0.5
+    assert torch.equal(pack(mask.T), pack(mask.T.contiguous()))
+
+
+@pytest.mark.parametrize("norm", NORM_POLICIES)
+def test_a_file_gives_the_task_back(tmp_path, norm):
+    network, path = base(), tmp_path / "new" / "voc.safetensors"
+    saved, empty = task(network, norm=norm), head()
+    unset = empty["out"].weight.clone()
+    save_task(path, saved)
+    found = load_task(path, network, empty)
+    assert_equal(found, saved)
+    assert torch.equal(empty["out"].weight, unset)  # a copy was filled
+    x = images()
+    one, other = (TaskSwitcher(network, {"t": t}).use("t")(x) for t in (saved, found))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_the_file_as_others_see_it(tmp_path):
+    network, path = base(), tmp_path / "voc.safetensors"
+    saved = task(network)
+    save_task(path, saved)
+    tensors = load_file(path)
+    sizes = {name: len(values) for name, values in tensors.items() if name.startswith("mask/")}
+    assert sizes == {f"mask/{name}": -(-count // 8) for name, count in LAYERS.items()}
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    assert about["base"] == fingerprint(network) and about["norm"] == "affine"
+    assert {"norm/first.running_var", "norm/deep.norm.weight", "head/out/bias"} <= set(tensors)
+
+
+def test_the_papers_masks_are_1_761_mib(tmp_path):
+    """14,776,000 weights in 22 layers; names and metadata are the rest."""
+    masks = {f"conv{i}": torch.ones(1000, 642, dtype=torch.bool) for i in range(21)}
+    masks["last"] = torch.ones(14_776_000 - 21 * 642_000, dtype=torch.bool)
+    path = tmp_path / "task.safetensors"
+    save_task(path, MaskedTask("0" * 64, "frozen", masks, {}, {}))
+    assert 1_847_000 <= path.stat().st_size <= 1_847_000 + 3000
+    assert round(1_847_000 / 2**20, 3) == 1.761
+
+
+def test_another_base_is_refused(tmp_path):
+    path = tmp_path / "voc.safetensors"
+    save_task(path, task(base()))
+    named = rf"voc\.safetensors belongs to base network {fingerprint(base())[:8]}, this one is "
+    with pytest.raises(ValueError, match=named + fingerprint(base(1))[:8]):
+        load_task(path, base(1), head())
+
+
+@pytest.mark.parametrize(
+    ("heads", "named"),
+    [
+        (head(6), r"out/weight \(7, 5, 1, 1\), given are .*out/weight \(6, 5, 1, 1\)"),
+        ({"last": nn.Conv2d(5, 7, 1)}, "given are last/bias"),
+        ({"out": nn.Conv2d(5, 7, 1, bias=False)}, r"given are out/weight \(7, 5, 1, 1\)$"),
+        (head() | {"up": nn.Conv2d(1, 1, 1)}, "given are out/bias .*up/bias"),
+        (None, "given are none"),
+    ],
+)
+def test_other_heads_are_refused(tmp_path, heads, named):
+    path = tmp_path / "voc.safetensors"
+    save_task(path, task(base()))
+    with pytest.raises(ValueError, match=named):
+        load_task(path, base(), heads)
+
+
+def test_every_truncation_is_refused(tmp_path):
+    path = tmp_path / "voc.safetensors"
+    save_task(path, task(base(), norm="frozen"))
+    whole = path.read_bytes()
+    for length in [*range(0, 40), *range(40, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"voc\.safetensors is damaged or no mask file"):
+            load_task(path, base(), head())
+
+
+def test_every_damaged_byte_is_refused(tmp_path):
+    path, network = tmp_path / "voc.safetensors", base()
+    save_task(path, task(network, norm="frozen"))
+    whole = path.read_bytes()
+    for place in [*range(0, 9), *range(9, len(whole), 23), len(whole) - 1]:
+        if whole[place : place + 1] == b" ":
+            continue  # the header is filled up with blanks
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="is damaged or no mask file"):
+            load_task(path, network, head())
+
+
+def test_metadata_of_another_task_is_damage(tmp_path):
+    """Tensors as they were, said to be of another base or policy."""
+    path = tmp_path / "voc.safetensors"
+    save_task(path, task(base()))
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    for key in ("base", "norm"):
+        save_file(load_file(path), tmp_path / "changed", about | {key: fingerprint(base(1))})
+        with pytest.raises(ValueError, match="checksum does not fit"):
+            load_task(tmp_path / "changed", base(1), head())
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "weights.safetensors"
+    if content is None:
+        save_file(base().state_dict(), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged or no mask file"):
+        load_task(path, base(), head())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="voc"):
+        load_task(tmp_path / "voc.safetensors", base(), head())
+
+
+def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
+    path, network = tmp_path / "voc.safetensors", base()
+    first = task(network)
+    save_task(path, first)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"voc\.safetensors could not be written"):
+        save_task(path, task(network, seed=2))
+    assert_equal(load_task(path, network, head()), first)
+    assert os.listdir(tmp_path) == ["voc.safetensors"]
+
+
+def test_a_loaded_task_does_not_follow_its_file(tmp_path):
+    path, network = tmp_path / "voc.safetensors", base()
+    first = task(network)
+    save_task(path, first)
+    found = load_task(path, network, head())
+    with open(path, "r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert_equal(found, first)
+
+
+def test_the_checksum_is_of_everything(tmp_path):
+    seen = set()
+    saved = task(base())
+    variants = [
+        saved,
+        replace(saved, norm="frozen"),
+        replace(saved, masks=saved.masks | {"up": ~saved.masks["up"]}),
+        replace(saved, norms={}),
+        replace(saved, heads={}),
+    ]
+    for variant in variants:
+        save_task(tmp_path / "task", variant)
+        header = (tmp_path / "task").read_bytes()[8:]
+        seen.add(
+            json.JSONDecoder().raw_decode(header.decode("latin-1"))[0]["__metadata__"]["content"]
+        )
+    assert len(seen) == len(variants)
+
+
+def test_zero_rates_by_hand():
+    one = {
+        "conv1": torch.tensor([[True, False], [False, False]]),
+        "conv2": torch.tensor([True] * 9 + [False]),
+        "up": torch.ones(2, dtype=torch.bool),
+    }
+    rates = zero_rates(one)
+    assert rates == {"conv1": 0.75, "conv2": pytest.approx(0.1), "up": 0}
+    assert list(rates) == ["conv1", "conv2", "up"]

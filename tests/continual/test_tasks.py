@@ -14,20 +14,25 @@ from tiny_stream import STREAM
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from lib.continual import tasks as image_tasks
-from lib.continual.perceptual import PerceptualLoss, feature_network
+from lib.continual import tasks
+from lib.continual.losses import PerceptualLoss, feature_network
 from lib.continual.tasks import (
-    TASKS,
-    GatysTrial,
+    Colour,
+    Segmentation,
+    Style,
     Task,
+    chroma,
     evaluate,
+    luma,
     optimised,
     palette,
     run_gatys,
     ssim,
-    task,
+    stream_task,
+    to_rgb,
     trivial,
 )
+from lib.continual.trials import TASKS, GatysTrial
 from lib.data.images import load_images
 from lib.data.segmented import VOC_CLASSES, Segmented, load_segmented
 from lib.engine.sweep import Context, trial_key
@@ -68,7 +73,10 @@ def made_up(kind: str, images: Tensor, labels: Tensor, classes: int = 5) -> Task
     """A task on uint8 images (N, 3, H, W) and label maps of one's own, as its test set."""
     names = ("background", *map(str, range(1, classes)))
     data = Segmented(images, labels.to(torch.uint8), names, tuple(map(str, range(len(images)))), 0)
-    return Task(1, kind, data, data, palette(classes))
+    if kind == "style":
+        return Style(4, data, data, palette(classes), reference(4))
+    kinds = {"segmentation": Segmentation, "colour": Colour}
+    return kinds[kind](1, data, data, palette(classes))
 
 
 def label_maps(count: int, classes: tuple[int, ...], seed: int, size: int = 8) -> Tensor:
@@ -241,7 +249,7 @@ def test_segmentation_losses_by_hand(kind):
 
 def test_grey_input_carries_no_colour(context):
     """PIL's grey is rounded to bytes. Both colours below are of the luma 0.299 * 200."""
-    each, images = task(STREAM, 3, context), photographs()
+    each, images = stream_task(STREAM, 3, context), photographs()
     grey = each.inputs(images.float() / 255)
     assert grey.shape == images.shape
     assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2])
@@ -250,30 +258,30 @@ def test_grey_input_carries_no_colour(context):
     green = torch.tensor([0, 0.299 * 200 / 0.587, 0]).view(1, 3, 1, 1) / 255
     torch.testing.assert_close(each.inputs(red), each.inputs(green))
     for number in (1, 2, 4, 5):
-        assert task(STREAM, number, context).inputs(red) is red
+        assert stream_task(STREAM, number, context).inputs(red) is red
 
 
 def test_tasks_have_the_papers_data_and_outputs(context):
     channels = {1: 11, 2: 6, 3: 2, 4: 3, 5: 3}
     for number in TASKS:
-        each = task(STREAM, number, context)
+        each = stream_task(STREAM, number, context)
         domain = "scenes_b" if number == 2 else "scenes_a"
         for split, count in (("train", 12), ("test", 6)):
             data, expected = getattr(each, split), load_segmented(domain, split, size=16, count=12)
             assert torch.equal(data.images, expected.images[:count])
             assert torch.equal(data.labels, expected.labels[:count])
         assert (each.number, each.channels) == (number, channels[number])
-        assert task(STREAM, number, context) is each
+        assert stream_task(STREAM, number, context) is each
 
 
 def test_losses_are_in_their_units(context):
     """1 for cross entropy (as by hand above), 0.01 for colour, 1e5 for style."""
     images = photographs(2, 16).float() / 255
     labels = torch.zeros(2, 16, 16).long()
-    grey = images.mean(1, keepdim=True).repeat(1, 3, 1, 1)
-    colour = task(STREAM, 3, context).loss(torch.full((2, 2, 16, 16), 0.3), grey, labels)
+    without = images.mean(1, keepdim=True).repeat(1, 3, 1, 1)
+    colour = stream_task(STREAM, 3, context).loss(torch.full((2, 2, 16, 16), 0.3), without, labels)
     assert float(colour) == pytest.approx(0.3**2 / 0.01, rel=1e-4)
-    style = task(STREAM, 4, context)
+    style = stream_task(STREAM, 4, context)
     scores = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     total = reference(4)(1 / (1 + (-scores).exp()), images).total.mean()
     assert float(style.loss(scores, images, labels)) == pytest.approx(float(total) / 1e5, rel=1e-4)
@@ -281,7 +289,7 @@ def test_losses_are_in_their_units(context):
     for kind in ("l2", "ce"):
         found = style.image_loss(kind, scores.sigmoid(), images, labels)
         assert float(found) == pytest.approx(float(total) / 1e5, rel=1e-4)
-    squared = task(STREAM, 3, context).image_loss("l2", images + 0.1, images, labels)
+    squared = stream_task(STREAM, 3, context).image_loss("l2", images + 0.1, images, labels)
     assert float(squared) == pytest.approx(0.01, rel=1e-4)
 
 
@@ -295,8 +303,8 @@ def reference(number: int) -> PerceptualLoss:
 @pytest.mark.parametrize("number", [4, 5])
 @pytest.mark.parametrize("rgb", [False, True])
 def test_the_style_score_is_the_perceptual_loss(number, rgb, context, monkeypatch):
-    monkeypatch.setattr(image_tasks, "EVALUATION_BATCH", 4)  # of six images
-    each = task(STREAM, number, context)
+    monkeypatch.setattr(tasks, "EVALUATION_BATCH", 4)  # of six images
+    each = stream_task(STREAM, number, context)
     metrics = evaluate(each, lambda x: 2 * x - 0.5, rgb=rgb)
     images = each.test.images.float() / 255
     output = (2 * images - 0.5).clamp(0, 1) if rgb else (2 * images - 0.5).sigmoid()
@@ -323,7 +331,7 @@ def test_a_perfect_output_scores_perfectly(context):
     assert metrics == pytest.approx({"mse": 0, "ssim": 1, "ssim_rgb": 1}, abs=1e-4)
     _, style = load_images("photos:retina", size=16, channels=3)
     metrics = evaluate(
-        task(STREAM, 4, context), lambda _: (style / 255).expand(6, -1, -1, -1), rgb=True
+        stream_task(STREAM, 4, context), lambda _: (style / 255).expand(6, -1, -1, -1), rgb=True
     )
     assert metrics["style"] == pytest.approx(0, abs=1e-9) and metrics["content"] > 0.01
 
@@ -350,7 +358,7 @@ def test_doing_nothing_by_hand(context):
     grey = torch.from_numpy(pillow(images, "L"))[:, None].repeat(1, 3, 1, 1) / 255
     assert nothing["ssim"] == pytest.approx(ssim(grey, images / 255), abs=1e-3)
     assert nothing["ssim"] < 0.99
-    each = task(STREAM, 5, context)
+    each = stream_task(STREAM, 5, context)
     rgb = each.test.images.float() / 255
     nothing, expected = trivial(each), reference(5)(rgb, rgb)
     assert nothing["content"] == 0 and nothing["ssim_content"] == pytest.approx(1, abs=1e-6)
@@ -382,7 +390,7 @@ def test_an_output_that_is_not_finite_is_refused(number, value, context):
         output[-1, -1, -1, -1] = value
         return output
 
-    each = task(STREAM, number, context)
+    each = stream_task(STREAM, number, context)
     with pytest.raises(ArithmeticError, match=f"task {number}: .*not finite"):
         evaluate(each, broken)
 
@@ -390,7 +398,7 @@ def test_an_output_that_is_not_finite_is_refused(number, value, context):
 @pytest.mark.parametrize("number", [0, 6, "4"])
 def test_an_unknown_task_is_refused(number, context):
     with pytest.raises(ValueError, match=rf"\(1, 2, 3, 4, 5\), not {number!r}"):
-        task(STREAM, number, context)
+        stream_task(STREAM, number, context)
 
 
 def test_optimised_pictures_are_kept(tmp_path, monkeypatch):
@@ -401,10 +409,10 @@ def test_optimised_pictures_are_kept(tmp_path, monkeypatch):
     (path,) = tmp_path.iterdir()
     assert path.name == f"{trial_key(GatysTrial(STREAM, 4))}.safetensors"
     assert pictures.shape == (2, 3, 16, 16) and 0 <= pictures.min() < pictures.max() <= 1
-    monkeypatch.setattr(image_tasks, "gatys", lambda *_, **__: pytest.fail("optimised again"))
+    monkeypatch.setattr(tasks, "gatys", lambda *_, **__: pytest.fail("optimised again"))
     assert torch.equal(optimised(STREAM, 4, context), pictures)
     metrics = run_gatys(GatysTrial(STREAM, 4), context)
-    images = task(STREAM, 4, context).test.images[:2].float() / 255
+    images = stream_task(STREAM, 4, context).test.images[:2].float() / 255
     loss = reference(4)
     for name, of in (("total", pictures), ("untouched", images)):
         assert metrics[name] == pytest.approx(float(loss(of, images).total.mean()), rel=1e-4)
@@ -416,7 +424,7 @@ def test_a_style_is_compared_with_the_optimised_pictures(context):
     """Which are of the first images alone; both styles have their own."""
     of_4, of_5 = (optimised(STREAM, number, context) for number in (4, 5))
     assert not torch.equal(of_4, of_5)
-    each = task(STREAM, 4, context)
+    each = stream_task(STREAM, 4, context)
     output = torch.cat((of_4, torch.rand(4, 3, 16, 16)))
     metrics = evaluate(each, lambda _: output, rgb=True, optimised=of_4)
     assert metrics["ssim"] == pytest.approx(1, abs=1e-5)
@@ -430,5 +438,79 @@ def test_a_style_is_compared_with_the_optimised_pictures(context):
 
 
 def test_a_finer_stream_is_another_task(context):
-    coarse, fine = task(STREAM, 1, context), task(replace(STREAM, size=32), 1, context)
+    coarse, fine = (
+        stream_task(STREAM, 1, context),
+        stream_task(replace(STREAM, size=32), 1, context),
+    )
     assert coarse.test.images.shape[2:] == (16, 16) and fine.test.images.shape[2:] == (32, 32)
+
+
+# colours
+
+
+def every_colour() -> np.ndarray:
+    """18 levels of each channel, (72, 81, 3) bytes."""
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    return np.stack(np.meshgrid(levels, levels, levels), -1).reshape(72, 81, 3)
+
+
+def as_images(pixels: np.ndarray) -> torch.Tensor:
+    return torch.tensor(pixels).permute(2, 0, 1)[None].double()
+
+
+def test_luma_and_chroma_are_pils_to_a_level():
+    pixels = every_colour()
+    expected = as_images(np.asarray(Image.fromarray(pixels).convert("YCbCr")))
+    images = as_images(pixels) / 255
+    found = torch.cat((255 * luma(images), 255 * chroma(images) + 128), 1)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 1 + 1e-9  # it cuts fractions off
+
+
+def test_rgb_is_pils_to_two_levels():
+    """PIL rounds twice: YCbCr to bytes, then RGB."""
+    converted = Image.fromarray(every_colour()).convert("YCbCr")
+    parts = as_images(np.asarray(converted))
+    expected = as_images(np.asarray(converted.convert("RGB")))
+    found = 255 * to_rgb(parts[:, :1] / 255, (parts[:, 1:] - 128) / 255)
+    assert (found - expected).abs().max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("colour", "y", "cb", "cr"),
+    [((1, 0, 0), 0.299, -0.299 / 1.772, 0.5), ((0, 0, 1), 0.114, 0.5, -0.114 / 1.402),
+     ((0.25, 0.75, 0.5), 0.572, -0.072 / 1.772, -0.322 / 1.402)],
+)  # fmt: skip
+def test_colours_by_hand(colour, y, cb, cr):
+    image = torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1)
+    assert luma(image).flatten().tolist() == pytest.approx([y])
+    assert chroma(image).flatten().tolist() == pytest.approx([cb, cr])
+
+
+def test_there_and_back():
+    images = torch.rand(3, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    assert luma(images).shape == (3, 1, 5, 7) and chroma(images).shape == (3, 2, 5, 7)
+    torch.testing.assert_close(to_rgb(luma(images), chroma(images)), images, rtol=0, atol=1e-6)
+
+
+def test_grey_has_no_chroma_and_keeps_its_luma():
+    grey = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
+    torch.testing.assert_close(luma(grey.expand(1, 3, 16, 16)), grey)
+    assert chroma(grey.expand(1, 3, 16, 16)).abs().max() < 1e-6
+    without = to_rgb(grey, torch.zeros(1, 2, 16, 16))
+    torch.testing.assert_close(without, grey.expand(1, 3, 16, 16))
+
+
+def test_chroma_fills_half_on_either_side():
+    found = chroma(as_images(every_colour()) / 255)
+    assert found.amin((0, 2, 3)).tolist() == pytest.approx([-0.5, -0.5])
+    assert found.amax((0, 2, 3)).tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_colours_outside_rgb_are_clipped():
+    """Y = 0.9, Cr = 0.5: R = 1.601, G = 0.9 - 0.299 * 0.701 / 0.587, B = 0.9; then Y = 0.1."""
+    y = torch.tensor([0.9, 0.1]).view(2, 1, 1, 1)
+    colours = torch.tensor([[0.0, 0.5], [-0.5, 0.0]]).view(2, 2, 1, 1)
+    bright, dark = to_rgb(y, colours).flatten(1).tolist()
+    assert bright == pytest.approx([1, 0.9 - 0.299 * 0.701 / 0.587, 0.9], abs=1e-6)
+    assert dark == pytest.approx([0.1, 0.1 + 0.114 * 0.886 / 0.587, 0], abs=1e-6)

@@ -8,18 +8,30 @@ from dataclasses import replace
 import pytest
 from tiny_stream import SIZES, STREAM
 
-from lib.continual import plan
-from lib.continual.profile import CONTINUAL_STUDY
-from lib.continual.tasks import TASKS, GatysTrial
-from lib.continual.trials import TaskTrial, base, history, in_stream, parent
+from lib.continual.trials import (
+    STREAMS,
+    TASKS,
+    ContinualStudy,
+    GatysTrial,
+    TaskTrial,
+    base,
+    history,
+    in_stream,
+    parent,
+    phases,
+    pictures,
+    planned,
+)
+from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.sweep import trial_key
 
-PROFILES = pytest.mark.parametrize("sizes", CONTINUAL_STUDY.values(), ids=CONTINUAL_STUDY)
-METHODS = ("scratch", "fine-tune", "ewc", "decoder", "piggyback", "resblock")
+EACH_PROFILE = pytest.mark.parametrize(
+    "sizes", [load_profile(ContinualStudy, name) for name in PROFILES], ids=PROFILES
+)
 
 
 def trial(method: str, task: int, seed: int = 3, **changes) -> TaskTrial:
-    return plan.trial(SIZES, method, task, seed, **changes)
+    return planned(SIZES, method, task, seed, **changes)
 
 
 def name(trial: TaskTrial | None) -> str:
@@ -100,7 +112,7 @@ def test_what_a_trial_starts_from_and_what_its_network_has_met(of, starts_from, 
         assert (other.stream, other.seed) == (of.stream, of.seed)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STREAMS)
 def test_the_base_is_task_1s_network_or_the_auto_encoder(method):
     norms = {"norms": "batch"} if method == "resblock" else {}
     expected = ("resblock", 0) if method == "resblock" else ("scratch", 1)
@@ -124,13 +136,13 @@ def test_controls_stand_on_plain_trials():
 
 
 def test_two_methods_learn_masks_and_two_give_images():
-    every = [*METHODS, "resblock+piggyback"]
+    every = [*STREAMS, "resblock+piggyback"]
     trials = {method: trial(method, 4) for method in every}
     assert [m for m in every if trials[m].masked] == ["piggyback", "resblock+piggyback"]
     assert [m for m in every if trials[m].on_images] == ["resblock", "resblock+piggyback"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STREAMS)
 def test_task_1_of_every_stream_is_in_the_plan(method):
     first = trial(method, 1)
     expected = ("resblock", "instance") if method == "resblock" else ("scratch", "")
@@ -138,11 +150,11 @@ def test_task_1_of_every_stream_is_in_the_plan(method):
     assert history(trial(method, 2))[0] == first
 
 
-@PROFILES
+@EACH_PROFILE
 def test_every_trial_comes_after_what_it_needs(sizes):
     """Weights from a phase before; what is only scored as well may be in the same one, before."""
     earlier, done = set(), set()
-    for phase in plan.phases(sizes).values():
+    for phase in phases(sizes).values():
         for each in phase:
             assert parent(each) is None or parent(each) in earlier
             assert set(history(each)) <= done | {each}
@@ -150,21 +162,21 @@ def test_every_trial_comes_after_what_it_needs(sizes):
         earlier = set(done)
 
 
-@PROFILES
+@EACH_PROFILE
 def test_no_trial_is_planned_twice(sizes):
-    trials = [each for phase in plan.phases(sizes).values() for each in phase]
-    keys = Counter(map(trial_key, [*trials, *plan.pictures(sizes)]))
+    trials = [each for phase in phases(sizes).values() for each in phase]
+    keys = Counter(map(trial_key, [*trials, *pictures(sizes)]))
     assert max(keys.values()) == 1
     same = Counter(replace(each, alone=False, start=0) for each in trials)
     (twice,) = {name(each) for each, count in same.items() if count > 1}
     assert twice == "fine-tune 5"  # of two readings
 
 
-@PROFILES
+@EACH_PROFILE
 def test_how_many_trials_there_are(sizes):
     """In task 2's phase also task 1's blocks, in 4 both methods, in 5 two readings."""
     seeds, controls = sizes.seeds, sizes.controls
-    assert {phase: len(trials) for phase, trials in plan.phases(sizes).items()} == {
+    assert {phase: len(trials) for phase, trials in phases(sizes).items()} == {
         "bases": 2 * seeds + controls,
         "task 2": 7 * seeds,
         "task 3": 6 * seeds,
@@ -172,43 +184,43 @@ def test_how_many_trials_there_are(sizes):
         "task 5": 7 * seeds,
         "controls": 12 * controls,
     }
-    assert plan.pictures(sizes) == [GatysTrial(sizes.stream, 4), GatysTrial(sizes.stream, 5)]
+    assert pictures(sizes) == [GatysTrial(sizes.stream, 4), GatysTrial(sizes.stream, 5)]
 
 
 def test_the_quick_profile_has_42_trials():
-    assert sum(map(len, plan.phases(CONTINUAL_STUDY["quick"]).values())) == 42
+    assert sum(map(len, phases(load_profile(ContinualStudy, "quick")).values())) == 42
 
 
-@PROFILES
+@EACH_PROFILE
 def test_the_main_table_has_no_gap(sizes):
     """Six methods by five tasks; task 1 of the U-Nets is one network."""
-    phases = plan.phases(sizes)
+    plan = phases(sizes)
     cells = Counter()
-    for phase in list(phases)[:-1]:
-        for each in phases[phase]:
+    for phase in list(plan)[:-1]:
+        for each in plan[phase]:
             assert not (each.alone or each.run or each.shuffled or each.loss)
             assert each.stream == sizes.stream
             if each.norms != "batch" and each.task and not each.start:
                 cells[each.method, each.task, each.seed] += 1
-    wanted = {(m, task) for m in METHODS for task in TASKS[1:]}
+    wanted = {(m, task) for m in STREAMS for task in TASKS[1:]}
     wanted |= {("scratch", 1), ("resblock", 1), ("resblock+piggyback", 4)}
     assert cells == Counter({(*cell, seed): 1 for cell in wanted for seed in range(sizes.seeds)})
-    norms = {each.method: each.norms for each in phases["task 4"]}
+    norms = {each.method: each.norms for each in plan["task 4"]}
     assert norms["piggyback"] == "statistics"
     assert norms["resblock"] == norms["resblock+piggyback"] == "instance"
-    again = [each for each in phases["task 5"] if each.start]
+    again = [each for each in plan["task 5"] if each.start]
     assert [(each.start, each.seed) for each in again] == [(3, seed) for seed in range(sizes.seeds)]
 
 
-@PROFILES
+@EACH_PROFILE
 def test_controls_change_one_thing(sizes):
     """A control without its change is a trial of the main table; it is scored alone."""
-    phases = plan.phases(sizes)
-    main = {each for phase in list(phases)[:-1] for each in phases[phase]}
+    plan = phases(sizes)
+    main = {each for phase in list(plan)[:-1] for each in plan[phase]}
     found = []
-    for each in phases["controls"]:
+    for each in plan["controls"]:
         assert each.alone and history(each) == [each]
-        plain = plan.trial(sizes, each.method, each.task, each.seed)
+        plain = planned(sizes, each.method, each.task, each.seed)
         assert plain in main
         fields = ("norms", "loss", "run", "shuffled")
         (changed,) = (f for f in fields if getattr(each, f) != getattr(plain, f))
@@ -224,9 +236,9 @@ def test_controls_change_one_thing(sizes):
         ],
         key=str,
     )
-    assert {each.seed for each in phases["controls"]} == set(range(sizes.controls))
+    assert {each.seed for each in plan["controls"]} == set(range(sizes.controls))
 
 
-@PROFILES
+@EACH_PROFILE
 def test_a_control_has_a_seed_of_the_main_table(sizes):
     assert 0 < sizes.controls <= sizes.seeds

@@ -1,23 +1,20 @@
-"""Vector drawing of the continual-learning methods, and matrices of numbers on colours."""
+"""Draws 01_methods.svg: what each way of learning one more task freezes, trains and stores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
-from matplotlib.colors import ListedColormap, to_rgb
-from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Polygon, Rectangle
-from numpy.typing import ArrayLike
 
-from lib.continual.generator import BLOCKS, Generator
 from lib.continual.masks import INITIAL, THRESHOLD
-from lib.continual.unet import UNet
-from lib.figures.network_drawings import (
+from lib.continual.networks import BLOCKS, Generator, UNet
+from lib.figures.style import FAINT, GREY, INK, LABEL, SMALL, WIDE, use_style
+from lib.networks.sizes import count_weights, mib
+from parts import (
     FROZEN,
     OUTLINE,
     TASKS,
@@ -30,12 +27,11 @@ from lib.figures.network_drawings import (
     draw_padlock,
     draw_rule,
     draw_title,
-    prepare,
+    drawing_figure,
+    save_svg,
 )
-from lib.figures.style import FAINT, GREY, INK, LABEL, SMALL, WIDE
-from lib.networks.sizes import count_weights, mib
 
-METHODS_SIZE = (WIDE, 8.0)  # inches: axes in which the labels fit
+SIZE = (WIDE, 8.0)  # inches: axes in which the labels fit
 OWN, KEPT, MASKED, ABSENT = "own", "frozen", "masked", "absent"
 _ALL, _SWAP = (OWN, ABSENT, OWN, OWN), (KEPT, OWN, KEPT, ABSENT)
 METHODS = {  # encoder, blocks, decoder and last layer: in the first task, and in later ones
@@ -54,14 +50,6 @@ REAL = np.array([[12, 3, 9, 4], [1, 11, 7, 2], [8, 4, 2, 10]]) / 1000  # an exam
 WEIGHT = np.array([[3, -1, -4, 2], [5, 1, -2, 6], [-3, 4, 2, -1]]) / 10  # and of W
 CELL = 0.06  # of a mask on a network; 6 x 6 on the residual blocks
 CORNERS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
-READABLE = {
-    "ewc": "EWC",
-    "piggyback": "Piggyback",
-    "resblock": "Resblock",
-    "resblock+piggyback": "Resblock + Piggyback",
-}
-BLUES = ListedColormap(colormaps["Blues"](np.linspace(0.1, 0.8, 256)), "cells")
-NO_COLOUR = "#c8c8c8"  # a cell with a number that has no place on the scale
 
 
 def draw_methods(ax: Axes) -> None:
@@ -69,9 +57,8 @@ def draw_methods(ax: Axes) -> None:
 
     Grey with a padlock: frozen; in a task's colour: trained for it. MiB: what a task adds, float32
     weights of convolutions and bits of masks, without last layers. A unit of the axes is an inch
-    of ``METHODS_SIZE``.
+    of ``SIZE``.
     """
-    prepare(ax, METHODS_SIZE)
     _legend(ax, 7.7)
     counts = _counts()
     for index, (name, (note, first, later)) in enumerate(METHODS.items()):
@@ -86,42 +73,6 @@ def draw_methods(ax: Axes) -> None:
                 draw_arrow(ax, (centre - 0.67, y - 1.05), (centre - 0.4, y - 1.05), gid="next")
     draw_rule(ax, 2.6)
     _mask_step(ax, 1.3)
-
-
-def readable(method: str) -> str:
-    """A method as ``draw_methods`` calls it; any other title is its own."""
-    return READABLE.get(method, method)
-
-
-def draw_cells(
-    ax: Axes, values: ArrayLike, texts: Sequence[Sequence[str]], low: float, high: float
-) -> AxesImage:
-    """A matrix in blues, pale (low) to dark (high), each cell with its text.
-
-    Where there is no value, a cell is grey, or white without a text. Returns what a colour bar
-    needs.
-    """
-    values, names = np.asarray(values, float), np.asarray(texts, object)
-    blank = np.where(np.isnan(values) & (names != ""), 0.0, np.nan)
-    ax.imshow(blank, cmap=ListedColormap([NO_COLOUR]))
-    picture = ax.imshow(values, cmap=BLUES, vmin=low, vmax=high)
-    for (row, column), text in np.ndenumerate(names):
-        value = values[row, column]
-        cell = NO_COLOUR if np.isnan(value) else picture.to_rgba(value)
-        ink = max(("white", INK), key=lambda ink, cell=cell: contrast(ink, cell))
-        ax.text(column, row, text, ha="center", va="center", color=ink)
-    ax.grid(visible=False)
-    return picture
-
-
-def contrast(a: object, b: object) -> float:
-    """WCAG's contrast of two colours, 1 to 21."""
-    linear = [
-        [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in to_rgb(colour)]
-        for colour in (a, b)
-    ]
-    dark, light = sorted(np.dot(rgb, (0.2126, 0.7152, 0.0722)) for rgb in linear)
-    return float((light + 0.05) / (dark + 0.05))
 
 
 def _counts() -> tuple[int, int, int]:
@@ -224,3 +175,10 @@ def _matrix(ax: Axes, x: float, y: float, texts: Iterable[str], colours: Iterabl
 
 def _signed(value: float) -> str:
     return f"{value:.1f}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    use_style()
+    drawing = drawing_figure(SIZE)
+    draw_methods(drawing.axes[0])
+    save_svg(drawing, __file__)

@@ -16,11 +16,10 @@ from safetensors.torch import load_file
 from tiny_stream import SIZES, STREAM
 from torch import Tensor, nn
 
-from lib.continual import learning as study
-from lib.continual import methods, plan
+from lib.continual import methods
 from lib.continual.analysis import zero_rate_rows
-from lib.continual.generator import Generator
-from lib.continual.learning import (
+from lib.continual.masks import TaskSwitcher, load_task, part, save_task
+from lib.continual.methods import (
     batches,
     generator_of,
     mask_task,
@@ -29,11 +28,17 @@ from lib.continual.learning import (
     run_task,
     unet_base,
 )
-from lib.continual.mask_files import load_task, save_task
-from lib.continual.mask_tasks import TaskSwitcher
-from lib.continual.tasks import GatysTrial, Task, evaluate, palette, run_gatys, ssim, task
-from lib.continual.trials import TaskTrial, base, parent
-from lib.continual.unet import LAYERS, UNet
+from lib.continual.networks import LAYERS, Generator, UNet
+from lib.continual.tasks import (
+    Segmentation,
+    evaluate,
+    palette,
+    run_gatys,
+    ssim,
+    stream_task,
+    trivial,
+)
+from lib.continual.trials import GatysTrial, TaskTrial, base, parent, planned
 from lib.data.segmented import Segmented
 from lib.engine.sweep import Context, Store, execute, trial_key
 
@@ -48,7 +53,7 @@ def context(tmp_path_factory) -> Context:
 
 
 def trial(method: str, task: int, **changes) -> TaskTrial:
-    return plan.trial(SIZES, method, task, **{"seed": 0, **changes})
+    return planned(SIZES, method, task, **{"seed": 0, **changes})
 
 
 BASE, AUTO_ENCODER = trial("scratch", 1), trial("resblock", 0)
@@ -58,10 +63,6 @@ def file_of(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     """What is stored of a trial, learned if it is not."""
     masks(trial, context)
     return load_file(context.artefacts / f"{trial_key(trial)}.safetensors")
-
-
-def part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    return {n.removeprefix(f"{kind}/"): x for n, x in tensors.items() if n.startswith(f"{kind}/")}
 
 
 def weights(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
@@ -79,7 +80,7 @@ def starting(state: dict[str, Tensor], *starts: str) -> dict[str, Tensor]:
 
 
 def images(number: int, context: Context) -> Tensor:
-    each = task(STREAM, number, context)
+    each = stream_task(STREAM, number, context)
     return each.inputs(each.test.images.float() / 255)
 
 
@@ -93,12 +94,12 @@ def watch(trial: TaskTrial, context: Context, *, learn: bool = False) -> SimpleN
         seen.losses = inner(model, loss, batches, **options) if learn else [0.0]
         return seen.losses
 
-    inner = study.train
+    inner = methods.train
     for before in filter(None, (parent(trial), base(trial))):
         file_of(before, context)  # its own training is not to be seen
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "train", train)
-        study._learn(trial, context)
+        patch.setattr(methods, "train", train)
+        methods._learn(trial, context)
     return seen
 
 
@@ -274,7 +275,7 @@ def test_residual_blocks_have_the_papers_losses(context):
     loss, rgb, labels = first_loss(trial("resblock", 2, loss="l1"), lambda x: x, context)
     colours, seen = palette(256)[labels].permute(0, 3, 1, 2), (labels != 255)[:, None]
     assert loss == pytest.approx(float(((rgb - colours).abs() * seen).mean()), rel=1e-4)
-    perceptual = task(STREAM, 4, context).perceptual
+    perceptual = stream_task(STREAM, 4, context).perceptual
     for of in (trial("resblock", 4), trial("resblock+piggyback", 4)):
         loss, rgb, _ = first_loss(of, lambda x: x, context)
         assert loss == pytest.approx(float(perceptual(rgb, rgb).total.mean()) / 1e5, rel=1e-4)
@@ -327,7 +328,7 @@ def test_an_earlier_task_is_its_own_last_layer_on_the_new_body(context):
     expected = F.conv2d(features[0], head["last.weight"], head["last.bias"])
     torch.testing.assert_close(found, expected)
     assert found.shape[1] == 11 and not torch.allclose(found, old, atol=1e-2)
-    scored = evaluate(task(STREAM, 1, context), network(BASE, context, body=new))
+    scored = evaluate(stream_task(STREAM, 1, context), network(BASE, context, body=new))
     metrics = run_task(new, context)
     assert {name: metrics[f"T1 {name}"] for name in scored} == scored
 
@@ -335,7 +336,7 @@ def test_an_earlier_task_is_its_own_last_layer_on_the_new_body(context):
 @pytest.mark.parametrize(
     ("of", "tasks", "others"),
     [
-        (BASE, "T1", set()),
+        (BASE, "T1", {"nothing"}),
         (trial("fine-tune", 3), "T1 T2 T3", set()),
         (trial("piggyback", 2), "T1 T2", {"zero_rates"}),
         (trial("piggyback", 2, run=1, alone=True), "T2", {"zero_rates"}),
@@ -363,6 +364,12 @@ def test_the_loss_is_the_mean_of_the_last_tenth(context):
     losses = file_of(of, context)["losses"].tolist()
     assert len(losses) == 20 and np.mean(losses[:10]) > np.mean(losses[10:])
     assert run_task(of, context)["train_loss"] == pytest.approx((losses[18] + losses[19]) / 2)
+
+
+def test_scratch_stores_what_doing_nothing_scores(context):
+    nothing = run_task(trial("scratch", 3), context)["nothing"]
+    assert nothing == trivial(stream_task(STREAM, 3, context))
+    assert nothing.keys() == {"mse", "ssim"}
 
 
 def test_the_auto_encoder_is_measured_by_what_it_gives_back(context):
@@ -400,7 +407,7 @@ def test_a_task_from_its_file_is_the_network_to_the_bit(policy, context, tmp_pat
     for number, of in trials.items():
         path = tmp_path / f"{number}.task"
         save_task(path, mask_task(of, context))
-        channels = task(STREAM, number, context).channels
+        channels = stream_task(STREAM, number, context).channels
         loaded[str(number)] = load_task(path, base, {"last": nn.Conv2d(4, channels, 1)})
     assert not base.training
     switcher = TaskSwitcher(base, loaded)
@@ -446,7 +453,7 @@ def test_one_generator_holds_the_blocks_of_several_tasks(context):
 # batches
 
 
-def tagged() -> Task:
+def tagged() -> Segmentation:
     """Twelve images that show their own label maps, in which every third pixel is ignored."""
     rng = torch.Generator().manual_seed(0)
     labels = torch.randint(6, (12, 16, 16), generator=rng).to(torch.uint8)
@@ -454,10 +461,10 @@ def tagged() -> Task:
     pictures = labels[:, None].repeat(1, 3, 1, 1)
     names = tuple(map(str, range(6)))
     data = Segmented(pictures, labels, names, names, 0)
-    return Task(2, "segmentation", data, data, palette(6))
+    return Segmentation(2, data, data, palette(6))
 
 
-def epoch(of: TaskTrial, each: Task, start: int = 0) -> tuple[Tensor, Tensor]:
+def epoch(of: TaskTrial, each: Segmentation, start: int = 0) -> tuple[Tensor, Tensor]:
     """The twelve images and label maps of three steps."""
     at = batches(of, each)
     pictures, labels = zip(*(at(step) for step in range(start, start + 3)), strict=True)
@@ -557,7 +564,7 @@ def test_importance_is_of_the_task_before_image_by_image(context):
     net = UNet(3, 6, width=4)
     net.load_state_dict(part(second, "net"))
     single = replace(STREAM, batch=1)
-    at, total = batches(trial("ewc", 2, stream=single), task(STREAM, 2, context)), 0
+    at, total = batches(trial("ewc", 2, stream=single), stream_task(STREAM, 2, context)), 0
     names = [name for name, _ in net.named_parameters() if not name.startswith("last")]
     for step in range(STREAM.importance_images):
         rgb, labels = at(step)
@@ -599,7 +606,7 @@ def test_records_can_be_stored(function, of, context):
 def test_what_was_learned_is_not_learned_again(context, monkeypatch):
     of = trial("piggyback", 3)
     metrics = run_task(of, context)
-    monkeypatch.setattr(study, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(methods, "train", lambda *_, **__: pytest.fail("trained again"))
     assert run_task(of, context) == metrics
 
 
@@ -641,8 +648,8 @@ def test_a_killed_run_ends_as_one_that_was_not(of, resumes, context, elsewhere, 
         steps.append(step)
         return at(step)
 
-    monkeypatch.setattr(study, "batches", watched)
-    monkeypatch.setattr(study, "train", partial(study.train, checkpoint_every=2))
+    monkeypatch.setattr(methods, "batches", watched)
+    monkeypatch.setattr(methods, "train", partial(methods.train, checkpoint_every=2))
     stop = 3
     with pytest.raises(Killed):
         file_of(of, elsewhere)
