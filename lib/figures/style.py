@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from warnings import filterwarnings
 
 # seaborn's "colorblind" palette; as a list, so that a module can name a colour without seaborn
 PALETTE = (
@@ -30,6 +31,8 @@ def use_style() -> None:
     """Set the look of seaborn's and matplotlib's figures for this process."""
     import seaborn as sns
 
+    # a grid of seaborn's arranges itself, whatever the layout below says
+    filterwarnings("ignore", message="The figure layout has changed to tight")
     sns.set_theme(
         context="notebook",
         style="ticks",

@@ -54,11 +54,6 @@ def over_models(statistic: Callable[..., float], *columns: ArrayLike) -> Estimat
     return bootstrap(lambda drawn: statistic(*drawn.to_numpy().T), rows, draws=DRAWS)
 
 
-def kendall_difference(first: ArrayLike, second: ArrayLike, accuracy: ArrayLike) -> float:
-    """How much better the first score ranks the models than the second."""
-    return kendall(first, accuracy) - kendall(second, accuracy)
-
-
 def _checked(score: ArrayLike, accuracy: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Raises ValueError for fewer than three models and for values that are not finite."""
     score, accuracy = np.asarray(score, dtype=float), np.asarray(accuracy, dtype=float)

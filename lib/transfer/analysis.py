@@ -15,13 +15,7 @@ import pandas as pd
 from lib.figures.names import readable
 from lib.ledger.claims import Evidence, Ledger, above, below, between
 from lib.ledger.estimates import Estimate, mean_interval
-from lib.transfer.agreement import (
-    MEASURES,
-    kendall,
-    kendall_difference,
-    over_models,
-    selection_regret,
-)
+from lib.transfer.agreement import MEASURES, kendall, over_models, selection_regret
 from lib.transfer.scores import SCORES
 from lib.transfer.sources import source_name
 from lib.transfer.trials import TransferStudy
@@ -31,12 +25,7 @@ UNTRAINED = "no training"
 IMAGENET = "ImageNet accuracy"  # the trivial ranker
 RANDOM = "random choice"
 # top-1 on ImageNet in per cent, published with the weights; what was never trained on it has 0
-IMAGENET_ACCURACY = {
-    "mobilenet_v2": 70.8,
-    "squeezenet1_1": 58.2,
-    "alexnet": 56.5,
-    "resnet18": 69.8,
-}
+IMAGENET_ACCURACY = dict(mobilenet_v2=70.8, squeezenet1_1=58.2, alexnet=56.5, resnet18=69.8)
 NEAR_BEST = 0.2  # accuracy: sources that end this close to a network's best one
 PAPER_SCORES = ("softmax", "emd")
 LEAST = 5  # models: fewer cannot be ranked with any certainty
@@ -130,14 +119,12 @@ def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame, momentum: float) 
     return long.merge(means.reset_index(), on=KEYS)
 
 
-def models(
-    fine: pd.DataFrame, scores: pd.DataFrame, momentum: float, metric: str = "best"
-) -> pd.DataFrame:
+def models(fine: pd.DataFrame, scores: pd.DataFrame, momentum: float) -> pd.DataFrame:
     """One row a model: network, source, accuracy in per cent, and every score, more is better.
 
     The trivial ranker is among them: the published ImageNet accuracy of what was trained on it.
     """
-    means = accuracies(fine, momentum, metric).rename(columns={"value": "accuracy"})
+    means = accuracies(fine, momentum).rename(columns={"value": "accuracy"})
     table = scores[[*KEYS, *SCORES]].merge(means[[*KEYS, "accuracy"]], on=KEYS)
     table[list(SCORES)] *= list(SCORES.values())
     published = table["network"].map(IMAGENET_ACCURACY).fillna(0.0)
@@ -250,7 +237,10 @@ def _enter_ranks(entry: Evidence, results: Results) -> None:
         ("emd", "softmax", "praised; -.133 / -.267 by its table"),
         ("normalised_emd", "emd", "not in the paper"),
     ):
-        better = over_models(kendall_difference, rows[first], rows[second], rows["accuracy"])
+        better = over_models(
+            lambda one, other, accuracy: kendall(one, accuracy) - kendall(other, accuracy),
+            *(rows[name] for name in (first, second, "accuracy")),
+        )
         text = f"{first} ranks better than {second} (difference of Kendall > 0)"
         add(f"{first}-{second}", text, better, paper=told, baseline="equal: 0")
     early = accuracies(results.fine, results.sizes.momenta[0], "reached")

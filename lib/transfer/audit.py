@@ -18,7 +18,7 @@ from lib.transfer.agreement import MEASURES, kendall
 
 # classes: of the source's output; section 4.2 has those of ImageNet and of Caltech-256
 TABLE_1 = pd.read_csv(Path(__file__).with_name("paper_table_1.csv"))
-NETWORKS = ("AlexNet", "ResNet-18")
+PARTS = {name: rows.set_index("source") for name, rows in TABLE_1.groupby("network")}
 SOURCES = tuple(TABLE_1["source"].unique())
 PRETRAINED = tuple(name for name in SOURCES if name.startswith(("ImageNet", "Places365")))
 DELIVERED = ("ImageNet", "Places365")  # models that can be had without training any
@@ -45,7 +45,7 @@ def rank_correlations(sources: tuple[str, ...] = SOURCES) -> pd.DataFrame:
     """
     rows = [
         (network, score, name, measure(SIGN[score] * part[score], part["accuracy"]))
-        for network, part in TABLE_1[TABLE_1["source"].isin(sources)].groupby("network")
+        for network, part in ((name, rows.loc[list(sources)]) for name, rows in PARTS.items())
         for score in SIGN
         for name, measure in MEASURES.items()
     ]
@@ -59,9 +59,8 @@ def normalised() -> pd.DataFrame:
     that of the AlexNet trained on Caltech-256 alone (constant output) for Caltech-256's.
     """
     columns = {}
-    for network in NETWORKS:
-        part = _of(network)
-        uniform = {1000: part["emd"]["untrained"], 256: _of("AlexNet")["emd"]["Caltech-256"]}
+    for network, part in PARTS.items():
+        uniform = {1000: part["emd"]["untrained"], 256: PARTS["AlexNet"]["emd"]["Caltech-256"]}
         columns[network] = part["emd"] / part["classes"].map(uniform)
     return pd.DataFrame(columns)
 
@@ -69,8 +68,8 @@ def normalised() -> pd.DataFrame:
 def regrets(sources: tuple[str, ...] = SOURCES) -> pd.DataFrame:
     """Accuracy lost by the top-scored model, best minus chosen: score, network, regret."""
     rows = []
-    for network in NETWORKS:
-        part = _of(network).loc[list(sources)]
+    for network in PARTS:
+        part = PARTS[network].loc[list(sources)]
         accuracy = part["accuracy"]
         chosen = {score: accuracy[(sign * part[score]).idxmax()] for score, sign in SIGN.items()}
         chosen |= {"ImageNet model": accuracy["ImageNet"], "random choice": accuracy.mean()}
@@ -85,10 +84,6 @@ def sizes_of_test_set(largest: int) -> list[int]:
     return sizes[pd.concat(fits, axis=1).all(axis=1)].tolist()
 
 
-def _of(network: str) -> pd.DataFrame:
-    return TABLE_1[TABLE_1["network"] == network].set_index("source")
-
-
 def _of_ranks() -> dict[str, float]:
     """The text praises the EMD, but softmax ranks as well or better.
 
@@ -99,8 +94,7 @@ def _of_ranks() -> dict[str, float]:
         values[f"{row.measure}-{row.score}-{row.network}"] = row.value
     for row in rank_correlations(PRETRAINED).itertuples():
         values[f"{row.measure}-pretrained-{row.score}-{row.network}"] = row.value
-    for network in NETWORKS:
-        part = _of(network)
+    for network, part in PARTS.items():
         for name, sign in (SIGN | {"accuracy": 1}).items():
             value = MEASURES["Spearman"](sign * part[name], part["epoch"])
             values[f"epoch-{name}-{network}"] = value
@@ -117,9 +111,9 @@ def _of_names() -> dict[str, float]:
     """An untrained network's EMD is the mean distance of the names, whatever the network."""
     emd = TABLE_1.pivot_table(index="source", columns="network", values="emd")
     untrained, constant = emd.loc["untrained"], emd["AlexNet"]["Caltech-256"]
-    first, second = untrained[list(NETWORKS)]
+    first, second = untrained[list(PARTS)]
     values = {"untrained-emd": 100 * (first - second) / first}
-    for network in NETWORKS:
+    for network in PARTS:
         values[f"places-{network}"] = emd[network]["Places365"] - untrained[network]
         for source, ratio in normalised()[network].items():
             values[f"normalised-{source}-{network}"] = ratio
@@ -134,7 +128,7 @@ def _of_images() -> dict[str, float]:
 
     Two AlexNets know nothing before they are fine-tuned: the untrained and the constant one.
     """
-    untrained, constant = (_of("AlexNet").loc[name] for name in ("untrained", "Caltech-256"))
+    untrained, constant = (PARTS["AlexNet"].loc[name] for name in ("untrained", "Caltech-256"))
     (test,) = sizes_of_test_set(3000)
     first, second = untrained["accuracy"], constant["accuracy"]
     error = sqrt((first * (1 - first) + second * (1 - second)) / test)

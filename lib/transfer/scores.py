@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.spatial.distance import cdist
 from scipy.stats import entropy, rankdata
 from threadpoolctl import threadpool_limits
 
@@ -67,14 +66,6 @@ def all_scores(
     }
 
 
-def word_distances(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(C, T) Euclidean distances of word vectors (C, D) and (T, D)."""
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
-        raise ValueError(f"vectors of different dimension: {source.shape} and {target.shape}")
-    return cdist(source, target)
-
-
 def softmax_score(probabilities: np.ndarray) -> float:
     """Sum over images of the largest probability (3.1): N / C to N, higher is taken as closer."""
     return float(_checked_probabilities(probabilities).max(1).sum())
@@ -109,18 +100,6 @@ def uniform_emd(labels: np.ndarray, distances: np.ndarray) -> float:
     distances = _checked_distances(distances, len(distances))
     labels = _checked_labels(labels, len(labels), distances.shape[1])
     return float(distances.mean(0)[labels].sum())
-
-
-def emd_of_targets(probabilities: np.ndarray, targets: np.ndarray, distances: np.ndarray) -> float:
-    """The sum over images of the EMD to any target distribution (N, T), by linear programming."""
-    import ot  # here: importing it takes a second
-
-    probabilities, targets = _checked_probabilities(probabilities), _checked_probabilities(targets)
-    distances = _checked_distances(distances, probabilities.shape[1])
-    if len(targets) != len(probabilities):
-        raise ValueError(f"{len(probabilities)} outputs, but {len(targets)} targets")
-    sides = (rows / rows.sum(1, keepdims=True) for rows in (probabilities, targets))
-    return float(sum(ot.emd2(p, q, distances) for p, q in zip(*sides, strict=True)))
 
 
 def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:

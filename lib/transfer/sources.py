@@ -161,7 +161,15 @@ def fine_tune(
     network.head = head.to(device)
     start = network.kept if recipe.frozen else 0
     early, late = network.layers[:start].eval(), network.part(start)
-    batches = _batches(early, data, recipe, seed, mirror, device)
+    images = data.train_images
+    batches: Epochs | Mirrored
+    if recipe.frozen:  # batches of what the early layers make of the images
+        plain = _activations(early, images, device)
+        mirrored = _activations(early, images.flip(3), device) if mirror else plain
+        batches = Mirrored(plain, mirrored, batch=recipe.batch, seed=seed)
+    else:
+        pad = images.shape[-1] // 8
+        batches = Epochs(images.to(device), batch=recipe.batch, seed=seed, pad=pad, flip=mirror)
     test = _activations(early, data.test_images, device).split(EVALUATION_BATCH)
     labels, truth = data.train_labels.to(device), data.test_labels.to(device)
     correct: list[Tensor] = []
@@ -192,24 +200,6 @@ def fine_tune(
             label=f"{source.architecture}, {source.name}",
         )
     return torch.stack(correct), best
-
-
-def _batches(
-    early: nn.Sequential,
-    data: Labelled,
-    recipe: Recipe,
-    seed: int,
-    mirror: bool,
-    device: torch.device,
-) -> Epochs | Mirrored:
-    """Batches of images or, where early layers are frozen, of what those layers make of them."""
-    images = data.train_images
-    if not recipe.frozen:
-        pad = images.shape[-1] // 8
-        return Epochs(images.to(device), batch=recipe.batch, seed=seed, pad=pad, flip=mirror)
-    plain = _activations(early, images, device)
-    mirrored = _activations(early, images.flip(3), device) if mirror else plain
-    return Mirrored(plain, mirrored, batch=recipe.batch, seed=seed)
 
 
 @torch.no_grad()

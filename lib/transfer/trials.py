@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from lib.data.words import ClassVectors, class_vectors, load_vectors
 from lib.engine.artefacts import artefact
 from lib.engine.sweep import Context
 from lib.networks.sources import TRAINED_ON
-from lib.transfer.scores import SCORES, all_scores, class_sums, uniform_emd, word_distances
+from lib.transfer.scores import SCORES, all_scores, class_sums, uniform_emd
 from lib.transfer.sources import (
     EVALUATION_BATCH,
     Recipe,
@@ -272,11 +273,11 @@ def load_bank(trial: BankTrial, context: Context) -> dict[str, Tensor]:
 def named_distances(
     trial: ScoreTrial, context: Context
 ) -> tuple[np.ndarray, ClassVectors, ClassVectors]:
-    """(C, T) distances between class names, and the vectors of the source's and the target's."""
+    """(C, T) Euclidean distances of class names; the vectors of the source's and the target's."""
     words = load_vectors(trial.words, context.data_root)
     source = class_vectors(source_names(trial.source, context), words)
     target = class_vectors(task_data(trial.target, context).classes, words)
-    return word_distances(source.vectors, target.vectors), source, target
+    return cdist(source.vectors, target.vectors), source, target
 
 
 def run_scores(trial: ScoreTrial, context: Context) -> dict:

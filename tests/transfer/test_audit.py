@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lib.transfer.audit import (
-    NETWORKS,
+    PARTS,
     PRETRAINED,
     SOURCES,
     TABLE_1,
@@ -39,7 +39,7 @@ def pairs_in_order(score, accuracy):
 
 def test_the_table_is_the_papers():
     """Sums of its columns, added up by hand, and a row."""
-    assert TABLE_1.groupby("network", sort=False).size().to_dict() == dict.fromkeys(NETWORKS, 6)
+    assert TABLE_1.groupby("network", sort=False).size().to_dict() == dict.fromkeys(PARTS, 6)
     sums = TABLE_1.groupby("network")[["softmax", "emd", "accuracy", "epoch"]].sum()
     assert sums.loc["AlexNet"].tolist() == pytest.approx([12_483.614, 257_750, 3.3356, 147])
     assert sums.loc["ResNet-18"].tolist() == pytest.approx([12_024.98, 252_441, 4.0192, 145])
@@ -69,7 +69,7 @@ def test_pairs_by_counting(table):
     wrong = {"softmax": (2, 2), "emd": (3, 4)}
     for score, sign in (("softmax", 1), ("emd", -1)):
         for network, values, accuracy, expected in zip(
-            NETWORKS, sign * cells(score), cells("accuracy"), wrong[score], strict=True
+            PARTS, sign * cells(score), cells("accuracy"), wrong[score], strict=True
         ):
             right = pairs_in_order(values, accuracy)
             end = f"{score}-{network.lower()}"
@@ -175,7 +175,7 @@ def test_epochs(table):
     """Up on AlexNet, against the text, down on ResNet-18, with it."""
     expected = {"softmax": (0.754, -0.754), "emd": (0.638, -0.667), "accuracy": (0.638, -0.493)}
     for name, values in expected.items():
-        found = [table["ours"][f"epoch-{name}-{network.lower()}"] for network in NETWORKS]
+        found = [table["ours"][f"epoch-{name}-{network.lower()}"] for network in PARTS]
         assert np.round(found, 3).tolist() == list(values)
 
 
@@ -189,7 +189,7 @@ def test_regret(table):
         "random choice": (0.7831 - 3.3356 / 6, 0.8532 - 4.0192 / 6),
     }
     for score, values in expected.items():
-        assert found[score][list(NETWORKS)].tolist() == pytest.approx(values)
+        assert found[score][list(PARTS)].tolist() == pytest.approx(values)
     delivered = regrets(("ImageNet", "Places365")).set_index(["score", "network"])["regret"]
     assert delivered["softmax", "ResNet-18"] == pytest.approx(0.8496 - 0.7162)  # 2396 > 2012
     assert delivered["emd"].tolist() == [0, 0]
