@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -33,12 +32,11 @@ from lib.continual.tasks import (
     Segmentation,
     evaluate,
     palette,
-    run_gatys,
     ssim,
     stream_task,
     trivial,
 )
-from lib.continual.trials import GatysTrial, TaskTrial, base, parent, planned
+from lib.continual.trials import TaskTrial, base, parent, planned
 from lib.data.segmented import Segmented
 from lib.engine.sweep import Context, Store, execute, trial_key
 
@@ -435,11 +433,6 @@ def elsewhere(tmp_path_factory) -> Context:
     return Context(torch.device("cpu"), artefacts=tmp_path_factory.mktemp("elsewhere"))
 
 
-def test_another_seed_is_another_base(context):
-    first, second = (weights(trial("scratch", 1, seed=seed), context) for seed in (0, 1))
-    assert not torch.equal(first["last.weight"], second["last.weight"])
-
-
 def test_one_generator_holds_the_blocks_of_several_tasks(context):
     trials = [trial("resblock", 3), trial("resblock+piggyback", 4)]
     net, x = generator_of(trials, context), images(3, context)
@@ -580,27 +573,6 @@ def test_importance_is_of_the_task_before_image_by_image(context):
 
 
 # records, and runs that are killed
-
-
-@pytest.mark.parametrize(
-    ("function", "of"),
-    [
-        (run_task, trial("piggyback", 4)),
-        (run_task, trial("resblock+piggyback", 4)),
-        (run_task, AUTO_ENCODER),
-        (run_gatys, GatysTrial(STREAM, 4)),
-    ],
-)
-def test_records_can_be_stored(function, of, context):
-    """In the folder of the artefacts."""
-    execute(function, of, str(context.artefacts), "cpu", None)
-    record = Store(context.artefacts).read(of)
-    assert record["status"] == "ok", record["error"]
-    metrics = function(of, context)
-    assert json.loads(json.dumps(metrics)) == record["metrics"]
-    numbers = [value for value in metrics.values() if not isinstance(value, dict)]
-    numbers += metrics.get("zero_rates", {}).values()
-    assert numbers and np.isfinite(numbers).all()
 
 
 def test_what_was_learned_is_not_learned_again(context, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from tiny_stream import SIZES, STREAM
@@ -12,18 +11,15 @@ from lib.continual.trials import (
     STREAMS,
     TASKS,
     ContinualStudy,
-    GatysTrial,
     TaskTrial,
     base,
     history,
     in_stream,
     parent,
     phases,
-    pictures,
     planned,
 )
 from lib.engine.profiles import PROFILES, load_profile
-from lib.engine.sweep import trial_key
 
 EACH_PROFILE = pytest.mark.parametrize(
     "sizes", [load_profile(ContinualStudy, name) for name in PROFILES], ids=PROFILES
@@ -135,21 +131,6 @@ def test_controls_stand_on_plain_trials():
     assert in_stream(both, 4) == trial("resblock+piggyback", 4, norms="batch")
 
 
-def test_two_methods_learn_masks_and_two_give_images():
-    every = [*STREAMS, "resblock+piggyback"]
-    trials = {method: trial(method, 4) for method in every}
-    assert [m for m in every if trials[m].masked] == ["piggyback", "resblock+piggyback"]
-    assert [m for m in every if trials[m].on_images] == ["resblock", "resblock+piggyback"]
-
-
-@pytest.mark.parametrize("method", STREAMS)
-def test_task_1_of_every_stream_is_in_the_plan(method):
-    first = trial(method, 1)
-    expected = ("resblock", "instance") if method == "resblock" else ("scratch", "")
-    assert (first.method, first.norms) == expected
-    assert history(trial(method, 2))[0] == first
-
-
 @EACH_PROFILE
 def test_every_trial_comes_after_what_it_needs(sizes):
     """Weights from a phase before; what is only scored as well may be in the same one, before."""
@@ -160,35 +141,6 @@ def test_every_trial_comes_after_what_it_needs(sizes):
             assert set(history(each)) <= done | {each}
             done.add(each)
         earlier = set(done)
-
-
-@EACH_PROFILE
-def test_no_trial_is_planned_twice(sizes):
-    trials = [each for phase in phases(sizes).values() for each in phase]
-    keys = Counter(map(trial_key, [*trials, *pictures(sizes)]))
-    assert max(keys.values()) == 1
-    same = Counter(replace(each, alone=False, start=0) for each in trials)
-    (twice,) = {name(each) for each, count in same.items() if count > 1}
-    assert twice == "fine-tune 5"  # of two readings
-
-
-@EACH_PROFILE
-def test_how_many_trials_there_are(sizes):
-    """In task 2's phase also task 1's blocks, in 4 both methods, in 5 two readings."""
-    seeds, controls = sizes.seeds, sizes.controls
-    assert {phase: len(trials) for phase, trials in phases(sizes).items()} == {
-        "bases": 2 * seeds + controls,
-        "task 2": 7 * seeds,
-        "task 3": 6 * seeds,
-        "task 4": 7 * seeds,
-        "task 5": 7 * seeds,
-        "controls": 12 * controls,
-    }
-    assert pictures(sizes) == [GatysTrial(sizes.stream, 4), GatysTrial(sizes.stream, 5)]
-
-
-def test_the_quick_profile_has_42_trials():
-    assert sum(map(len, phases(load_profile(ContinualStudy, "quick")).values())) == 42
 
 
 @EACH_PROFILE
@@ -237,8 +189,3 @@ def test_controls_change_one_thing(sizes):
         key=str,
     )
     assert {each.seed for each in plan["controls"]} == set(range(sizes.controls))
-
-
-@EACH_PROFILE
-def test_a_control_has_a_seed_of_the_main_table(sizes):
-    assert 0 < sizes.controls <= sizes.seeds
