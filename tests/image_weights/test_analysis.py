@@ -45,12 +45,8 @@ def synthesis(label, kl, targets="mixture", **more):
 
 def test_runs_that_failed_are_left_out_and_arms_have_names(trials):
     runs = analysis.arm_runs(trials)
-    assert set(runs["name"]) == {
-        "original",
-        "generated 30%",
-        "generated 30%, reached",
-        "soft label 30%",
-    }
+    names = {"original", "generated 30%", "generated 30%, reached", "soft label 30%"}
+    assert set(runs["name"]) == names
     assert len(runs) == len(trials) - 1
 
 

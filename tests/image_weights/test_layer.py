@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -42,10 +43,6 @@ class Linear(nn.Module):
 def linear(classes: int = 3, pixels: int = 12, seed: int = 0) -> Linear:
     rng = np.random.default_rng(seed)
     return Linear(rng.normal(size=(classes, pixels)), rng.normal(size=classes)).eval()
-
-
-def one_pixel(slope: float, offset: float) -> Linear:
-    return Linear(np.array([[slope], [0.0]]), np.array([offset, 0.0])).eval()
 
 
 def smooth(channels: int = 3, size: int = 6, classes: int = 4) -> nn.Module:
@@ -114,7 +111,7 @@ def test_the_gradient_has_a_floor(mapping, floor):
 
 
 def test_the_layer_is_a_fully_connected_one_with_input_one():
-    """Eqs. 1 to 5, element by element; i, j, k count from 1."""
+    """Eqs. 1 to 5, element by element; i, j, k count from 0."""
     images, _ = problem(2, (3, 4, 5))
     layer = ImageWeights(images, Recipe())
     made, (channels, height, width) = layer(), images.shape[1:]
@@ -124,12 +121,9 @@ def test_the_layer_is_a_fully_connected_one_with_input_one():
         stacked = [math.tan((x - 0.5) * math.pi) for plane in image for row in plane for x in row]
         connected.weight.data[:, 0] = torch.tensor(stacked, dtype=torch.float64)
         y = connected(torch.ones(1, dtype=torch.float64)).arctan() / math.pi + 0.5
-        for i in range(1, channels + 1):
-            for j in range(1, height + 1):
-                for k in range(1, width + 1):
-                    place = (i - 1) * height * width + (j - 1) * width + k
-                    pixel = made[n, i - 1, j - 1, k - 1].item()
-                    assert pixel == pytest.approx(y[place - 1].item(), abs=1e-12)
+        for i, j, k in product(range(channels), range(height), range(width)):
+            pixel = y[i * height * width + j * width + k].item()
+            assert made[n, i, j, k].item() == pytest.approx(pixel, abs=1e-12)
         y.square().sum().backward()
         torch.testing.assert_close(layer.weight.grad[n].flatten(), connected.weight.grad[:, 0])
 
@@ -324,10 +318,11 @@ def test_no_step_gives_the_image_back():
 
 def test_a_clamped_pixel_can_come_back():
     """From 1/2 by 4 (0.7 - 0.5) to 1.3, put back to 1, and on by 4 (0.7 - sigmoid(2))."""
+    model = Linear(np.array([[4.0], [0.0]]), np.array([-2.0, 0.0])).eval()
     pixel, target = torch.full((1, 1, 1, 1), 0.5), torch.tensor([[0.7, 0.3]])
     recipe = Recipe(lr=1, weight_decay=0, mapping="clamp", steps=1)
     there, back = (
-        synthesize(one_pixel(4, -2).float(), pixel, target, replace(recipe, steps=n)).images.item()
+        synthesize(model.float(), pixel, target, replace(recipe, steps=n)).images.item()
         for n in (1, 2)
     )
     assert there == 1

@@ -75,16 +75,6 @@ def test_a_second_classifier_is_driven_and_the_first_looks_on(sizes):
     assert main not in (trial.teacher for trial in plan.second_teacher(sizes))
 
 
-@EACH
-def test_black_and_white_images_are_tried_under_every_map(sizes):
-    trials = plan.saturated(sizes)
-    assert [trial.label for trial in trials] == ["tan", "sigmoid", "clamp"]
-    assert all(trial.label == trial.method.mapping for trial in trials)
-    assert len({replace(trial.method, mapping="tan") for trial in trials}) == 1
-    assert {trial.teacher.dataset for trial in trials} == {"digits"}
-    assert not any(trial.teacher.flip for trial in trials)
-
-
 def test_there_are_as_many_test_images_as_trials_ask_for():
     for sizes in SIZES.values():
         for trial in synthesis_trials(sizes):
