@@ -172,20 +172,16 @@ def small_celeba(tmp_path) -> Path:
     return folder
 
 
-def write_celeba(
-    folder: Path, *, partition: str = "", attributes: str = "", landmarks: str = ""
-) -> None:
-    """The three files as published, or others' contents."""
+def write_celeba(folder: Path, attributes: str = "", landmarks: str = "") -> None:
+    """The three files as published, or with others' contents."""
     marks = " ".join(f"{value:3d}" for value in MARKS)
-    contents = {
-        "list_eval_partition": partition or "".join(f"{n} {p}\n" for n, p in CELEBA.items()),
-        "list_attr_celeba": attributes
-        or "5\nMale Smiling Young \n" + "".join(f"{n} -1  1 -1\n" for n in CELEBA),
-        "list_landmarks_align_celeba": landmarks
-        or "5\n" + LANDMARK_NAMES + "".join(f"{n}  {marks}\n" for n in CELEBA),
-    }
-    for name, content in contents.items():
-        (folder / f"{name}.txt").write_text(content)
+    partition = "".join(f"{name} {part}\n" for name, part in CELEBA.items())
+    rows = "".join(f"{name} -1  1 -1\n" for name in CELEBA)
+    lines = "".join(f"{name}  {marks}\n" for name in CELEBA)
+    (folder / "list_eval_partition.txt").write_text(partition)
+    (folder / "list_attr_celeba.txt").write_text(attributes or f"5\nMale Smiling Young \n{rows}")
+    path = folder / "list_landmarks_align_celeba.txt"
+    path.write_text(landmarks or f"5\n{LANDMARK_NAMES}{lines}")
 
 
 LANDMARK_NAMES = (
@@ -210,14 +206,12 @@ def test_celeba_is_the_whole_photograph(small_celeba, tmp_path):
 
 def test_odd_values_of_celeba_are_kept_or_unknown_and_counted(small_celeba, tmp_path):
     rows = ["0 1 nan", "-1 1 1", "1 -1 2", "1 1 1", "1 1 1"]
-    text = "".join(f"{name} {row}\n" for name, row in zip(CELEBA, rows, strict=True))
     marks = ["-4 10 180 10 89 218 0 0 178 219", *["9 9 19 9 14 14 9 19 19 19"] * 4]
-    lines = "".join(f"{name} {row}\n" for name, row in zip(CELEBA, marks, strict=True))
-    write_celeba(
-        small_celeba,
-        attributes="5\nMale Smiling Young\n" + text,
-        landmarks=f"5\n{LANDMARK_NAMES}{lines}",
+    text, lines = (
+        "".join(f"{name} {row}\n" for name, row in zip(CELEBA, column, strict=True))
+        for column in (rows, marks)
     )
+    write_celeba(small_celeba, f"5\nMale Smiling Young\n{text}", f"5\n{LANDMARK_NAMES}{lines}")
     with pytest.warns(UserWarning, match="3 attributes .* unknown, 3 landmarks are outside"):
         data = load_faces("celeba", "train", size=8, root=tmp_path)
     assert data.attributes.tolist() == [[UNKNOWN, 1, UNKNOWN], [0, 1, 1], [1, 0, UNKNOWN]]
@@ -308,15 +302,15 @@ def test_what_was_decoded_is_not_decoded_again(small_mtfl, tmp_path, monkeypatch
 
 
 def test_bad_requests_are_refused(small_mtfl, tmp_path):
-    for name, part in (("lfw", "train"), ("mtfl", "valid"), ("celeba", "aflw")):
-        with pytest.raises(ValueError, match=f"no part '{part}' of faces '{name}'.*celeba: train"):
-            load_faces(name, part, size=8, root=tmp_path)
-    with pytest.raises(ValueError, match="count must be at least 0, not -1"):
-        load_faces("mtfl", "aflw", size=8, count=-1, root=tmp_path)
-    with pytest.raises(ValueError, match="mtfl_aflw has 3 faces, not 4"):
-        load_faces("mtfl", "aflw", size=8, count=4, root=tmp_path)
-    with pytest.raises(ValueError, match="drawn_faces are drawn: say how many, not 0"):
-        load_faces("drawn_faces", "train", size=32)
+    for name, part, count, message in (
+        ("lfw", "train", 0, "no part 'train' of faces 'lfw'.*celeba: train"),
+        ("mtfl", "valid", 0, "no part 'valid' of faces 'mtfl'"),
+        ("mtfl", "aflw", -1, "count must be at least 0, not -1"),
+        ("mtfl", "aflw", 4, "mtfl_aflw has 3 faces, not 4"),
+        ("drawn_faces", "train", 0, "drawn_faces are drawn: say how many, not 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_faces(name, part, size=32, count=count, root=tmp_path)
 
 
 def test_attributes_are_counted_without_the_data():

@@ -14,6 +14,7 @@ from skimage.draw import polygon2mask
 
 from lib.data import segmented
 from lib.data.catalogue import locate
+from lib.data.drawn import scenes
 from lib.data.images import list_images, load_images
 from lib.data.segmented import SEGMENTED, VOC_CLASSES, Segmented, load_segmented
 
@@ -27,19 +28,9 @@ TWO = ("train", "test")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(autouse=True)
-def nothing_remembered():
-    yield
-    forget()
-
-
-def forget() -> None:
-    for kept in (segmented._load, segmented._voc, segmented._annotations, segmented._scenes):
-        kept.cache_clear()
-
-
 def fresh(*arguments, **options) -> Segmented:
-    forget()
+    for kept in (segmented._load, segmented._voc, segmented._annotations):
+        kept.cache_clear()
     return load_segmented(*arguments, **options)
 
 
@@ -119,17 +110,10 @@ def write_coco(root: Path, part: str, ids: list[int], instances: list[dict] = IN
         images.append({"id": number, "file_name": name, "height": 8, "width": 12})
     common = {"image_id": ids[0], "iscrowd": 0}
     path = folder / f"annotations/instances_{part}.json"
-    path.write_text(
-        json.dumps(
-            {
-                "images": images,
-                "annotations": [
-                    common | each | {"id": 70 + place} for place, each in enumerate(instances)
-                ],
-                "categories": [{"id": key, "name": name} for key, name in CATEGORIES],
-            }
-        )
-    )
+    annotations = [common | each | {"id": 70 + place} for place, each in enumerate(instances)]
+    categories = [{"id": key, "name": name} for key, name in CATEGORIES]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
     return path
 
 
@@ -162,10 +146,8 @@ def test_label_maps_are_reduced_to_the_nearest_pixel(voc, tmp_path):
 
 
 def test_voc_classes_are_those_of_the_challenge():
-    assert len(VOC_CLASSES) == 21
-    assert [VOC_CLASSES[place] for place in (0, 1, 8, 15, 20)] == [
-        *("background", "aeroplane", "cat", "person", "tvmonitor")
-    ]
+    assert len(VOC_CLASSES) == 21 and VOC_CLASSES[0] == "background"
+    assert (VOC_CLASSES[1], VOC_CLASSES[15]) == ("aeroplane", "person")
     assert VOC_CLASSES[1:] == tuple(sorted(VOC_CLASSES[1:]))
 
 
@@ -214,26 +196,28 @@ def test_coco_damage_is_named(tmp_path):
     path = write_coco(tmp_path, "val2017", COCO_IDS)
     whole = path.read_text()
 
-    def refused(content: str, match: str, kind: type = ValueError) -> None:
-        path.write_text(content)
-        with pytest.raises(kind, match=match):
-            fresh("coco2017", "train", size=8, root=tmp_path)
-
     def changed(key: str, place: int, **values) -> str:
         content = json.loads(whole)
         content[key][place] |= values
         return json.dumps(content)
 
-    refused(whole[:-40], r"instances_val2017\.json is no readable list")
-    refused("[]", r"instances_val2017\.json is no readable list")
-    refused(changed("images", -1, width=13), r"000000000005\.jpg is 12 x 8, .* map is 13 x 8")
-    refused(changed("images", -1, height=9), r"000000000005\.jpg is 12 x 8, .* map is 12 x 9")
-    refused(changed("annotations", 1, category_id=8), r"000000000005\.jpg cannot be drawn: KeyErr")
-    refused(changed("annotations", 1, segmentation=[]), r"000000000005\.jpg cannot be drawn")
-    refused(changed("annotations", 1, segmentation=["x"]), r"000000000005\.jpg cannot be drawn")
-    odd = CROWD | {"size": [8, 11]}
-    refused(changed("annotations", 2, segmentation=odd), r"000000000005\.jpg cannot be drawn")
-    refused(changed("images", 0, file_name="7.jpg"), r"val2017/7\.jpg", FileNotFoundError)
+    for content, message in (
+        (whole[:-40], r"instances_val2017\.json is no readable list"),
+        ("[]", r"instances_val2017\.json is no readable list"),
+        (changed("images", -1, width=13), r"0005\.jpg is 12 x 8, .* map is 13 x 8"),
+        (changed("images", -1, height=9), r"0005\.jpg is 12 x 8, .* map is 12 x 9"),
+        (changed("annotations", 1, category_id=8), r"0005\.jpg cannot be drawn: KeyErr"),
+        (changed("annotations", 1, segmentation=[]), r"0005\.jpg cannot be drawn"),
+        (changed("annotations", 1, segmentation=["x"]), r"0005\.jpg cannot be drawn"),
+        (
+            changed("annotations", 2, segmentation=CROWD | {"size": [8, 11]}),
+            r"0005\.jpg cannot be drawn",
+        ),
+        (changed("images", 0, file_name="7.jpg"), r"val2017/7\.jpg"),
+    ):
+        path.write_text(content)
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            fresh("coco2017", "train", size=8, root=tmp_path)
     path.write_text(whole)
     assert len(fresh("coco2017", "train", size=8, root=tmp_path).ids) == 7
     path.unlink()
@@ -311,21 +295,19 @@ def test_voc_damage_is_named(voc, tmp_path):
 
 @pytest.mark.parametrize("domain", ["a", "b"])
 def test_scenes_are_those_of_their_domain(domain):
-    from lib.data.drawn.scenes import CATEGORIES, render_scenes
-
     name = f"scenes_{domain}"
     data = {split: load_segmented(name, split, size=24, count=30) for split in TWO}
     for split, part in data.items():
         assert part.images.shape == (30, 3, 24, 24) and part.labels.shape == (30, 24, 24)
         assert part.images.dtype == part.labels.dtype == torch.uint8
-        assert part.classes == ("background", *CATEGORIES[domain.upper()])
+        assert part.classes == ("background", *scenes.CATEGORIES[domain.upper()])
         assert part.ids == tuple(map(str, range(30))) and part.skipped == 0
         assert set(part.labels.unique().tolist()) == {*range(len(part.classes)), 255}
         few = load_segmented(name, split, size=24, count=5)
         assert torch.equal(few.images, part.images[:5])
         seed = segmented.SCENES_SEEDS[split]
-        scenes = render_scenes(30, size=24, seed=seed, domain=domain.upper())
-        assert torch.equal(scenes.images, part.images) and torch.equal(scenes.labels, part.labels)
+        drawn = scenes.render_scenes(30, size=24, seed=seed, domain=domain.upper())
+        assert torch.equal(drawn.images, part.images) and torch.equal(drawn.labels, part.labels)
     train = {image.numpy().tobytes() for image in data["train"].images}
     assert not train & {image.numpy().tobytes() for image in data["test"].images}
     with pytest.raises(ValueError, match=f"{name} are drawn: say how many, not 0"):
@@ -333,16 +315,15 @@ def test_scenes_are_those_of_their_domain(domain):
 
 
 def test_bad_requests_are_refused(voc, tmp_path):
-    with pytest.raises(ValueError, match=r"'coco2017'\), not 'cityscapes'"):
-        load_segmented("cityscapes", "train", size=8)
-    with pytest.raises(ValueError, match=r"\('train', 'test'\), not 'val'"):
-        load_segmented("voc2012", "val", size=8, root=tmp_path)
-    with pytest.raises(ValueError, match="count must be at least 0, not -1"):
-        load_segmented("voc2012", "train", size=8, count=-1, root=tmp_path)
-    with pytest.raises(ValueError, match="size must be at least 1, not 0"):
-        load_segmented("voc2012", "train", size=0, count=3, root=tmp_path)
-    with pytest.raises(ValueError, match="voc2012 has 2 test images of at least 8 px, not 3"):
-        load_segmented("voc2012", "test", size=8, count=3, root=tmp_path)
+    for name, split, size, count, message in (
+        ("cityscapes", "train", 8, 0, r"'coco2017'\), not 'cityscapes'"),
+        ("voc2012", "val", 8, 0, r"\('train', 'test'\), not 'val'"),
+        ("voc2012", "train", 8, -1, "count must be at least 0, not -1"),
+        ("voc2012", "train", 0, 3, "size must be at least 1, not 0"),
+        ("voc2012", "test", 8, 3, "voc2012 has 2 test images of at least 8 px, not 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_segmented(name, split, size=size, count=count, root=tmp_path)
     (voc / "ImageSets/Segmentation/val.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"no file .*val\.txt"):
         fresh("voc2012", "test", size=8, root=tmp_path)
@@ -351,11 +332,9 @@ def test_bad_requests_are_refused(voc, tmp_path):
 @pytest.mark.parametrize("name", SEGMENTED[2:])
 def test_missing_sets_say_where_they_were_looked_for(name, tmp_path):
     folder = tmp_path / ("coco" if name == "coco2017" else "VOCdevkit/VOC2012")
-    with pytest.raises(FileNotFoundError) as caught:
-        load_segmented(name, "train", size=8, root=tmp_path)
-    assert str(folder) in str(caught.value)
     how = "annotations_trainval2017.zip" if name == "coco2017" else "download voc2012"
-    assert how in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=f"{folder}.*{how}"):
+        load_segmented(name, "train", size=8, root=tmp_path)
 
 
 def test_styles_are_three_named_pictures(tmp_path):
@@ -366,14 +345,12 @@ def test_styles_are_three_named_pictures(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"the_scream\.jpg, Tuebingen_Neckarfront\.jpg"):
         locate("styles", tmp_path)
     Image.new("RGB", (30, 20)).save(folder / "Tuebingen_Neckarfront.jpg")
-    names, images = load_images(
-        "styles:the_scream,starry_night", size=16, channels=3, root=tmp_path
-    )
+    chosen = "styles:the_scream,starry_night"
+    names, images = load_images(chosen, size=16, channels=3, root=tmp_path)
     assert names == ["the_scream.jpg", "starry_night.jpg"]
     assert images[:, 0, 8, 8].tolist() == [180, 90]
-    assert [path.stem for path in list_images("styles", tmp_path)] == [
-        *("starry_night", "the_scream", "Tuebingen_Neckarfront")
-    ]
+    names = [path.stem for path in list_images("styles", tmp_path)]
+    assert names == ["starry_night", "the_scream", "Tuebingen_Neckarfront"]
 
 
 def real(name: str, split: str, **options) -> Segmented:
