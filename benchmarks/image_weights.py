@@ -88,9 +88,10 @@ def epoch(device: torch.device) -> Row:
     images = torch.randint(256, (EPOCH, 3, 32, 32), dtype=torch.uint8)
     labels = torch.arange(EPOCH) % 10
     files = Photographs(images.permute(0, 2, 3, 1).numpy(), labels.numpy())
-    # kept between epochs: the start of the workers is not what is timed
-    options = {"num_workers": 2, "persistent_workers": True, "pin_memory": cuda}
-    loader = DataLoader(files, BATCH, shuffle=True, **options)
+    # the workers stay between epochs, because their start is not what is timed
+    loader = DataLoader(
+        files, BATCH, shuffle=True, num_workers=2, persistent_workers=True, pin_memory=cuda
+    )
     model = vgg16(10, width=16).to(device) if cuda else None
     here = images.to(device), labels.to(device)
     return compare(
