@@ -9,17 +9,17 @@ MiB; biases, norms and a task's last layer do not count in the paper. ``paper_ta
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from itertools import product
-from math import isclose, log2
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save
+from scipy.stats import entropy
 from torch import nn
 
-from lib.continual.analysis import chance, kappa
+from lib.continual.analysis import chance
 from lib.continual.masks import MaskedNetwork, save_task
 from lib.continual.networks import LAYERS, Generator, UNet
 from lib.continual.trials import KINDS
@@ -89,34 +89,21 @@ def similarity() -> pd.DataFrame:
     out: its mask is constant. Over the whole mask, layers that are sparse in both tasks count as
     agreement too: a kappa within layers can be smaller.
     """
-    ones, pairs = densities(), AGREEMENT.drop(index=1, level="a").reset_index()
-    pairs["chance"] = [chance(ones[pair.a], ones[pair.b]) for pair in pairs.itertuples()]
+    pairs = AGREEMENT.drop(index=1, level="a").reset_index()
+    a, b = (pairs[name].map(densities()) for name in ("a", "b"))
+    pairs["chance"] = chance(a, b)
     pairs["excess"] = pairs["agreement"] - pairs["chance"]
-    pairs["kappa"] = [kappa(p.agreement, ones[p.a], ones[p.b]) for p in pairs.itertuples()]
-    pairs["mutual_information"] = [
-        _mutual_information(ones[pair.a], ones[pair.b], pair.agreement)
-        for pair in pairs.itertuples()
-    ]
+    pairs["kappa"] = pairs["excess"] / (1 - pairs["chance"])
+    both = (pairs["agreement"] + a + b - 1) / 2  # share of weights that both masks use
+    joint = np.array([both, a - both, b - both, pairs["agreement"] - both])
+    marginals = entropy([a, 1 - a], base=2) + entropy([b, 1 - b], base=2)
+    pairs["mutual_information"] = marginals - entropy(joint, base=2)
     return pairs
 
 
 def densities() -> dict[int, float]:
     """Share of ones in the masks of tasks 2 to 5: their agreement with the base's ones."""
     return AGREEMENT.loc[1].to_dict()
-
-
-def entropy(*probabilities: float) -> float:
-    """Bits of a draw with these probabilities. Raises ValueError if they are no distribution."""
-    if min(probabilities) < 0 or not isclose(sum(probabilities), 1):
-        raise ValueError(f"no distribution: {probabilities}")
-    return -sum(p * log2(p) for p in probabilities if p)
-
-
-def _mutual_information(ones_a: float, ones_b: float, agreement: float) -> float:
-    both = (agreement + ones_a + ones_b - 1) / 2
-    joint = (both, ones_a - both, ones_b - both, agreement - both)
-    marginals = entropy(ones_a, 1 - ones_a) + entropy(ones_b, 1 - ones_b)
-    return marginals - entropy(*joint)
 
 
 def masks_of_table_3() -> dict[str, float]:
@@ -126,7 +113,10 @@ def masks_of_table_3() -> dict[str, float]:
         "pairs_of_masks": len(pairs),
         "mutual_information": pairs["mutual_information"].iloc[-1],  # of tasks 4 and 5
         **{f"ones_{task}": ones for task, ones in densities().items()},
-        **{f"entropy_{task}": entropy(ones, 1 - ones) for task, ones in densities().items()},
+        **{
+            f"entropy_{task}": entropy([ones, 1 - ones], base=2)
+            for task, ones in densities().items()
+        },
         **{f"kappa_{pair.a}_{pair.b}": pair.kappa for pair in pairs.itertuples()},
     }
 
@@ -150,38 +140,21 @@ def sentences() -> dict[str, float]:
         "kinds_of_tasks": len(set(KINDS.values())),
     }
     for number in RESULTS.index[2:]:
+        scores = readings(number) * (1 if number.startswith("SSIM") else -1)  # higher is better
         for method in ("Piggyback", "Resblock"):
             name = f"{method} {number}".lower().replace(" of task", "").replace(" ", "_")
-            counted[f"no_worse_{name}"] = share(number, _no_worse(method))
-            counted[f"worst_{name}"] = share(number, _worst(method))
+            counted[f"no_worse_{name}"] = (scores[method] >= scores["Scratch"]).mean()
+            counted[f"worst_{name}"] = (scores.idxmin(axis=1) == method).mean()
     return counted
 
 
-def _no_worse(method: str) -> Callable[[dict[str, float]], bool]:
-    return lambda scores: scores[method] >= scores["Scratch"]
-
-
-def _worst(method: str) -> Callable[[dict[str, float]], bool]:
-    return lambda scores: min(scores, key=lambda name: scores[name]) == method
-
-
-def readings(number: str) -> list[dict[str, float]]:
+def readings(number: str) -> pd.DataFrame:
     """A row of Table 2 by method, in every combination of the two readings of its cells."""
     cells = {method: [value] for method, value in RESULTS.loc[number].items()}
     if ("second reading", number) in _TABLE_2.index:
         for method, value in _TABLE_2.loc[("second reading", number)].dropna().items():
             cells[method].append(value)
-    return [dict(zip(METHODS, values, strict=True)) for values in product(*cells.values())]
-
-
-def share(number: str, holds: Callable[[dict[str, float]], bool]) -> float:
-    """Share of the readings under which something holds of the methods' scores.
-
-    Scores are the numbers of Table 2, MSE and losses negative: higher is better.
-    """
-    sign = 1 if number.startswith(("mIoU", "SSIM")) else -1
-    rows = readings(number)
-    return sum(holds({m: sign * value for m, value in row.items()}) for row in rows) / len(rows)
+    return pd.DataFrame(product(*cells.values()), columns=METHODS)
 
 
 def _reached_by_a_constant() -> set[float]:

@@ -9,7 +9,7 @@ colour.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
 
@@ -224,8 +224,11 @@ def stream_task(stream: Stream, number: int, context: Context) -> Task:
 def _load(stream: Stream, number: int, device: torch.device, data_root: str) -> Task:
     root, scenes = data_root or None, stream.scenes[1 if number == 2 else 0]
     train, test = (
-        _on(load_segmented(scenes, split, size=stream.size, count=count, root=root), device)
-        for split, count in (("train", stream.train), ("test", stream.test))
+        replace(data, images=data.images.to(device), labels=data.labels.to(device))
+        for data in (
+            load_segmented(scenes, "train", size=stream.size, count=stream.train, root=root),
+            load_segmented(scenes, "test", size=stream.size, count=stream.test, root=root),
+        )
     )
     colours = palette(len(train.classes)).to(device)
     if KINDS[number] == "segmentation":
@@ -248,11 +251,6 @@ def style_task(stream: Stream, number: int, context: Context) -> Style:
     if not isinstance(task, Style):
         raise ValueError(f"task {number} is no style")
     return task
-
-
-def _on(data: Segmented, device: torch.device) -> Segmented:
-    images, labels = data.images.to(device), data.labels.to(device)
-    return Segmented(images, labels, data.classes, data.ids, data.skipped)
 
 
 def palette(classes: int) -> Tensor:

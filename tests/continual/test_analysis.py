@@ -236,25 +236,6 @@ def test_a_small_null_by_counting():
     assert found.null_mean == pytest.approx((1 + 8 / 4 - 6 / 2) / 15, abs=1e-12)
 
 
-def test_common_weights_are_found():
-    a, b = masks(0, UNEVEN), masks(1, UNEVEN)
-    copied = torch.rand(a["b"].shape, generator=torch.Generator().manual_seed(2)) < 0.3
-    b["b"] = torch.where(copied, a["b"], b["b"])
-    found = similarity(a, b)
-    assert found.p < 0.001 and found.kappa > found.null_high > found.null_mean > found.null_low
-
-
-def test_the_papers_size_is_no_trouble():
-    """14,776,000 bits: a kappa of .03 lies far outside the null, however small it is."""
-    rng = torch.Generator().manual_seed(0)
-    a = {"all": torch.rand(14_776_000, generator=rng) < 0.45}
-    shared = torch.rand(14_776_000, generator=rng) < 0.03
-    b = {"all": torch.where(shared, a["all"], torch.rand(14_776_000, generator=rng) < 0.45)}
-    found = similarity(a, b)
-    assert found.kappa == pytest.approx(0.03, abs=0.001)
-    assert found.null_high < 0.001 and found.p == 1e-4
-
-
 @pytest.mark.parametrize(
     ("other", "named"),
     [

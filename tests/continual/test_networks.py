@@ -156,20 +156,6 @@ def test_channels_of_the_skip_come_first():
     assert not torch.equal(features(net, image, "conv6_1")[0], before)
 
 
-def test_a_replaced_last_layer_changes_the_outputs_and_nothing_else():
-    net, image = small(), torch.rand(1, 3, 16, 16)
-    rest = copy.deepcopy({k: v for k, v in net.state_dict().items() if not k.startswith("last")})
-    old, output = net.last, net(image)
-    new = net.new_last(7, seed=3)
-    assert net.last is old
-    net.last = new
-    assert net(image).shape == (1, 7, 16, 16)
-    for name, value in rest.items():
-        assert torch.equal(net.state_dict()[name], value)
-    net.last = old
-    assert torch.equal(net(image), output)
-
-
 def state(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: values.clone() for name, values in network.state_dict().items()}
 
@@ -333,17 +319,6 @@ def test_tasks_follow_one_another_in_the_order_given():
     alone = [net(images), net(images, "colour"), net(images, "gogh")]
     for other in (*alone, net(images, "gogh", "colour")):
         assert (other - expected).abs().max() > 1e-3
-
-
-@torch.no_grad()
-def test_a_task_knows_nothing_of_another():
-    net, images = small_generator(), torch.rand(1, 3, 16, 16)
-    before = net(images, "colour"), net(images)
-    for value in net.tasks["gogh"].parameters():
-        nn.init.normal_(value)
-    net.add_task("munch")
-    assert torch.equal(net(images, "colour"), before[0])
-    assert torch.equal(net(images), before[1])
 
 
 @torch.no_grad()

@@ -162,30 +162,3 @@ def test_the_main_table_has_no_gap(sizes):
     assert norms["resblock"] == norms["resblock+piggyback"] == "instance"
     again = [each for each in plan["task 5"] if each.start]
     assert [(each.start, each.seed) for each in again] == [(3, seed) for seed in range(sizes.seeds)]
-
-
-@EACH_PROFILE
-def test_controls_change_one_thing(sizes):
-    """A control without its change is a trial of the main table; it is scored alone."""
-    plan = phases(sizes)
-    main = {each for phase in list(plan)[:-1] for each in plan[phase]}
-    found = []
-    for each in plan["controls"]:
-        assert each.alone and history(each) == [each]
-        plain = planned(sizes, each.method, each.task, each.seed)
-        assert plain in main
-        fields = ("norms", "loss", "run", "shuffled")
-        (changed,) = (f for f in fields if getattr(each, f) != getattr(plain, f))
-        if each.seed == 0:
-            found.append((each.method, each.task, getattr(each, changed)))
-    assert sorted(found, key=str) == sorted(
-        [
-            *(("piggyback", task, norms) for task in (2, 4) for norms in ("frozen", "affine")),
-            *(("piggyback", task, 1) for task in (2, 4)),
-            ("piggyback", 2, True),
-            *(("resblock", 2, loss) for loss in ("ce", "l1", "l2")),
-            *(("resblock", task, "batch") for task in (3, 4)),
-        ],
-        key=str,
-    )
-    assert {each.seed for each in plan["controls"]} == set(range(sizes.controls))
