@@ -81,17 +81,6 @@ def gives_much(trial: Toy, context: object) -> dict:
     return {"text": "x" * 60 * 1024}
 
 
-def leaves_once(trial: Toy, context: object) -> dict:
-    """Number 3 ends its process without a word, the first time."""
-    mark = beside(context, "left")
-    if trial.number == 3 and not mark.exists():
-        mark.touch()
-        while len(list(context.checkpoint.parent.glob("*.json"))) < 2:
-            time.sleep(0.05)
-        os._exit(1)
-    return work(trial, context)
-
-
 def runs_out_of_memory(trial: Toy, context: object) -> dict:
     """Number 1 wants more than there is."""
     return {"sum": float(np.ones(10**15 if trial.number else 1).sum())}

@@ -95,7 +95,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"damaged record {path} ({error}): its trial runs again", stacklevel=3)
+            warnings.warn(f"damaged record {path} ({error}): its trial runs again", stacklevel=1)
             return None
 
     def _packed_records(self) -> dict[str, dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass
 
@@ -86,31 +85,6 @@ def test_a_damaged_file_is_built_anew_with_a_warning(tmp_path, damage):
         warnings.simplefilter("error")
         assert_same(artefact(Toy(1), place(tmp_path), build))
     assert build.calls == 1
-
-
-def test_a_half_written_file_is_never_seen(tmp_path, monkeypatch):
-    flush, seen = os.fsync, []
-
-    def look(handle: int) -> None:
-        seen.extend(tmp_path.glob("*.safetensors"))
-        flush(handle)
-        seen.append("flushed")
-
-    monkeypatch.setattr(os, "fsync", look)
-    artefact(Toy(1), place(tmp_path), tensors)
-    assert seen == ["flushed"] and len(list(tmp_path.glob("*.safetensors"))) == 1
-
-
-def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            artefact(Toy(1), place(tmp_path), tensors)
-    assert not list(tmp_path.iterdir())
-    assert_same(artefact(Toy(1), place(tmp_path), tensors))
 
 
 def test_an_error_while_building_is_not_kept(tmp_path):

@@ -226,7 +226,7 @@ len(report.table(table[["number", "word"]], "words", "数"))
     paths = os.pathsep.join((str(top), str(REPOSITORY / "tests")))
     own = {"PYTHONPATH": paths, "DATA_ROOT": str(data), "LC_ALL": "C", "REPORTS_ROOT": ""}
     command = [sys.executable, str(top / RUNNER)]
-    done = subprocess.run(command, env=os.environ | own, capture_output=True, timeout=90)
+    done = subprocess.run(command, env=os.environ | own, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     results = top / "reports" / "quick" / "01_study"
     assert f"{top}/lib/engine/files.py ['数', '数'] ['', '']" in printed(results)
@@ -239,23 +239,6 @@ def save_report(report: Report, count: int) -> None:
     figure.subplots().plot(NUMBERS["number"][:count], NUMBERS["square"][:count])
     report.table(NUMBERS[:count], "squares", "Squares.")
     report.figure(figure, "squares", NUMBERS[:count], "Squares.")
-
-
-def test_a_full_disk_while_a_report_is_written(tmp_path, monkeypatch):
-    with small_disk(tmp_path / "disk", 512) as disk:
-        monkeypatch.setenv("REPORTS_ROOT", str(disk))
-        report = Report("01_study", "quick")
-        save_report(report, 10)
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        (disk / "somebody_elses").write_bytes(bytes(free - 2**16))
-        before = contents(disk)
-        with pytest.raises(OSError, match=r"tables/squares\.csv .*No space left on device"):
-            save_report(report, len(NUMBERS))
-        assert contents(disk) == before
-        (disk / "somebody_elses").unlink()
-        assert mount(disk, "remount,size=4m")
-        save_report(report, len(NUMBERS))
-        assert len(pd.read_csv(report.tables / "squares.csv")) == len(NUMBERS)
 
 
 def test_a_figure_that_fails_half_way_keeps_the_earlier_one(tmp_path, monkeypatch):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 from pathlib import Path
 
 import pytest
+from faults import short_files
 
 from lib.engine.files import REPOSITORY, data_root, reports_root, write_atomically
 
@@ -40,14 +40,8 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_old_content(tmp_path):
     """A limit on the size of files stands for the full disk: the write itself fails half way."""
     path = tmp_path / "file.txt"
     write_atomically(path, "old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-        with pytest.raises(OSError) as caught:
-            write_atomically(path, b"x" * 1_000_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert str(path) in str(caught.value)
+    with short_files(4096), pytest.raises(OSError, match=str(path)):
+        write_atomically(path, b"x" * 1_000_000)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 

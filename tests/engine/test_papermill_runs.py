@@ -39,7 +39,7 @@ def environment(reports: Path) -> dict[str, str]:
 def run(folder: Path, reports: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [*RUNNER, "--folder", str(folder), *arguments]
     return subprocess.run(
-        command, env=environment(reports), capture_output=True, text=True, timeout=120
+        command, env=environment(reports), capture_output=True, text=True, timeout=300
     )
 
 
@@ -237,7 +237,7 @@ def test_stopped_run_loses_nothing_and_leaves_no_process(tmp_path, number, code)
     )
     kernel = _wait_for(lambda: note.exists() and note.read_text())
     runner.send_signal(number)
-    assert runner.wait(20) == code
+    assert runner.wait(60) == code
     assert (results / "executed.ipynb").read_text() == "an earlier result"
     partial = nbformat.read(results / "executed.partial.ipynb", 4)
     assert [out.data["text/plain"] for c in partial.cells[3:4] for out in c.outputs] == ["'before'"]
@@ -251,7 +251,7 @@ def test_stopped_run_loses_nothing_and_leaves_no_process(tmp_path, number, code)
     assert not (results / "executed.partial.ipynb").exists()
 
 
-def _wait_for(condition, seconds=30):
+def _wait_for(condition, seconds=120):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "waited in vain"
