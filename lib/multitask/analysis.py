@@ -185,7 +185,7 @@ def epoch_curves(trainings: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     trainings: records with a column ``variant``. A second stage goes on where stage 1 ended.
     """
     parts = []
-    for name in names:
+    for name in (name for name in names if (trainings["variant"] == name).any()):
         records = trainings[trainings["variant"] == name]
         before = sum(stage1["epochs"] for stage1 in records["stage1"].head(1) if stage1)
         columns: dict[str, object] = {"variant": name}
@@ -274,6 +274,8 @@ def by_seed(records: pd.DataFrame, kind: str, columns: list[str]) -> pd.DataFram
 
 
 def _over_seeds(records: pd.DataFrame, kind: str, columns: list[str]) -> pd.DataFrame:
+    if records.empty:
+        raise FileNotFoundError(f"no record with {kind} is stored")
     *keys, value = columns
     rows = []
     for names, part in by_seed(records, kind, columns).groupby(["variant", *keys], sort=False):
