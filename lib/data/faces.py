@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib.data.catalogue import locate, refuse_below
+from lib.data.drawn.faces import ATTRIBUTES, face_tensors
 from lib.data.images import UNREADABLE
 from lib.data.shards import load_shards
 from lib.engine.files import data_root
@@ -95,20 +96,32 @@ def attribute_count(name: str) -> int:
 
     Raises ValueError for a name that is not in ``PARTS``.
     """
-    if name == "drawn_faces":
-        from lib.data.drawn.faces import ATTRIBUTES
-
-        return len(ATTRIBUTES)
     if name not in PARTS:
         raise ValueError(f"faces must be of {tuple(PARTS)}, not {name!r}")
-    return {"mtfl": len(MTFL_NAMES), "celeba": CELEBA_ATTRIBUTES}[name]
+    counts = {"drawn_faces": len(ATTRIBUTES), "mtfl": len(MTFL_NAMES), "celeba": CELEBA_ATTRIBUTES}
+    return counts[name]
+
+
+def draw_faces(count: int, *, size: int, seed: int) -> Faces:
+    """``count`` drawn faces of ``size`` x ``size`` pixels, at least 24, with 19 attributes.
+
+    A face is wholly inside its picture, but for hair and hat; an eye may be hidden behind the
+    nose when the head is turned away. An attribute that a hat or baldness hides is 0. Face i
+    depends on (seed, i, size) alone, so a smaller set is the start of a larger one. Kept in memory;
+    each call returns its own copy.
+    Raises ValueError, naming the value, for count < 1, size < 24, seed < 0.
+    """
+    refuse_below(1, count=count)
+    refuse_below(24, size=size)
+    refuse_below(0, seed=seed)
+    images, landmarks, attributes = (part.clone() for part in face_tensors(count, size, seed))
+    extent = torch.full((count, 2), float(size))
+    return Faces(images, landmarks, attributes, extent, tuple(map(str, range(count))), ATTRIBUTES)
 
 
 @cache  # a sweep asks for the same set in every trial
 def _load(name: str, part: str, size: int, count: int, root: str) -> Faces:
     if name == "drawn_faces":
-        from lib.data.drawn.faces import draw_faces  # here: it makes ``Faces`` itself
-
         if not count:
             raise ValueError(f"{name} are drawn: say how many, not 0")
         return draw_faces(count, size=size, seed=_DRAWN_SEEDS[part])

@@ -20,6 +20,9 @@ from lib.data.catalogue import DATASETS, locate
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError)
+# of perceptual hashes: pixels that an image is reduced to, lowest frequencies that are looked at
+SIDE, FREQUENCIES = 32, 8
+BITS = FREQUENCIES**2 - 1  # the mean says nothing of what is seen
 
 
 def load_images(
@@ -97,11 +100,6 @@ def _to_eight_bits(picture: Image.Image) -> Image.Image:
     return picture
 
 
-SIDE, KEPT = 32, 8  # pixels that an image is reduced to, lowest frequencies that are kept
-BITS = KEPT * KEPT - 1  # the mean says nothing of what is seen
-GREY = (0.299, 0.587, 0.114)
-
-
 def perceptual_hashes(images: Tensor) -> np.ndarray:
     """(N, 63) bool of (N, 3, S, S) uint8: which low frequencies are above their median.
 
@@ -110,9 +108,10 @@ def perceptual_hashes(images: Tensor) -> np.ndarray:
     another size, contrast or compression keep nearly all bits; unrelated ones share half.
     """
     red, green, blue = images.float().unbind(1)
-    grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
     small = interpolate(grey[:, None], size=(SIDE, SIDE), mode="area")[:, 0].numpy()
-    low = dctn(small, axes=(1, 2), norm="ortho")[:, :KEPT, :KEPT].reshape(len(images), -1)[:, 1:]
+    low = dctn(small, axes=(1, 2), norm="ortho")[:, :FREQUENCIES, :FREQUENCIES]
+    low = low.reshape(len(images), -1)[:, 1:]
     return low > np.median(low, axis=1, keepdims=True)
 
 

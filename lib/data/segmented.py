@@ -118,11 +118,10 @@ def _load(name: str, split: str, size: int, count: int, root: str) -> Segmented:
 def _read(entry: _Entry, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(size, size, 3) and (size, size) of one entry."""
     height, width = shape = _shape(entry.path)
-    if shape == entry.shape:  # else nothing can be drawn in it
-        labels = entry.draw()
-    drawn = labels.shape if shape == entry.shape else entry.shape
-    if shape != drawn:
-        is_of, map_of = (" x ".join(map(str, sides[::-1])) for sides in (shape, drawn))
+    # nothing can be drawn where the shape is not the one that was told
+    labels = entry.draw() if shape == entry.shape else np.empty(entry.shape)
+    if labels.shape != shape:
+        is_of, map_of = (" x ".join(map(str, sides[::-1])) for sides in (shape, labels.shape))
         raise ValueError(f"{entry.path} is {is_of}, but its label map is {map_of}")
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2  # as read_square

@@ -4,8 +4,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from lib.data.drawn import faces as drawn_faces
-from lib.data.drawn.faces import ATTRIBUTES, draw_faces
-from lib.data.faces import LANDMARKS
+from lib.data.drawn.faces import ATTRIBUTES
+from lib.data.faces import LANDMARKS, draw_faces
 
 COUNT, SIZE = 500, 48
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
@@ -50,7 +50,7 @@ def test_what_comes_back(faces):
 
 
 def test_the_same_again_and_a_smaller_set_is_its_start(faces):
-    drawn_faces._faces.cache_clear()
+    drawn_faces.face_tensors.cache_clear()
     again = draw_faces(20, size=SIZE, seed=0)
     for name in ("images", "landmarks", "attributes"):
         assert torch.equal(getattr(faces, name)[:20], getattr(again, name))

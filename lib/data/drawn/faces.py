@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lib.data.catalogue import refuse_below
 from lib.data.drawn.face_parts import Anatomy, View, draw_head
-from lib.data.faces import Faces
 from lib.data.images import load_images
 
 ATTRIBUTES = tuple(  # as CelebA spells them
@@ -39,26 +37,12 @@ _IRISES = ((0.2, 0.11, 0.05), (0.14, 0.25, 0.4), (0.15, 0.26, 0.13))  # brown, b
 _FOREHEAD = -0.6  # y of the upper end of a face: what is above may leave the picture
 
 
-def draw_faces(count: int, *, size: int, seed: int) -> Faces:
-    """``count`` faces of ``size`` x ``size`` pixels, at least 24, with ``ATTRIBUTES``.
-
-    A face is wholly inside its picture, but for hair and hat; an eye may be hidden behind the
-    nose when the head is turned away. An attribute that a hat or baldness hides is 0. Face i
-    depends on (seed, i, size) alone, so a smaller set is the start of a larger one. Kept in memory;
-    each call returns its own copy.
-    Raises ValueError, naming the value, for count < 1, size < 24, seed < 0.
-    """
-    refuse_below(1, count=count)
-    refuse_below(24, size=size)
-    refuse_below(0, seed=seed)
-    images, landmarks, attributes = (values.clone() for values in _faces(count, size, seed))
-    extent = torch.full((count, 2), float(size))
-    return Faces(images, landmarks, attributes, extent, tuple(map(str, range(count))), ATTRIBUTES)
-
-
 @cache
-def _faces(count: int, size: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """Images (N, 3, S, S) uint8, landmarks (N, 5, 2) float32, attributes (N, A) int8."""
+def face_tensors(count: int, size: int, seed: int) -> tuple[torch.Tensor, ...]:
+    """Images (N, 3, S, S) uint8, landmarks (N, 5, 2) float32, attributes (N, A) int8.
+
+    They are kept in memory: do not write into them. See ``lib.data.faces.draw_faces``.
+    """
     made = [_face(np.random.default_rng((seed, index)), size) for index in range(count)]
     return tuple(torch.from_numpy(np.stack(values)) for values in zip(*made, strict=True))
 
