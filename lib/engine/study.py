@@ -25,7 +25,7 @@ class Study(Generic[Sizes]):
 
     sizes: the profile's numbers. context: device, data and artefacts, for what runs in a cell.
     report: where figures and tables go. note: for captions, which profile a figure is of.
-    options: what ``sweep.run`` takes besides a function and its trials.
+    options: what ``sweep.run`` takes besides a function and its trials. trials: what ran, by key.
     """
 
     notebook: str
@@ -34,7 +34,7 @@ class Study(Generic[Sizes]):
     context: sweep.Context
     report: Report
     options: dict[str, Any]
-    tables: list[pd.DataFrame] = field(default_factory=list)
+    trials: dict[str, object] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -54,7 +54,7 @@ class Study(Generic[Sizes]):
         complete: raise RuntimeError, with the first reason, if one of the trials failed.
         """
         table = sweep.run(function, trials, self.report.trials, **self.options)
-        self.tables.append(table)
+        self.trials |= {sweep.trial_key(trial): trial for trial in trials}
         if complete and len(failed := table[table["status"] == "error"] if len(table) else table):
             raise RuntimeError(
                 f"{len(failed)} trials failed; one of them: {failed['error'].iloc[0]}"
@@ -92,7 +92,8 @@ class Study(Generic[Sizes]):
         names = ("engine", "jobs")
         parameters = {"profile": self.profile} | {name: self.options[name] for name in names}
         parameters["jobs"] = parameters["jobs"] or 0
-        trials = pd.concat(self.tables) if self.tables else None
+        store = sweep.Store(self.report.trials)
+        trials = store.table(self.trials.values()) if self.trials else None
         record = self.report.provenance(parameters=parameters, dataset=dataset, trials=trials)
         return {key: record[key] for key in ("profile", "dataset", "trials")}
 
