@@ -23,7 +23,7 @@ def modules_of(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            # ``from lib.dip import trials`` imports a module, ``from lib.dip.trials import x`` a name
+            # what is imported may be a module or a name in one
             names |= {f"{node.module}.{name.name}" for name in node.names} | {node.module}
     return {name for name in names if name.startswith("lib.") and is_module(name)}
 

@@ -135,7 +135,7 @@ class Store:
         return record is not None and record["status"] == "ok"
 
     def has_file(self, trial: object) -> bool:
-        """Whether the folder itself holds a success, as another run at this time may have written."""
+        """Whether the folder itself holds a success, which another run may just have written."""
         record = self._read_file(self.path(trial))
         return record is not None and record["status"] == "ok"
 
