@@ -162,12 +162,17 @@ def _run_in_child(job: Job, bar: bool) -> Row:
 
 
 def _prepare_child() -> None:
-    """Leave Ctrl-C to the parent, and make roots absolute, as a notebook runs in its own folder."""
+    """Leave Ctrl-C to the parent, make roots absolute, and silence what a kernel says to nobody.
+
+    A notebook runs in its own folder, so relative roots would mislead it. Its kernel inherits
+    descriptor 2, on which it warns of its debugger and its transport; the bar has another.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["REPORTS_ROOT"] = str(reports_root().resolve())
     if os.environ.get("DATA_ROOT"):
         os.environ["DATA_ROOT"] = str(Path(os.environ["DATA_ROOT"]).resolve())
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # the kernel would warn of its debugger
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def execute(job: Job, bar: bool = False) -> Row:

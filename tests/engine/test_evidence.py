@@ -14,7 +14,7 @@ from trials import Toy, grid, unlucky, work
 
 from lib.engine import evidence
 from lib.engine.files import REPOSITORY
-from lib.engine.sweep import Store, run
+from lib.engine.sweep import Store, run, trial_key
 
 A, B = (
     [Toy(number, label="a") for number in range(4)],
@@ -153,3 +153,6 @@ def test_the_command_limits_it_to_some_notebooks(command, monkeypatch, tmp_path)
 def test_every_notebook_has_a_plan(command):
     names = [path.stem for path in (REPOSITORY / "notebooks").glob("0[1-9]*.ipynb")]
     assert set(command.STUDIES) == set(names)
+    for name in names:
+        function, trial = next(iter(command.medium_trials(name)))
+        assert callable(function) and trial_key(trial)
