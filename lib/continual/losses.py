@@ -40,7 +40,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.continual.networks import PatchDiscriminator
-from lib.engine.seeding import seeded
+from lib.engine.training import seeded
 from lib.networks.sources import IMAGENET, Normalise, converted
 
 RANDOM_WIDTH = 16  # channels of the random network's first level; VGG16 has 64

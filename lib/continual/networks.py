@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.engine.seeding import seeded
+from lib.engine.training import seeded
 from lib.networks.sizes import pad_to_multiple, refuse_below_one, refuse_other_channels
 
 _CHANNELS = (1, 2, 4, 8, 8)  # of the encoder's levels, in units of the width

@@ -10,7 +10,7 @@ import torch
 
 from lib.dip.network import Architecture, EncoderDecoder, Layers
 from lib.dip.trials import STOPS, EncoderDecoderStudy
-from lib.engine.seeding import seeded
+from lib.engine.training import seeded
 from lib.ledger.estimates import (
     Estimate,
     bootstrap,

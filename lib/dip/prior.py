@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lib.dip.network import Architecture, EncoderDecoder, Layers, group
-from lib.engine.seeding import seeded
+from lib.engine.training import seeded
 
 INPUT_CHANNELS, INPUT_SCALE = 32, 0.1  # of z, which is uniform in [0, INPUT_SCALE)
 CPU_GROUPED_PIXELS = 100 * 100

@@ -28,9 +28,8 @@ from lib.dip.network import (
 )
 from lib.dip.prior import DipFit, DipSettings, fit
 from lib.engine.batches import Patches
-from lib.engine.seeding import seeded
 from lib.engine.sweep import Context
-from lib.engine.training import one_cycle, train
+from lib.engine.training import one_cycle, seeded, train
 from lib.networks.sizes import count_parameters
 
 TASKS = ("denoising", "inpainting")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lib.engine.seeding import seeded
+from lib.engine.training import seeded
 from lib.networks.sizes import count_parameters
 
 SHARED = "shared"

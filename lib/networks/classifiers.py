@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.engine.seeding import seeded
+from lib.engine.training import seeded
 from lib.networks.sizes import refuse_below_one
 
 # mean and deviation of each colour channel, in pixel values of [0, 1]

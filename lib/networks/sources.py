@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lib.data.catalogue import DATASETS, locate
-from lib.engine.seeding import seeded
+from lib.engine.training import seeded
 from lib.networks.classifiers import IMAGENET, ResNet20, pretrained_resnet20, vgg5
 from lib.networks.sizes import refuse_below_one
 

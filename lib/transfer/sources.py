@@ -12,9 +12,8 @@ from lib.data.labelled import DRAWN, Labelled, load_labelled
 from lib.data.words import class_names
 from lib.engine.artefacts import artefact
 from lib.engine.batches import Epochs, Mirrored
-from lib.engine.seeding import seeded
 from lib.engine.sweep import Context
-from lib.engine.training import train
+from lib.engine.training import seeded, train
 from lib.networks.sizes import count_parameters
 from lib.networks.sources import SourceNetwork, load_published, new_head, source_network
 
