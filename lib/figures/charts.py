@@ -27,6 +27,41 @@ NO_SCORE = ("ImageNet accuracy", "ImageNet model", "random choice")
 BLUES = ListedColormap(colormaps["Blues"](np.linspace(0.1, 0.8, 256)), "cells")
 NO_COLOUR = "#c8c8c8"  # of a cell with a number that has no place on the scale
 BASELINES = ("mean shape", "majority class", "no training", *NO_SCORE)  # trivial: grey
+# how networks, data sets and scores are called in figures and captions
+READABLE = {
+    "vgg5": "VGG-5",
+    "vgg16": "VGG-16",
+    "resnet20": "ResNet-20",
+    "resnet18": "ResNet-18",
+    "alexnet": "AlexNet",
+    "mobilenet_v2": "MobileNetV2",
+    "squeezenet1_1": "SqueezeNet 1.1",
+    "all": "all networks",
+    "imagenet": "ImageNet",
+    "places365": "Places365",
+    "inat_birds": "iNaturalist birds",
+    "cifar10": "CIFAR-10",
+    "voc2012": "VOC 2012",
+    "caltech101": "Caltech-101",
+    "caltech256": "Caltech-256",
+    "objects": "drawn objects",
+    "scenes": "learned on drawn scenes",
+    "glove.6B.50d.nouns3768.txt": "GloVe (50 dimensions, common nouns)",
+    "gensim:fasttext-wiki-news-subwords-300": "fastText",
+    "emd": "EMD",
+    "normalised_emd": "normalised EMD",
+    "centred_emd": "centred EMD",
+    "leep": "LEEP",
+    "nce": "NCE",
+    "log_me": "LogME",
+    "h_score": "H-score",
+    "knn": "k-NN",
+    "parc": "PARC",
+    "drawn_faces": "drawn faces",
+    "mtfl": "MTFL",
+    "celeba": "CelebA",
+    "aflw": "AFLW",
+}
 
 
 def intervals(
@@ -223,3 +258,8 @@ def handles_of(styles: dict[str, dict], **options: Any) -> list[Line2D]:
 def wrapped(name: str, width: int) -> str:
     """A name in lines of at most so many letters, cut between words."""
     return fill(name, width, break_on_hyphens=False)
+
+
+def readable(name: str) -> str:
+    """A network, data set, score or source ("base & stage") as ``READABLE`` has it, else itself."""
+    return " & ".join(READABLE.get(part, part) for part in name.split(" & "))

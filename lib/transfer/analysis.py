@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lib.figures.names import readable
+from lib.figures.charts import readable
 from lib.ledger.claims import Evidence, Ledger, above, below, between
 from lib.ledger.estimates import Estimate, mean_interval
 from lib.transfer.agreement import MEASURES, kendall, over_models, selection_regret
