@@ -70,9 +70,13 @@ def scores(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def nothing_scores(trials: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """Task -> its metrics for doing nothing, which the trials of scratch have."""
-    done = trials[(trials.status == "ok") & trials.nothing.notna()].sort_values("task")
-    return dict(zip(done.task, done.nothing, strict=True))
+    """Task -> its metrics for doing nothing, which the trials of scratch have.
+
+    NaN is the main metric of a task that has not been learned from scratch yet.
+    """
+    done = trials[(trials.status == "ok") & (trials.method == "scratch")]
+    stored = dict(zip(done.task, done.nothing, strict=True)) if len(done) else {}
+    return {task: stored.get(task, {main_metric(task): np.nan}) for task in TASKS}
 
 
 def pick(
@@ -99,8 +103,9 @@ def _of_trial(rows: pd.DataFrame, method: str, task: int, fields: Mapping[str, A
 
 
 def over_seeds(values: pd.Series) -> Estimate:
-    """Mean over the seeds that have a value, with its interval."""
-    return mean_interval(values.dropna().to_numpy())
+    """Mean over the seeds that have a value, with its interval; NaN if none has."""
+    known = values.dropna().to_numpy()
+    return mean_interval(known) if len(known) else Estimate(np.nan, np.nan, np.nan, 0)
 
 
 def guarded(rule: Rule, estimate: Estimate, nothing: float, *, loss: bool = False) -> Rule:
@@ -168,22 +173,28 @@ def largest_change(rows: pd.DataFrame, method: str) -> Estimate:
         before = pick(rows, method, scored)
         for after in range(scored + 1, len(TASKS) + 1):
             changes += (pick(rows, method, scored, after=after) - before).abs().dropna().tolist()
+    if not changes:
+        return Estimate(np.nan, np.nan, np.nan, 0)
     return Estimate(max(changes), min(changes), max(changes), len(changes))
 
 
 def zero_rate_rows(trials: pd.DataFrame) -> pd.DataFrame:
     """One row a layer of each masked trial: the trial's fields, ``layer``, ``rate``, ``place``."""
-    done = trials[(trials.status == "ok") & trials.zero_rates.notna()]
+    stored = trials.zero_rates.notna() if "zero_rates" in trials else False
+    done = trials[(trials.status == "ok") & stored]
     layers = pd.DataFrame(
-        {**{field: getattr(row, field) for field in FIELDS}, "layer": name, "rate": rate, "at": at}
-        for row in done.itertuples()
-        for at, (name, rate) in enumerate(row.zero_rates.items())
+        (
+            [*(getattr(row, field) for field in FIELDS), name, rate, place]
+            for row in done.itertuples()
+            for place, (name, rate) in enumerate(row.zero_rates.items())
+        ),
+        columns=[*FIELDS, "layer", "rate", "place"],
     )
     short = layers["layer"].str.replace(r"^(encoder|decoder)\.", "", regex=True)
     short = short.str.replace(".conv", "", regex=False)
     # a record has a U-Net's layers in the order of their names
-    places = short.map({name: place for place, name in enumerate(LAYERS)}).fillna(layers.pop("at"))
-    return layers.assign(layer=short, place=places.astype(int))
+    places = short.map({name: place for place, name in enumerate(LAYERS)})
+    return layers.assign(layer=short, place=places.fillna(layers["place"]).astype(int))
 
 
 def zero_share(trials: pd.DataFrame, method: str, task: int, **fields: Any) -> pd.Series:

@@ -15,6 +15,7 @@ import pandas as pd
 from lib.continual import analysis
 from lib.continual.trials import STREAMS, TASKS
 from lib.ledger.claims import Evidence, Ledger, Rule, above, below, between
+from lib.ledger.estimates import Estimate
 
 _NEW = "not in the paper"
 
@@ -53,11 +54,19 @@ class Results:
 
 
 class _Entry(Evidence):
-    """Enters claims that the same file shows, ratios of two methods among them."""
+    """Enters claims that the same file shows, ratios of two methods among them.
+
+    A claim of which an unfinished run has no number is left out.
+    """
 
     def __init__(self, book: Ledger, results: Results, file: str) -> None:
         super().__init__(book, file)
         self.results = results
+
+    def add(self, id: str, text: str, estimate: Estimate, *details: Any) -> None:
+        """As ``Evidence.add``."""
+        if np.isfinite(estimate.value):
+            super().add(id, text, estimate, *details)
 
     def mean(
         self, id: str, text: str, values: pd.Series, rule: Rule, paper: str, baseline: str

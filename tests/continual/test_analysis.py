@@ -139,7 +139,9 @@ def test_what_doing_nothing_scores_is_in_the_records_of_scratch():
     trials = [record("scratch", task, 0, {}, nothing={"a": task}) for task in (3, 2, 1)]
     trials += [record("decoder", 2, 0, {}, nothing=None)]
     found = analysis.nothing_scores(pd.DataFrame(trials))
-    assert found == {1: {"a": 1}, 2: {"a": 2}, 3: {"a": 3}}
+    assert [found[task] for task in (1, 2, 3)] == [{"a": 1}, {"a": 2}, {"a": 3}]
+    assert found[4].keys() == found[5].keys() == {"total"}, "of an unfinished run"
+    assert np.isnan([found[4]["total"], found[5]["total"]]).all()
 
 
 def test_masks_are_compared_inside_a_seed_only():

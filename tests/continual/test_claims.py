@@ -166,6 +166,17 @@ def test_seeds_that_disagree_say_nothing(profile, verdict):
     assert set(table.loc[changed, "verdict"]) == {verdict}
 
 
+def test_claims_without_numbers_are_left_out():
+    """Of an unfinished run: no masks compared, no chains, nothing of task 5."""
+    results, none = made(True), pd.DataFrame()
+    trials = results.trials[results.trials.task < 5]
+    rows = results.rows[results.rows.task < 5]
+    table = entered(replace(results, trials=trials, rows=rows, pairs=none, chains=none))
+    absent = {"piggyback-5", "resblock-5", "zeros", "like-tasks", "like-tasks-null", "same-task"}
+    absent |= {"chain-colour-first", "chain-style-first"}
+    assert set(table.index) == set(VALUES) - absent
+
+
 def test_texts_name_what_was_compared():
     table = table_of(True)
     best = ["decoder", "fine-tune", "scratch", "decoder"]  # of the baselines, in T2 to T5
