@@ -164,9 +164,9 @@ def _read_faces(files: _Files, label: str, size: int, count: int) -> Faces:
         digest.update(f"{name} {path.stat().st_size if path.is_file() else None}\n".encode())
     key = f"{label}_{size}_{digest.hexdigest()[:12]}"
     shards = load_shards(key, partial(_read, files, size), total, size=size, count=count)
-    if not len(shards.kept):
+    if not len(shards.places):
         raise ValueError(f"none of the {total:,} photographs in {files.folder} can be read")
-    places = shards.kept.numpy()
+    places = shards.places.numpy()
     corners, extent = files.boxes[places, :2], (files.boxes[:, 2:] - files.boxes[:, :2])[places]
     landmarks = (files.points[places] - corners[:, None]) / extent[:, None]
     return Faces(
@@ -256,37 +256,36 @@ def _list_mtfl(part: str, root: str) -> _Files:
     order = np.argsort(chances[:, 1], kind="stable")
     if part != "aflw":
         order = order[(chances[order, 0] < MTFL_TEST_SHARE) == (part == "test")]
-    points = _mtfl_points(path, table[axes])[order]
+    points, attributes = _parse_mtfl(path, table)
     return _Files(
         folder,
         tuple(table.index[order]),
-        _mtfl_boxes(points, chances[order, 2:]),
-        points,
-        _mtfl_attributes(path, table.drop(columns=axes))[order],
+        _mtfl_boxes(points[order], chances[order, 2:]),
+        points[order],
+        attributes[order],
         MTFL_NAMES,
     )
 
 
-def _mtfl_points(path: Path, table: pd.DataFrame) -> np.ndarray:
-    """(N, 5, 2) of the columns x1..x5, y1..y5."""
-    points = _numbers(path, table, float).reshape(-1, 2, 5).transpose(0, 2, 1)
-    wrong = ~(np.isfinite(points).all((1, 2)) & (np.ptp(points, axis=1).max(1) > 1))
-    if wrong.any():
-        name, values = next(table[wrong].iterrows())
-        raise ValueError(f"{path}: {name} has landmarks that are no face: {' '.join(values)}")
-    return points
+def _parse_mtfl(path: Path, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 5, 2) of the columns x1..x5, y1..y5, and attributes (N, 6) int8 of the codes.
 
-
-def _mtfl_attributes(path: Path, table: pd.DataFrame) -> np.ndarray:
-    """(N, 6) int8 of the codes for gender, smile, glasses and pose of the set's readme."""
-    codes = _numbers(path, table, int)
+    The codes are those of the set's readme, for gender, smile, glasses and pose.
+    """
+    points = _numbers(path, table.iloc[:, :10], float).reshape(-1, 2, 5).transpose(0, 2, 1)
+    codes = _numbers(path, table.iloc[:, 10:], int)
+    no_face = ~(np.isfinite(points).all((1, 2)) & (np.ptp(points, axis=1).max(1) > 1))
+    unknown = ((codes < 1) | (codes > (2, 2, 2, 5))).any(1)
+    for wrong, what, columns in (
+        (no_face, "landmarks that are no face", slice(10)),
+        (unknown, "unknown codes", slice(10, None)),
+    ):
+        if wrong.any():
+            name, values = next(table[wrong].iterrows())
+            raise ValueError(f"{path}: {name} has {what}: {' '.join(values.iloc[columns])}")
     male, smile, glasses, pose = codes.T
-    wrong = ((codes < 1) | (codes > (2, 2, 2, 5))).any(1)
-    if wrong.any():
-        name, values = next(table[wrong].iterrows())
-        raise ValueError(f"{path}: {name} has unknown codes: {' '.join(values)}")
     yes = (male == 1, smile == 1, glasses == 1, pose < 3, pose > 3, np.isin(pose, (1, 5)))
-    return np.stack(yes, 1).astype(np.int8)
+    return points, np.stack(yes, 1).astype(np.int8)
 
 
 def _mtfl_boxes(points: np.ndarray, chances: np.ndarray) -> np.ndarray:

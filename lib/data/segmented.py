@@ -171,8 +171,8 @@ def _voc_labels(path: Path) -> np.ndarray:
         labels = np.array(picture)
     wrong = labels[(labels >= len(VOC_CLASSES)) & (labels != IGNORED)]
     if labels.ndim != 2 or wrong.size:
-        found = f"label {wrong.max()}" if labels.ndim == 2 else f"mode {picture.mode}"
-        raise ValueError(f"{path} has {found}; labels are 0 to {len(VOC_CLASSES) - 1} and 255")
+        what = f"label {wrong.max()}" if labels.ndim == 2 else f"mode {picture.mode}"
+        raise ValueError(f"{path} has {what}; labels are 0 to {len(VOC_CLASSES) - 1} and 255")
     return labels.astype(np.uint8)
 
 

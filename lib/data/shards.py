@@ -31,11 +31,11 @@ class Shards:
     """Those images of a list that could be read.
 
     images: (N, 3, S, S) uint8, mapped into memory where they are of a single file.
-    kept: (N,) int64, their places in the list. skipped: the other places.
+    places: (N,) int64, where they are in the list. skipped: the other places.
     """
 
     images: Tensor
-    kept: Tensor
+    places: Tensor
     skipped: tuple[int, ...]
 
 
@@ -68,10 +68,11 @@ def load_shards(key: str, read: Read, total: int, *, size: int, count: int = 0) 
         parts.append(np.load(path, mmap_mode="c"))  # "c": torch wants memory it may write to
         skipped += manifest[path.name]["skipped"]
     skipped = [place for place in skipped if place < (count or total)]
-    kept = np.setdiff1d(np.arange(count or total), skipped)
+    read_places = np.setdiff1d(np.arange(count or total), skipped)
     tensors = [torch.from_numpy(part) for part in parts]
     images = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-    return Shards(images[: len(kept)], torch.from_numpy(kept), tuple(skipped))
+    images = images[: len(read_places)]
+    return Shards(images, torch.from_numpy(read_places), tuple(skipped))
 
 
 def _build(path: Path, read: Read, places: range, size: int) -> dict[str, Any]:

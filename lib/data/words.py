@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lib.data.catalogue import DATASETS
 from lib.data.drawn.scenes import render_scenes
 from lib.data.labelled import CIFAR10_CLASSES
 from lib.data.segmented import VOC_CLASSES
@@ -39,11 +40,6 @@ _CONSTANT = {"cifar10": CIFAR10_CLASSES, "voc2012": VOC_CLASSES[1:]}
 VOCABULARIES = (*LISTS, *_CONSTANT)
 _BINARY = (".bin", ".bin.gz")
 _TEXT = (".txt", ".txt.gz", ".vec", ".vec.gz")
-_HOW = (
-    "Get one: GloVe (*.txt) from nlp.stanford.edu/projects/glove, fastText (*.vec) from "
-    'fasttext.cc, or name gensim\'s download, as "gensim:glove-wiki-gigaword-50". Another place: '
-    'DATA_ROOT. Embedded, without any download: "scenes".'
-)
 _SCENE_SENTENCES, _DIGIT_SENTENCES, _SENTENCE_SEED = 250, 200, 3  # scenes: of each domain
 
 
@@ -71,7 +67,10 @@ def load_vectors(source: str, root: str | Path | None = None) -> KeyedVectors:
     if not source.endswith(_TEXT + _BINARY):
         raise ValueError(f"{path}: a file of vectors ends with {', '.join(_TEXT + _BINARY)}")
     if not path.is_file():
-        raise FileNotFoundError(f"no word vectors in {path}. {_HOW}")
+        raise FileNotFoundError(
+            f"no word vectors in {path}. Get some: {DATASETS['words'].how}. Another place: "
+            'DATA_ROOT. Embedded, without any download: "scenes".'
+        )
     return _read(path)
 
 

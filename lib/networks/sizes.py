@@ -17,7 +17,8 @@ def count_parameters(network: nn.Module, *, trained_only: bool = False) -> int:
 
 def count_weights(*modules: nn.Module) -> int:
     """Weights of all (transposed) convolutions in the modules, each layer once; no biases."""
-    return sum(each.weight.numel() for each in _layers(*modules) if isinstance(each, CONVOLUTIONS))
+    layers = (layer for layer in _layers(*modules) if isinstance(layer, CONVOLUTIONS))
+    return sum(layer.weight.numel() for layer in layers)
 
 
 def count_values(*modules: nn.Module) -> dict[str, int]:

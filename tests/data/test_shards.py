@@ -48,14 +48,14 @@ def test_images_come_in_order_and_are_decoded_once(total):
         found = load_shards("toy", read, total, size=SIZE)
         assert found.images.shape == (total, 3, SIZE, SIZE) and found.images.dtype == torch.uint8
         assert found.images[:, :, 1, 0].tolist() == [[i, i + 100, i + 200] for i in range(total)]
-        assert found.kept.tolist() == list(range(total)) and found.skipped == ()
+        assert found.places.tolist() == list(range(total)) and found.skipped == ()
     assert sorted(read.calls) == list(range(total))
 
 
 def test_unreadable_images_are_left_out_and_named():
     found = load_shards("toy", Reader(unreadable=(1, 8)), 10, size=SIZE)
-    assert found.skipped == (1, 8) and found.kept.tolist() == [0, 2, 3, 4, 5, 6, 7, 9]
-    assert found.images[:, 0, 0, 0].tolist() == found.kept.tolist()
+    assert found.skipped == (1, 8) and found.places.tolist() == [0, 2, 3, 4, 5, 6, 7, 9]
+    assert found.images[:, 0, 0, 0].tolist() == found.places.tolist()
     nothing = load_shards("none", Reader(unreadable=(0, 1)), 2, size=SIZE)
     assert nothing.images.shape == (0, 3, SIZE, SIZE) and nothing.skipped == (0, 1)
 
@@ -65,7 +65,7 @@ def test_a_beginning_decodes_no_more_than_its_files(count):
     read = Reader(unreadable=(1, 8))
     found = load_shards("toy", read, 10, size=SIZE, count=count)
     expected = [place for place in range(count) if place not in (1, 8)]
-    assert found.kept.tolist() == found.images[:, 0, 0, 0].tolist() == expected
+    assert found.places.tolist() == found.images[:, 0, 0, 0].tolist() == expected
     assert found.skipped == tuple(place for place in (1, 8) if place < count)
     assert sorted(read.calls) == list(range(min(10, -(-count // 4) * 4)))
 
@@ -77,7 +77,7 @@ def test_an_interrupted_build_goes_on_behind_the_last_whole_file():
     read = Reader()
     found = load_shards("toy", read, 10, size=SIZE)
     assert sorted(read.calls) == [4, 5, 6, 7, 8, 9]
-    assert found.skipped == (2,) and found.images[:, 0, 0, 0].tolist() == found.kept.tolist()
+    assert found.skipped == (2,) and found.images[:, 0, 0, 0].tolist() == found.places.tolist()
 
 
 def test_a_build_that_was_killed_before_its_manifest_is_repeated():
