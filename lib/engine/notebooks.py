@@ -146,7 +146,7 @@ def run(source: Path, target: Path, values: Mapping[str, str], bar: bool) -> str
             _format_safe(target),
             {name: _typed(value) for name, value in values.items()},
             cwd=source.parent,
-            progress_bar=bar,
+            progress_bar={"desc": source.stem} if bar else False,
         )
     except PapermillExecutionError as error:
         lines = COLOUR.sub("", "\n".join(error.traceback)).strip().splitlines()

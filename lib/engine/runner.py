@@ -93,7 +93,8 @@ def run_all(jobs: Sequence[Job], workers: int) -> list[Row]:
         try:
             for run in as_completed(runs):
                 row = run.result()
-                _say(f"{row.notebook}: {row.status}, {row.minutes:.2f} minutes")
+                line = f"{row.notebook}: {row.status}, {row.minutes:.2f} minutes"
+                print(line, file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             while not all(run.done() for run in runs):
@@ -151,8 +152,6 @@ def _pack_records(job: Job) -> None:
 
 def _run_in_child(job: Job, bar: bool) -> Row:
     """The row of a run in a process of its own, even if that process is killed."""
-    if bar:
-        _say(job.notebook.stem)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare_child) as pool:
         try:
@@ -238,7 +237,3 @@ def end_children() -> None:
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # it has just ended
             child.kill()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
