@@ -1,0 +1,1 @@
+"""The machine that all studies share: trials to records, training, profiles, headless runs."""

@@ -1,0 +1,1 @@
+"""From estimates to verdicts, and what a notebook saves."""

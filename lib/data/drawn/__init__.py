@@ -1,0 +1,1 @@
+"""Scenes, shapes and faces that are drawn, the same on every machine."""
