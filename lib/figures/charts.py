@@ -151,6 +151,7 @@ def cells(
     sns.heatmap(np.zeros(values.shape), mask=~blank, ax=ax, **grey)
     blues = {"cmap": BLUES, "vmin": low, "vmax": high, "cbar": False, "annot": names, "fmt": ""}
     sns.heatmap(values, mask=np.isnan(values), ax=ax, **blues)
+    ax.grid(visible=False)
     return ScalarMappable(Normalize(low, high), BLUES)
 
 
