@@ -98,7 +98,9 @@ def run_all(jobs: Sequence[Job], workers: int) -> list[Row]:
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             while not all(run.done() for run in runs):
-                end_children()
+                for child in multiprocessing.active_children():
+                    end_below(child.pid)
+                    child.kill()
                 time.sleep(0.1)
             raise
     return [run.result() for run in runs]
@@ -228,12 +230,13 @@ class Watch(threading.Thread):
                     total += member.memory_info().rss
             self.peak = max(self.peak, total / 2**30)
             time.sleep(SAMPLE_SECONDS)
-        end_children()
+        end_below(os.getpid())
         os._exit(1)
 
 
-def end_children() -> None:
-    """Kill all processes below this one."""
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it has just ended
-            child.kill()
+def end_below(pid: int | None) -> None:
+    """Kill all processes below one."""
+    with suppress(psutil.Error):  # it has just ended
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                process.kill()

@@ -231,13 +231,14 @@ def test_stopped_run_loses_nothing_and_leaves_no_process(tmp_path, number, code)
     runner = subprocess.Popen(
         command,
         env=environment(reports),
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         # a shell that runs the tests in the background has switched Ctrl-C off
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     kernel = _wait_for(lambda: note.exists() and note.read_text())
     runner.send_signal(number)
-    assert runner.wait(60) == code
+    said = runner.communicate(timeout=60)[1].decode()
+    assert runner.returncode == code and "Traceback" not in said, said
     assert (results / "executed.ipynb").read_text() == "an earlier result"
     partial = nbformat.read(results / "executed.partial.ipynb", 4)
     assert [out.data["text/plain"] for c in partial.cells[3:4] for out in c.outputs] == ["'before'"]
