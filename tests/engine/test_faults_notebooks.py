@@ -38,9 +38,11 @@ from faults import (
     write_study,
 )
 from matplotlib.figure import Figure
+from trials import grid, work
 
 from lib.engine.files import REPOSITORY
-from lib.engine.runner import Job, stored_run
+from lib.engine.runner import Job, run_one, stored_run
+from lib.engine.sweep import run
 from lib.ledger.report import Report
 
 RUNNER = "papermill_runs.py"
@@ -96,6 +98,7 @@ def test_kill_nine_of_a_batch(tmp_path, undisturbed):
     assert status(said) == "ok", said
     assert f"{TRIALS} stored, 0 to do" in printed(results)
     assert records() == second and drawn(results) == undisturbed
+    assert len((results / "records.jsonl").read_text().splitlines()) == TRIALS
     ran = [line.split()[0] for line in (results / "log").read_text().splitlines()]
     assert sorted(ran) == [str(number) for number in range(TRIALS)]  # each once
     assert not (results / "executed.partial.ipynb").exists()
@@ -202,6 +205,22 @@ def test_a_damaged_result_does_not_count_as_done(tmp_path):
         job.executed.write_bytes(executed)
         job.record.write_bytes(about)
         assert (stored_run(job) is not None) == done
+
+
+def test_records_are_packed_at_the_end_or_the_row_says_why_not(tmp_path):
+    job = Job(write_study(tmp_path, "1") / "01_study.ipynb", tmp_path / "results", {})
+    run(work, grid(2), job.folder / "trials", jobs=1)
+    job.executed.write_bytes(job.notebook.read_bytes())
+    record = {"fingerprint": job.fingerprint(), "minutes": 1, "peak_gib": 1}
+    job.record.write_text(json.dumps(record))
+    packed = job.folder / "records.jsonl"
+    assert run_one(job).status == "skipped"
+    assert len(packed.read_text().splitlines()) == 2
+    packed.unlink()
+    packed.mkdir()
+    row = run_one(job)
+    assert row.status == "failed"
+    assert f"the records of {job.folder / 'trials'} could not be packed" in row.error
 
 
 def test_a_repository_with_odd_names(tmp_path):
