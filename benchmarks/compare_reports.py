@@ -36,8 +36,8 @@ def _differences(before: Path, after: Path) -> Iterator[str]:
         yield f"{old.shape} {list(old.columns)} became {new.shape} {list(new.columns)}"
         return
     for column in (name for name in old if name not in IGNORED):
-        numbers = [pd.to_numeric(table[column], errors="coerce") for table in (old, new)]
-        close = np.isclose(*numbers, rtol=RELATIVE, atol=ABSOLUTE)
+        was, became = (pd.to_numeric(table[column], errors="coerce") for table in (old, new))
+        close = np.isclose(was, became, rtol=RELATIVE, atol=ABSOLUTE)
         differs = ~close & (old[column] != new[column])
         if differs.any():
             row = int(differs.to_numpy().nonzero()[0][0])

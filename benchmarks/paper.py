@@ -119,7 +119,7 @@ def main(only: str) -> None:
     by_kind, walls = add_up(work, costs)
     stamp = {"device": describe_device(device), "commit": provenance()["commit"]}
     for name, table in (("paper", by_kind), ("paper_wall", walls)):
-        path = reports_root() / "bench" / f"{name}_{file_name(device)}.csv"
+        path = reports_root() / "bench" / f"{name}_{file_name(describe_device(device))}.csv"
         text = table.assign(**stamp).to_csv(index=False, float_format="%.5g")
         write_atomically(path, text)
         print(f"\n{table.to_string(index=False, float_format='%.3g')}\nwritten to {path}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from lib.continual.methods import run_task
 from lib.continual.trials import ContinualStudy, TaskTrial, base, phases
@@ -31,6 +31,7 @@ DEPTHS = (1, 2, 4, 8)  # of measured encoder-decoders; one in between counts as 
 PHOTOS = "photos:astronaut,brick,camera,coffee,grass,gravel,moon,retina,rocket"
 LONGER = (10, 70)  # a sample of steps that take milliseconds
 STYLES = ("photos:retina", "photos:ihc")
+Either = TypeVar("Either", TrainedTrial, DipTrial)
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,20 @@ def _piggyback() -> list[Work]:
 
 
 def _shrink_task(trial: TaskTrial) -> Callable[[int], TaskTrial]:
-    drawn = {"scenes": ("scenes_a", "scenes_b"), "train": 32, "test": 4, "styles": STYLES}
-
     def shrink(steps: int) -> TaskTrial:
-        counts = {"base_steps": steps, "steps": steps, "importance_images": 4, "gatys_steps": 2}
-        return replace(trial, stream=replace(trial.stream, **drawn, **counts, gatys_images=1))
+        stream = replace(
+            trial.stream,
+            scenes=("scenes_a", "scenes_b"),
+            train=32,
+            test=4,
+            styles=STYLES,
+            base_steps=steps,
+            steps=steps,
+            importance_images=4,
+            gatys_images=1,
+            gatys_steps=2,
+        )
+        return replace(trial, stream=stream)
 
     return shrink
 
@@ -82,15 +92,24 @@ def _encoder_decoders() -> list[Work]:
     for function, trial in dict.fromkeys(
         encoder_decoder_evidence(load_profile(EncoderDecoderStudy, "paper"))
     ):
-        depth = min(measured for measured in DEPTHS if measured >= trial.depth)
-        whole = replace(trial, depth=depth, skips=tuple(range(depth)))
-        if isinstance(whole, TrainedTrial):
-            kind, units, shrink = "trained", whole.steps, _shrink_trained(whole)
-        else:
-            kind, units = f"prior of {whole.images} images", whole.iterations
-            shrink = _shrink_prior(whole)
+        if isinstance(trial, TrainedTrial):
+            depth, kind, units = _measured(trial.depth), "trained", trial.steps
+            shrink: Callable = _shrink_trained(_whole(trial, depth))
+        elif isinstance(trial, DipTrial):
+            depth, kind = _measured(trial.depth), f"prior of {trial.images} images"
+            units, shrink = trial.iterations, _shrink_prior(_whole(trial, depth))
         works.append(Work("02", 0, f"{kind}, depth {depth}", units, function, shrink))
     return works
+
+
+def _measured(depth: int) -> int:
+    """The next depth that is measured."""
+    return min(measured for measured in DEPTHS if measured >= depth)
+
+
+def _whole(trial: Either, depth: int) -> Either:
+    """The network of this depth with all skips."""
+    return replace(trial, depth=depth, skips=tuple(range(depth)))
 
 
 def _shrink_trained(trial: TrainedTrial) -> Callable[[int], TrainedTrial]:

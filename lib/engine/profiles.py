@@ -30,7 +30,7 @@ def load_profile(kind: type[Sizes], profile: str, path: Path | None = None) -> S
     return _from_columns(kind, lines, PROFILES.index(profile), str(path))
 
 
-def _from_columns(kind: type[Sizes], lines: object, column: int, where: str) -> Sizes:
+def _from_columns(kind: Any, lines: object, column: int, where: str) -> Any:
     hints = get_type_hints(kind)
     lines = _mapping(lines, where)
     _check_names(lines, [field.name for field in fields(kind)], list(hints), where)
@@ -69,7 +69,7 @@ def _converted(value: object, hint: Any, where: str) -> Any:
         needed = [f.name for f in fields(hint) if not _has_default(f)]
         _check_names(given, needed, list(members), where)
         values = {n: _converted(v, members[n], f"{where}.{n}") for n, v in given.items()}
-        return hint(**values)
+        return hint(**values)  # type: ignore[operator]  # mypy takes the class for an instance
     if get_origin(hint) is tuple:
         return _tuple(value, get_args(hint), where)
     if hint is float and not isinstance(value, bool):

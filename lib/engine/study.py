@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic
 
 import pandas as pd
@@ -122,7 +123,7 @@ def open_study(
     report = Report(notebook, profile)
     context = sweep.Context(
         torch.device(sweep.available_devices()[0]),
-        data_root=data_root or None,
+        data_root=Path(data_root) if data_root else None,
         artefacts=report.trials,
         stored=engine == "stored",
     )

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,10 +54,11 @@ class Context:
     stored: bool = False
 
 
-TrialFunction = Callable[[object, Context], dict]
+Trial = Any  # a frozen dataclass
+TrialFunction = Callable[[Trial, Context], dict]
 
 
-def trial_key(trial: object) -> str:
+def trial_key(trial: Trial) -> str:
     """Name of a trial: a hash over its class and all its fields."""
     spec = {"trial": type(trial).__name__, **asdict(trial)}
     text = json.dumps(spec, sort_keys=True, default=_to_json, allow_nan=False)
@@ -77,11 +79,11 @@ class Store:
         self._lines = PackedRecords({}, [])
         self._read_at: int | None = None
 
-    def path(self, trial: object) -> Path:
+    def path(self, trial: Trial) -> Path:
         """The file of a trial's record."""
         return self.folder / f"{trial_key(trial)}.json"
 
-    def read(self, trial: object) -> dict | None:
+    def read(self, trial: Trial) -> dict | None:
         """The record of a trial; None if there is none that can be read."""
         path = self.path(trial)
         record = self._read_file(path)
@@ -129,24 +131,24 @@ class Store:
                 write_atomically(self.packed, text)
         return len(records)
 
-    def is_done(self, trial: object) -> bool:
+    def is_done(self, trial: Trial) -> bool:
         """Whether the trial has a record of success."""
         record = self.read(trial)
         return record is not None and record["status"] == "ok"
 
-    def has_file(self, trial: object) -> bool:
+    def has_file(self, trial: Trial) -> bool:
         """Whether the folder itself holds a success, which another run may just have written."""
         record = self._read_file(self.path(trial))
         return record is not None and record["status"] == "ok"
 
-    def write(self, trial: object, record: dict) -> None:
+    def write(self, trial: Trial, record: dict) -> None:
         """Store a record; a failure never replaces a success that another run stored."""
         if record["status"] != "ok" and self.has_file(trial):
             return
         text = json.dumps(record, indent=1, default=_to_json)
         write_atomically(self.path(trial), text)
 
-    def table(self, trials: Iterable[object]) -> pd.DataFrame:
+    def table(self, trials: Iterable[Trial]) -> pd.DataFrame:
         """One row for each trial that has a record: its fields, metrics and circumstances."""
         rows = [row for row in map(self.read, trials) if row is not None]
         flat = [
@@ -190,7 +192,7 @@ def _checked(record: dict) -> dict:
 
 
 def execute(
-    function: TrialFunction, trial: object, folder: str, device: str, data_root: str | None
+    function: TrialFunction, trial: Trial, folder: str, device: str, data_root: str | None
 ) -> None:
     """Run one trial and store its record; an exception becomes a record too."""
     store = Store(folder)
@@ -200,7 +202,12 @@ def execute(
     place = torch.device(device or available_devices()[0])
     root = Path(data_root) if data_root else None
     context = Context(place, checkpoint, root, store.folder)
-    record = {"status": "ok", "trial": asdict(trial), "metrics": {}, "error": ""}
+    record: dict[str, Any] = {
+        "status": "ok",
+        "trial": asdict(trial),
+        "metrics": {},
+        "error": "",
+    }
     start = time.perf_counter()
     try:
         record["metrics"] = _storable(function(trial, context))
@@ -217,7 +224,7 @@ def execute(
 
 def run(
     function: TrialFunction,
-    trials: Sequence[object],
+    trials: Sequence[Trial],
     store: str | Path,
     *,
     engine: str = "joblib",
@@ -265,8 +272,8 @@ def run(
         ) from error
     table = records.table(unique)
     failed = table[table.status == "error"] if len(table) else table
-    for error, count in failed.get("error", pd.Series(dtype=str)).value_counts().items():
-        print(f"{count} failed: {error}")
+    for reason, count in failed.get("error", pd.Series(dtype=str)).value_counts().items():
+        print(f"{count} failed: {reason}")
     return table
 
 
@@ -283,7 +290,7 @@ def _run_joblib(calls: list[tuple], jobs: int) -> None:
             pass
 
 
-def _execute_alone(jobs: int, *call: object) -> None:
+def _execute_alone(jobs: int, *call: Any) -> None:
     """One process of several: share the cores instead of fighting for them."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, cpu_count() // jobs))
