@@ -56,11 +56,6 @@ def test_sizes_by_hand(table):
     assert table["ours"][list(expected)].to_dict() == pytest.approx(expected, rel=3e-4)
 
 
-def test_every_finding_has_a_name_of_its_own_and_a_reason(table):
-    assert table.index.is_unique
-    assert (table["explanation"] != "").all()
-
-
 def test_what_agrees_with_the_paper(table):
     given = table[table["paper"].notna()]
     assert table[table["paper"].isna()]["agrees"].isna().all()

@@ -397,15 +397,6 @@ def test_a_task_from_its_file_is_the_network_to_the_bit(policy, context, tmp_pat
     assert task_file < whole / 2
 
 
-def test_two_runs_give_two_masks_and_so_do_two_targets(context):
-    first, *others = (
-        masks(trial("piggyback", 2, alone=True, **changes), context)
-        for changes in ({}, {"run": 1}, {"shuffled": True})
-    )
-    for other in others:
-        assert first.keys() == other.keys() and not equal(first, other)
-
-
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory) -> Context:
     return Context(torch.device("cpu"), artefacts=tmp_path_factory.mktemp("elsewhere"))
