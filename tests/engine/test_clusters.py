@@ -43,7 +43,7 @@ def test_a_notebook_sweeps_on_a_cluster(tmp_path, monkeypatch):
             env=os.environ | {"REPORTS_ROOT": str(reports)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     executed = nbformat.read(reports / "quick" / "01_study" / "executed.ipynb", 4)
