@@ -16,10 +16,14 @@ SHARED = ("engine", "ledger", "figures", "networks", "data")
 MARKERS = ("<!-- house: written by tests/house.py -->", "<!-- end -->")
 
 
-def modules_of(source: str) -> set[str]:
-    """The modules of ``lib`` that a piece of Python imports."""
+def modules_of(source: str, *, at_once: bool = False) -> set[str]:
+    """The modules of ``lib`` that a piece of Python imports.
+
+    at_once: only those that it imports when it is imported itself, not inside a function.
+    """
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -44,11 +48,11 @@ def files() -> dict[str, Path]:
     return {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in paths}
 
 
-def imports_of(modules: Iterable[str]) -> set[str]:
+def imports_of(modules: Iterable[str], *, at_once: bool = False) -> set[str]:
     """What some modules import directly."""
     known = files()
     texts = (known[module].read_text(encoding="utf-8") for module in modules)
-    return set().union(*(modules_of(text) for text in texts))
+    return set().union(*(modules_of(text, at_once=at_once) for text in texts))
 
 
 def notebook_imports(path: Path) -> set[str]:
