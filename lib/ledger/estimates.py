@@ -134,7 +134,8 @@ def spearman_within(rows: pd.DataFrame, x: str, y: str, group: str) -> float:
 
 
 def _centred_ranks(values: np.ndarray) -> np.ndarray:
-    return stats.rankdata(values) - (len(values) + 1) / 2
+    ranks = pd.Series(values).rank().to_numpy()  # faster than scipy's rankdata on few values
+    return ranks - (len(values) + 1) / 2
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -104,6 +104,23 @@ def test_a_style_is_its_texture_and_not_its_size():
     assert PerceptualLoss(network, picture[0].flip(0))(picture, picture).style.item() > 1e-6
 
 
+def test_the_gradient_is_that_of_finite_differences():
+    """In 64 bits, at pixels that 32 bits hold exactly: the loss rounds what it is given."""
+    network, style = tiny().double(), images(1, (8, 8), seed=1)[0]
+    loss = PerceptualLoss(network, style, content_weight=3, style_weight=500)
+    output, content = images(2, seed=2).double().requires_grad_(), images(2, seed=3).double()
+    loss(output, content).total.sum().backward()
+    assert output.grad.dtype == torch.float64
+    for place in ((0, 0, 5, 5), (0, 2, 0, 0), (1, 1, 11, 8), (1, 0, 6, 2)):
+        ends = []
+        for step in (2**-12, -(2**-12)):
+            shifted = output.detach().clone()
+            shifted[place] += step
+            ends.append(loss(shifted, content).total.sum().item())
+        slope = (ends[0] - ends[1]) * 2**11
+        assert output.grad[place].item() == pytest.approx(slope, rel=1e-4) and slope != 0
+
+
 def test_the_network_stays_as_it_is():
     """In evaluation mode and without gradients: batch norm and dropout would show."""
     torch.manual_seed(0)
@@ -426,6 +443,15 @@ def anchored(tasks: list[tuple[nn.Linear, dict[str, torch.Tensor]]]) -> Anchor:
     return anchor
 
 
+def test_importance_by_hand():
+    """w = (1, 2), b = 0. Sample 1: x = (1, 1), t = 2: error 1, gradient (2, 2, 2). Sample 2:
+    x = (3, 0), t = 4: error -1, gradient (-6, 0, -2). Squares: 4 + 36, 4 + 0, 4 + 4; mean 52 / 3.
+    """
+    two = [(torch.tensor(x).double(), t) for x, t in (([1.0, 1], 2.0), ([3.0, 0], 4.0))]
+    found = importance(linear([1, 2]), squared, two, NAMES)
+    assert flat(found) == pytest.approx(np.array([40, 4, 8]) * 3 / 52)
+
+
 def test_importance_is_the_mean_of_squares_image_by_image():
     w, b = np.array([0.3, -1.2]), 0.7
     gradients = np.array(
@@ -483,6 +509,29 @@ def test_the_anchor_of_several_tasks_is_the_sum_of_their_penalties_up_to_a_const
         explicit = strength / 2 * sum((f * d**2).sum() for f, d in apart)
         differences.append(explicit - value.item())
     assert np.ptp(differences) < 1e-12 < 0.1 < min(differences)
+
+
+def test_a_second_task_is_learnt_beside_the_first_only_with_the_penalty():
+    """Task 1 needs w_1 = 1 and does not see w_2; task 2 needs w_1 + w_2 = 3.
+
+    The shortest way for task 2 is (2, 1), where task 1's error is 1; held at w_1 it is (1, 2).
+    """
+    seen = torch.tensor([1.0, 0]).double()
+    noisy = [(seen, 1.5), (seen, 0.5)]  # at the optimum no gradient would be left
+    start = linear([1, 0])
+    anchor = extended(None, start, importance(start, squared, noisy, ["weight"]))
+    ends = {}
+    for strength in (0, 20):
+        model = linear([1, 0])
+        optimiser = torch.optim.SGD([model.weight], lr=0.04)
+        for _ in range(300):
+            optimiser.zero_grad()
+            both = squared(model, (torch.ones(2).double(), 3.0))
+            (both + penalty(model, anchor, strength)).backward()
+            optimiser.step()
+        ends[strength] = model.weight[0].tolist()
+    assert ends[0] == pytest.approx([2, 1], abs=1e-6)
+    assert ends[20] == pytest.approx([1, 2], abs=1e-6)
 
 
 def test_a_weight_without_importance_is_free_and_its_anchor_finite():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 
 import pytest
 import torch
@@ -480,6 +481,26 @@ def test_other_files_are_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"weights\.safetensors is damaged or no mask file"):
         load_task(path, base(), head())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="voc"):
+        load_task(tmp_path / "voc.safetensors", base(), head())
+
+
+def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
+    path, network = tmp_path / "voc.safetensors", base()
+    first = task(network)
+    save_task(path, first)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"voc\.safetensors could not be written"):
+        save_task(path, task(network, seed=2))
+    assert_equal(load_task(path, network, head()), first)
+    assert os.listdir(tmp_path) == ["voc.safetensors"]
 
 
 def test_a_loaded_task_does_not_follow_its_file(tmp_path):
