@@ -18,11 +18,11 @@ def progress(items: Iterable, **options: Any) -> Iterable:
     to the kernel of an open notebook; papermill and nbval name none, and the processes that a
     kernel starts inherit the name, but are no kernels.
     """
-    if os.environ.get("TQDM_DISABLE"):
+    if os.environ.get("TQDM_DISABLE"):  # now; tqdm itself looks only when it is imported
         return items
     if sys.stderr.isatty():
-        return tqdm(items, **options)
+        return tqdm(items, disable=False, **options)
     if "JPY_SESSION_NAME" in os.environ and "ipykernel" in sys.modules:
         # standard error would be red there; what is left of a finished bar would be saved
-        return tqdm(items, file=sys.stdout, leave=False, **options)
+        return tqdm(items, disable=False, file=sys.stdout, leave=False, **options)
     return items
