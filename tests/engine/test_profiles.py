@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from lib.engine.files import REPOSITORY
 from lib.engine.profiles import load_profile
 
 
@@ -109,13 +112,12 @@ def test_an_empty_file_is_refused(file):
         load_profile(Sizes, "quick", file)
 
 
-def test_every_line_of_a_study_has_a_remark():
-    """A number without its unit or meaning beside it would have to be looked up."""
-    from lib.engine.files import REPOSITORY
-
+def test_every_parameter_of_a_study_has_a_remark():
+    """A number without its unit or meaning beside it, or above it, would have to be looked up."""
     files = sorted((REPOSITORY / "lib").glob("*/profile.yaml"))
     assert len(files) == 5
     for path in files:
-        for line in path.read_text().splitlines():
-            if line.strip() and not line.lstrip().startswith(("#", "-", "[", "]", "{")):
-                assert "#" in line or line.rstrip().endswith(":"), f"{path}: {line}"
+        lines = ["", *path.read_text(encoding="utf-8").splitlines()]
+        for above, line in pairwise(lines):
+            if re.match(r"( {2})?\w+:", line) and line != "stream:":
+                assert "#" in line or above.startswith("#"), f"{path}: {line}"
