@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -92,7 +92,5 @@ def _tuple(value: object, members: tuple[Any, ...], where: str) -> tuple:
     return tuple(_converted(v, m, where) for v, m in zip(value, members, strict=True))
 
 
-def _has_default(field: Any) -> bool:
-    from dataclasses import MISSING
-
+def _has_default(field: Field) -> bool:
     return field.default is not MISSING or field.default_factory is not MISSING
