@@ -45,4 +45,4 @@ bench: .venv/ready  ## speed against plain reference loops
 	$(BIN)/python benchmarks/bench.py
 
 drawings: .venv/ready  ## the schematics of the notebooks, notebooks/drawings/*.svg
-	for script in $$(ls notebooks/drawings/*.py | grep -v parts.py); do $(BIN)/python $$script || exit 1; done
+	for script in $$(ls notebooks/drawings/*.py | grep -v -e parts.py -e strip.py); do $(BIN)/python $$script || exit 1; done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -12,10 +13,11 @@ from pathlib import Path
 import click
 
 from lib.engine import notebooks
-from lib.engine.files import REPOSITORY, committed_reports, reports_root
+from lib.engine.files import REPOSITORY, committed_reports, reports_root, write_atomically
 from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.runner import Job, Row, run_all
 
+RESULTS = "00_results"  # reads the committed ledgers of the others
 # notebook -> the study's module of trials, and the dataclass of its sizes there
 STUDIES = {
     "01_piggyback_continual": ("lib.continual.trials", "ContinualStudy"),
@@ -55,15 +57,15 @@ def check_writable(folder: Path) -> None:
         raise OSError(f"results cannot be written to {folder}: {error.strerror}") from error
 
 
-def build_page(root: Path, refresh: bool) -> None:
-    """Rebuild the page of all reports, and the README's tables on refresh."""
-    from lib.ledger.page import build_index
-    from lib.ledger.readme import update_readme
+def update_committed() -> None:
+    """Judge the committed medium runs again, from their tables; write the README's numbers."""
+    from lib.ledger.claims import judge_run
+    from lib.ledger.results import update_readme
 
-    page = build_index(root)
-    if refresh and root == committed_reports():
-        update_readme()
-    click.echo(f"\nall results: {page}")
+    for notebook, (module, _) in STUDIES.items():
+        folder = committed_reports() / "medium" / notebook
+        judge_run(module.rpartition(".")[0], folder, "medium")
+    update_readme()
 
 
 def medium_trials(notebook: str) -> Iterable:
@@ -75,13 +77,13 @@ def medium_trials(notebook: str) -> Iterable:
 
 def collect_evidence(paths: Iterable[Path], minutes: float) -> None:
     """Compute missing trials of the medium profile, and print how many there are."""
-    from lib.engine import evidence
+    from lib.engine import sweep  # here: it needs torch
 
     folder = reports_root().resolve() / "medium"
     check_writable(folder)
     plans = {path.stem: partial(medium_trials, path.stem) for path in paths if path.stem in STUDIES}
-    evidence.be_nice()
-    table = evidence.gather(plans, folder, minutes)
+    sweep.be_nice()
+    table = sweep.gather(plans, folder, minutes)
     click.echo(f"\n{table.to_string(index=False)}")
 
 
@@ -94,17 +96,40 @@ def run_batch(
     force: bool,
     refresh: bool,
 ) -> bool:
-    """Run notebooks, print their table and build the page; returns whether one failed."""
+    """Run notebooks, print their table and build the page; returns whether one failed.
+
+    The notebook of results reads committed ledgers alone: it takes no parameter of the others,
+    comes last, and becomes the page.
+    """
     parameters = {"profile": profile, **values}
-    for path in paths:
+    studies = [path for path in paths if path.stem != RESULTS]
+    for path in studies:
         notebooks.check_parameters(path, parameters)
     root = reports_root().resolve()
     check_writable(root / profile)
-    batch = [Job(path, root / profile / path.stem, parameters, force, refresh) for path in paths]
+    if refresh and root == committed_reports():
+        update_committed()
+    batch = [Job(path, root / profile / path.stem, parameters, force, refresh) for path in studies]
     rows = run_all(batch, jobs)
+    for path in paths:
+        if path.stem == RESULTS:
+            job = Job(path, root / profile / RESULTS, {}, force=True, refresh=refresh)
+            rows += run_all([job], 1)
+            if not rows[-1].error:
+                click.echo(f"\nall results: {publish(job.executed, path, root)}")
     show(rows)
-    build_page(root, refresh)
     return any(row.error for row in rows)
+
+
+def publish(executed: Path, source: Path, root: Path) -> Path:
+    """The executed notebook of results as ``index.html`` in the reports, which opens offline."""
+    reports = os.path.relpath(committed_reports(), root)
+    page = notebooks.page(executed, source, offline=True)
+    page = page.replace('href="../reports/', f'href="{reports}/').replace(
+        'href=\\"../reports/', f'href=\\"{reports}/'
+    )
+    write_atomically(root / "index.html", page)
+    return root / "index.html"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

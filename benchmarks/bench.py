@@ -14,8 +14,9 @@ import pandas as pd
 import piggyback
 import torch
 import transferability
+from timing import file_name
 
-from lib.engine.files import file_name, reports_root, write_atomically
+from lib.engine.files import reports_root, write_atomically
 from lib.engine.provenance import describe_device
 
 

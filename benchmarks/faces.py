@@ -44,9 +44,9 @@ def epoch(device: torch.device) -> Row:
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", SHARDS_ROOT=folder):
         jpegs = Jpegs(_photographs(Path(folder)))
         start = time.perf_counter()
-        shards = load_shards("bench", jpegs.pixels, FILES, size=SIZE)
+        images, _ = load_shards("bench", jpegs.pixels, FILES, size=SIZE)
         built = time.perf_counter() - start
-        batches = Epochs(shards.images.to(device), batch=BATCH, seed=0, pad=0, flip=False)
+        batches = Epochs(images.to(device), batch=BATCH, seed=0, pad=0, flip=False)
         loader = DataLoader(jpegs, BATCH, shuffle=True, num_workers=WORKERS)
         row = compare(
             f"faces of {SIZE} px, beside JPEGs in {WORKERS} workers",

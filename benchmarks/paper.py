@@ -20,8 +20,9 @@ import pandas as pd
 import torch
 import torchvision
 from paper_trials import Work, paper_work
+from timing import file_name
 
-from lib.engine.files import file_name, reports_root, write_atomically
+from lib.engine.files import reports_root, write_atomically
 from lib.engine.provenance import describe_device, provenance
 from lib.engine.sweep import Context, trial_key
 

@@ -19,7 +19,7 @@ from lib.image_weights import trials as image_weight_plan
 from lib.image_weights.classifiers import ClassifierTrial, run_classifier
 from lib.image_weights.layer import Recipe
 from lib.image_weights.synthesis import SynthesisTrial, run_synthesis
-from lib.image_weights.training import GeneratedTrial, StudentTrial, run_generation, run_student
+from lib.image_weights.trials import GeneratedTrial, StudentTrial, run_generation, run_student
 from lib.multitask import trials as multitask
 from lib.multitask.trials import FaceTask, MultiTaskStudy, MultiTaskTrial, run_multitask
 from lib.transfer.sources import Source, Stage

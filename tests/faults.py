@@ -69,6 +69,18 @@ def wait_for(condition, process: subprocess.Popen | None = None, seconds: float 
         time.sleep(0.01)
 
 
+def python(code: str, environment: dict[str, str] = ENVIRONMENT, **options) -> subprocess.Popen:
+    """A process that runs some code and can import what the tests can."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
 def mount(folder: Path, options: str) -> bool:
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
@@ -104,9 +116,9 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def write_study(folder: Path, *code: str) -> Path:
+def write_study(folder: Path, *code: str, parameters: str = PARAMETERS) -> Path:
     """A folder with one notebook."""
-    cells = [new_code_cell(text.strip()) for text in (PARAMETERS, *code)]
+    cells = [new_code_cell(text.strip()) for text in (parameters, *code)]
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
     folder.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def table() -> str:
         "and its folder opens, of networks and data |",
         "|---|---|---|---|",
     ]
-    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+    for path in sorted((ROOT / "notebooks").glob("0[1-9]*.ipynb")):
         opened = notebook_imports(path)
         (study,) = {room(module) for module in opened} & set(STUDIES)
         own = [module for module in files() if room(f"{module}.") == study]

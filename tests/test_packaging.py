@@ -98,7 +98,7 @@ socket.socket.connect = refuse
 start = time.perf_counter()
 import lib
 assert time.perf_counter() - start < 3
-import lib.engine.sweep, lib.ledger.page, lib.engine.training, lib.engine.runner
+import lib.engine.sweep, lib.ledger.results, lib.engine.training, lib.engine.runner
 import lib.dip.analysis
 """
     done = subprocess.run(

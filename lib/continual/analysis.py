@@ -1,4 +1,4 @@
-"""From trials to tables, pictures, and the numbers that decide the claims.
+"""From trials to tables, and the quantities that claims judge.
 
 Masks are compared by how many bits they share. Two independent masks that each use half of the
 weights agree on half of them: agreement (the share of equal bits, 1 - XOR) says nothing without
@@ -8,8 +8,7 @@ possible: Cohen, "A coefficient of agreement for nominal scales", 1960.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -18,29 +17,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib.continual.losses import gatys
-from lib.continual.methods import generator_of, network
 from lib.continual.networks import LAYERS
-from lib.continual.tasks import Segmentation, Style, grey, in_batches, ssim, stream_task, style_task
-from lib.continual.trials import (
-    KINDS,
-    PLAIN,
-    STREAMS,
-    TASKS,
-    ContinualStudy,
-    TaskTrial,
-    base,
-    norms_of,
-)
-from lib.data.images import load_images
-from lib.engine.sweep import Context
-from lib.ledger.claims import Rule
-from lib.ledger.estimates import Estimate, mean_interval
+from lib.continual.trials import KINDS, PLAIN, STREAMS, TASKS, norms_of
+from lib.ledger.estimates import Estimate, mean_interval, ratio_interval
+from lib.ledger.tables import Missing, Tables
 
 MAIN = {"segmentation": "miou", "colour": "mse", "style": "total"}  # what a task is judged by
 HIGHER = ("miou", "accuracy", "ssim", "ssim_rgb", "ssim_content")  # better; of others, lower
-BASELINES = ("scratch", "fine-tune", "decoder")  # the paper's
-ORDERS = ("colour, style", "style, colour")
+MARGIN = 0.05  # of a gain from a single seed, which has no interval: that much shows learning
 TITLES = {
     "ewc": "EWC",
     "piggyback": "Piggyback",
@@ -48,6 +32,8 @@ TITLES = {
     "resblock+piggyback": "Resblock + Piggyback",
 }  # of the methods in figures; the others have their own names
 FIELDS = ("method", "task", "norms", "seed", *PLAIN)
+# in the paper's Table 2 fine-tuning comes to task 5 from task 3; in a stream it comes from task 4
+TABLE_2 = {("fine-tune", 5): {"start": 3}}
 Masks = Mapping[str, Tensor]  # layer name -> bool tensor of the weight's shape
 
 
@@ -69,14 +55,25 @@ def scores(trials: pd.DataFrame) -> pd.DataFrame:
     return rows.astype({"scored": int})
 
 
-def nothing_scores(trials: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """Task -> its metrics for doing nothing, which the trials of scratch have.
+def trivial_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """One row a number of a trivial answer: task, answer, metric, value."""
+    rows = [
+        (trial.task, answer, metric, value)
+        for trial in trials.itertuples()
+        if trial.status == "ok"
+        for answer, metrics in trial.answers.items()
+        for metric, value in metrics.items()
+    ]
+    return pd.DataFrame(rows, columns=["task", "answer", "metric", "value"])
 
-    NaN is the main metric of a task that has not been learned from scratch yet.
-    """
-    done = trials[(trials.status == "ok") & (trials.method == "scratch")]
-    stored = dict(zip(done.task, done.nothing, strict=True)) if len(done) else {}
-    return {task: stored.get(task, {main_metric(task): np.nan}) for task in TASKS}
+
+def best_answers(answers: pd.DataFrame) -> dict[tuple[int, str], float]:
+    """(task, metric) -> the best number that a trivial answer reaches. answers: a trivial table."""
+    ends = answers.groupby(["task", "metric"], sort=False)["value"].agg(["min", "max"])
+    return {
+        (task, metric): high if metric in HIGHER else low
+        for (task, metric), low, high in ends.itertuples()
+    }
 
 
 def pick(
@@ -108,62 +105,52 @@ def over_seeds(values: pd.Series) -> Estimate:
     return mean_interval(known) if len(known) else Estimate(np.nan, np.nan, np.nan, 0)
 
 
-def guarded(rule: Rule, estimate: Estimate, nothing: float, *, loss: bool = False) -> Rule:
-    """The rule, or one that says "not tested" where doing nothing would get the same answer.
-
-    A method that is "as good as the best" shows nothing if a blank output is so too: then a pass
-    is hollow. loss: the claim is that something is lost or bad; where a blank output would not
-    count as bad, it is a fail that is hollow. nothing: the quantity for doing nothing.
-    """
-    passes = rule.low < estimate.low and estimate.high < rule.high
-    hollow = (rule.low < nothing < rule.high) != loss
-    return replace(rule, least=10**9) if hollow and passes != loss else rule
-
-
-def best_baseline(rows: pd.DataFrame, task: int) -> str:
-    """The paper's baseline with the best mean in a task."""
-    means = {method: pick(rows, method, task).mean() for method in BASELINES}
-    best = max if main_metric(task) in HIGHER else min
-    return best(BASELINES, key=lambda method: means[method])
-
-
-def table_2(rows: pd.DataFrame, nothing: dict[int, dict[str, float]]) -> pd.DataFrame:
-    """Each task's numbers by method: n, mean, std and interval; and for doing nothing."""
+def table_2(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """Each task's numbers by method: n, mean, interval; and the best trivial answer's."""
     table = []
-    for task in TASKS:
-        for name, of_nothing in nothing[task].items():
-            for method in STREAMS:
-                values = pick(rows, method, task, name=name)
-                shown = {"task": task, "metric": name, "method": method, "n": len(values)}
-                shown |= {"mean": values.mean(), "std": values.std()}
-                if len(values):
-                    interval = mean_interval(values.to_numpy())
-                    shown |= {"low": interval.low, "high": interval.high}
-                table.append(shown | {"nothing": of_nothing})
-    columns = ["task", "metric", "method", "n", "mean", "std", "low", "high", "nothing"]
-    return pd.DataFrame(table, columns=columns)
+    for (task, name), trivial in best_answers(answers).items():
+        for method in STREAMS:
+            fields = TABLE_2.get((method, task), {})
+            found = over_seeds(pick(rows, method, task, name=name, **fields))
+            numbers = {"n": found.n, "mean": found.value, "low": found.low, "high": found.high}
+            table.append({"task": task, "metric": name, "method": method, **numbers,
+                          "trivial": trivial})  # fmt: skip
+    return pd.DataFrame(table)
 
 
 def forgetting(rows: pd.DataFrame, method: str) -> np.ndarray:
     """(5, 5): mean of task j's main metric (column) after task i was learned (row); NaN above."""
-    matrix = np.full((len(TASKS), len(TASKS)), np.nan)
-    for after in TASKS:
-        for scored in range(1, after + 1):
-            matrix[after - 1, scored - 1] = pick(rows, method, scored, after=after).mean()
+    return np.array(
+        [
+            [pick(rows, method, j, after=i).mean() if j <= i else np.nan for j in TASKS]
+            for i in TASKS
+        ]
+    )
+
+
+def share_left(rows: pd.DataFrame, method: str, answers: pd.DataFrame) -> np.ndarray:
+    """As ``forgetting``: the share, 0 to 1, of a task's gain over the best trivial answer.
+
+    NaN for a task that was not learned (see ``is_learned``).
+    """
+    matrix, best = forgetting(rows, method), best_answers(answers)
+    for column, task in enumerate(TASKS):
+        trivial = best.get((task, main_metric(task)), np.nan)
+        learned = pick(rows, method, task)
+        share = (matrix[:, column] - trivial) / (learned.mean() - trivial)
+        known = is_learned(gain_over(trivial, learned, main_metric(task)))
+        matrix[:, column] = share.clip(0, 1) if known else np.nan
     return matrix
 
 
-def share_left(matrix: np.ndarray, nothing: np.ndarray) -> np.ndarray:
-    """Share of each task's gain over doing nothing that is left, 0 to 1; NaN without a gain.
+def gain_over(trivial: float, values: pd.Series, metric: str) -> Estimate:
+    """How much better than a trivial answer, as a share of that answer's number."""
+    return over_seeds((values / trivial - 1) * (1 if metric in HIGHER else -1))
 
-    matrix: of ``forgetting``; nothing: (5,) the same metrics for doing nothing.
-    """
-    learned = np.diag(matrix)
-    sign = np.array([1 if main_metric(task) in HIGHER else -1 for task in TASKS])
-    gain = sign * (learned - nothing)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = sign * (matrix - nothing) / gain
-    return np.where(np.isnan(matrix) | (gain <= 0), np.nan, np.clip(share, 0, 1))
+
+def is_learned(gain: Estimate) -> bool:
+    """Whether a gain's interval lies above 0; one seed has none, and must gain a margin."""
+    return gain.low > 0 if gain.n > 1 else gain.value > MARGIN
 
 
 def largest_change(rows: pd.DataFrame, method: str) -> Estimate:
@@ -173,91 +160,74 @@ def largest_change(rows: pd.DataFrame, method: str) -> Estimate:
         before = pick(rows, method, scored)
         for after in range(scored + 1, len(TASKS) + 1):
             changes += (pick(rows, method, scored, after=after) - before).abs().dropna().tolist()
-    if not changes:
-        return Estimate(np.nan, np.nan, np.nan, 0)
-    return Estimate(max(changes), min(changes), max(changes), len(changes))
+    largest, smallest = max(changes, default=np.nan), min(changes, default=np.nan)
+    return Estimate(largest, smallest, largest, len(changes))
 
 
 def zero_rate_rows(trials: pd.DataFrame) -> pd.DataFrame:
     """One row a layer of each masked trial: the trial's fields, ``layer``, ``rate``, ``place``."""
-    stored = trials.zero_rates.notna() if "zero_rates" in trials else False
-    done = trials[(trials.status == "ok") & stored]
-    layers = pd.DataFrame(
-        (
-            [*(getattr(row, field) for field in FIELDS), name, rate, place]
-            for row in done.itertuples()
-            for place, (name, rate) in enumerate(row.zero_rates.items())
-        ),
-        columns=[*FIELDS, "layer", "rate", "place"],
-    )
-    short = layers["layer"].str.replace(r"^(encoder|decoder)\.", "", regex=True)
-    short = short.str.replace(".conv", "", regex=False)
+    done = trials.reindex(columns=[*FIELDS, "status", "zero_rates"])
+    done = done[(done.status == "ok") & done.zero_rates.notna()]
+    fields = pd.MultiIndex.from_frame(done[list(FIELDS)])
+    rates = pd.DataFrame(list(done.zero_rates), fields)
+    rates.columns = rates.columns.str.replace(r"^(encoder|decoder)\.|\.conv$", "", regex=True)
     # a record has a U-Net's layers in the order of their names
-    places = short.map({name: place for place, name in enumerate(LAYERS)})
-    return layers.assign(layer=short, place=places.fillna(layers["place"]).astype(int))
+    unet, blocks = LAYERS, [name for name in rates if name not in LAYERS]
+    places = {name: place for names in (unet, blocks) for place, name in enumerate(names)}
+    rows = rates.melt(var_name="layer", value_name="rate", ignore_index=False).dropna()
+    return rows.reset_index().assign(place=lambda table: table["layer"].map(places))
 
 
-def zero_share(trials: pd.DataFrame, method: str, task: int, **fields: Any) -> pd.Series:
-    """seed -> mean zero rate of a mask's layers; by default of the main table's."""
-    layers = zero_rate_rows(trials)
-    return layers[_of_trial(layers, method, task, fields)].groupby("seed").rate.mean()
+def zero_share(
+    rates: pd.DataFrame, *tasks: int, method: str = "piggyback", layers: str = "", **fields: Any
+) -> pd.Series:
+    """seed -> mean over tasks of the mean over layers of a mask's zero rate.
+
+    rates: of ``zero_rate_rows``. layers: a pattern of their names; "" is all. A layer counts once,
+    however many weights it has. fields: as of ``pick``.
+    """
+    rates = rates[rates["layer"].str.fullmatch(layers or ".*")]
+    shares = [
+        rates[_of_trial(rates, method, task, fields)].groupby("seed")["rate"].mean()
+        for task in tasks
+    ]
+    return pd.concat(shares, axis=1).mean(axis=1, skipna=False)
 
 
-@dataclass(frozen=True)
-class Similarity:
-    """Two masks compared over all their bits.
+def compare_masks(masks: dict[tuple[int, str], Masks]) -> pd.DataFrame:
+    """Every pair of masks of one seed (see ``similarity``). masks: (seed, label) -> masks."""
+    return pd.DataFrame(
+        {"seed": seed, "a": a, "b": b} | similarity(masks[seed, a], masks[seed, b])
+        for (seed, a), (other, b) in combinations(masks, 2)
+        if seed == other
+    )
+
+
+def similarity(a: Masks, b: Masks) -> dict[str, float]:
+    """Compare two masks of the same layers over all their bits.
 
     agreement: share of equal bits. chance: expected of independent masks with these two densities.
     kappa: (agreement - chance) / (1 - chance); NaN for masks that are both constant and equal.
-    null_mean, null_low, null_high: kappa's mean and central 95 % when the positions of one mask
-        are permuted inside each layer. The mean is above 0 where both masks use the same layers
-        more: then kappa above 0 needs no common weight.
-    p: share of permutations that agree as much or more (one-sided), never below 1 / (draws + 1).
-    """
-
-    bits: int
-    agreement: float
-    chance: float
-    kappa: float
-    null_mean: float
-    null_low: float
-    null_high: float
-    p: float
-
-
-def similarity(a: Masks, b: Masks, *, draws: int = 9999, seed: int = 0) -> Similarity:
-    """Compare two masks of the same layers; of one layer, if the mappings have only that.
-
-    No bit is moved for the null: permuted inside its layer, the number of weights that both use is
-    hypergeometric, and is drawn as such.
+    null_mean: expected kappa when the positions of one mask are permuted inside each layer. It is
+        above 0 where both masks use the same layers more: that needs no common weight.
+    No p: bits of a network are not exchangeable, so only seeds can tell how sure a kappa is.
     Raises ValueError for masks of other layers or shapes, and for tensors that are not bool.
     """
-    bits, of_a, of_b, both = _counts(a, b).T
-    rng = np.random.default_rng(seed)
-    drawn = rng.hypergeometric(of_a, bits - of_a, of_b, size=(draws, len(bits))).sum(1)
-    total = bits.sum()
-    used_a, used_b = of_a.sum() / total, of_b.sum() / total
-
-    def agreement(shared: np.ndarray) -> np.ndarray:
-        return (total - of_a.sum() - of_b.sum() + 2 * shared) / total
-
-    low, high = np.quantile(kappa(agreement(drawn), used_a, used_b), [0.025, 0.975])
-    return Similarity(
-        int(total),
-        float(agreement(both.sum())),
-        float(chance(used_a, used_b)),
-        float(kappa(agreement(both.sum()), used_a, used_b)),
-        float(kappa(agreement((of_a * (of_b / bits)).sum()), used_a, used_b)),
-        float(low),
-        float(high),
-        float((1 + (drawn >= both.sum()).sum()) / (draws + 1)),
+    shapes = [{name: tuple(mask.shape) for name, mask in masks.items()} for masks in (a, b)]
+    if shapes[0] != shapes[1] or not a:
+        raise ValueError(f"the masks are not of the same layers: {shapes[0]} and {shapes[1]}")
+    if any(mask.dtype != torch.bool for masks in (a, b) for mask in masks.values()):
+        raise ValueError("masks are bool tensors")
+    layers = [(x.numel(), x.sum(), b[name].sum(), (x & b[name]).sum()) for name, x in a.items()]
+    bits, of_a, of_b, both = np.array(layers, float).T
+    expected = chance(of_a.sum() / bits.sum(), of_b.sum() / bits.sum())
+    agreement, in_layers = (
+        float((bits - of_a - of_b + 2 * shared).sum() / bits.sum())
+        for shared in (both, of_a * of_b / bits)
     )
-
-
-def kappa(agreement: np.ndarray | float, used_a: float, used_b: float) -> np.ndarray | float:
-    """Cohen's kappa of two masks from their agreement and the shares of weights they use."""
-    expected = chance(used_a, used_b)
-    return (agreement - expected) / (1 - expected) if expected < 1 else agreement * np.nan
+    compared = {"bits": bits.sum(), "agreement": agreement, "chance": expected}
+    kappas = {"kappa": kappa(agreement, expected), "null_mean": kappa(in_layers, expected)}
+    return compared | kappas
 
 
 def chance(used_a: float, used_b: float) -> float:
@@ -265,109 +235,141 @@ def chance(used_a: float, used_b: float) -> float:
     return used_a * used_b + (1 - used_a) * (1 - used_b)
 
 
-def _counts(a: Masks, b: Masks) -> np.ndarray:
-    """(layers, 4): bits, those used by a, by b, by both."""
-    shapes = [{name: tuple(mask.shape) for name, mask in masks.items()} for masks in (a, b)]
-    if shapes[0] != shapes[1] or not a:
-        raise ValueError(f"the masks are not of the same layers: {shapes[0]} and {shapes[1]}")
-    if any(mask.dtype != torch.bool for masks in (a, b) for mask in masks.values()):
-        raise ValueError("masks are bool tensors")
-    rows = [(x.numel(), x, b[name], x & b[name]) for name, x in a.items()]
-    return np.array([(n, *(int(m.count_nonzero()) for m in parts)) for n, *parts in rows])
+def kappa(agreement: float, expected: float) -> float:
+    """Cohen's kappa: the agreement beyond the expected one, as a share of the most possible."""
+    return (agreement - expected) / (1 - expected) if expected < 1 else np.nan
 
 
-def compare_masks(masks: dict[tuple[int, str], Masks], draws: int = 999) -> pd.DataFrame:
-    """Every pair of masks of one seed (see ``Similarity``). masks: (seed, label) -> masks."""
-    return pd.DataFrame(
-        {"seed": seed, "a": a, "b": b}
-        | asdict(similarity(masks[seed, a], masks[seed, b], draws=draws, seed=seed))
-        for (seed, a), (other, b) in combinations(masks, 2)
-        if seed == other
+# The quantities of claims.yaml. They take the tables that the notebook saves, pair numbers by seed,
+# and name a number by a cell: ``{method: ewc, after: 2}``, as ``pick`` takes it, is a method's;
+# ``{answer: grey picture}`` or ``{answer: best}`` is a trivial answer's.
+
+
+def gain(tables: Tables, task: int, method: str, **fields: Any) -> Estimate:
+    """Of a task's main metric over the best trivial answer, as a share of that answer's number."""
+    name, cell = main_metric(task), {"method": method, **fields}
+    numbers = _paired(tables, task, cell, {"answer": "best"}, name)
+    return gain_over(numbers["to"].iloc[0], numbers["of"], name)
+
+
+def ratio(tables: Tables, task: int, of: dict, to: dict, name: str = "") -> Estimate:
+    """Geometric mean of the ratios of two cells."""
+    numbers = _paired(tables, task, of, to, name)
+    return ratio_interval(numbers["of"].to_numpy(), numbers["to"].to_numpy())
+
+
+def difference(tables: Tables, task: int, of: dict, to: dict, name: str = "") -> Estimate:
+    """Mean difference of two cells."""
+    numbers = _paired(tables, task, of, to, name)
+    return over_seeds(numbers["of"] - numbers["to"])
+
+
+def share_of_gain(tables: Tables, task: int, of: dict, to: dict) -> Estimate:
+    """Gain of one cell over the best trivial answer, over that of another cell."""
+    numbers = _paired(tables, task, of, to, "")
+    best = _cell(tables, task, main_metric(task), {"answer": "best"})
+    return over_seeds((numbers["of"] - best) / (numbers["to"] - best))
+
+
+def change(tables: Tables, method: str) -> Estimate:
+    """``largest_change`` of a method's numbers."""
+    return _known(largest_change(_scores(tables), method), f"no later task of {method}")
+
+
+def zeros(tables: Tables, tasks: Sequence[int], **fields: Any) -> Estimate:
+    """``zero_share`` of the masks of some tasks."""
+    return _known(over_seeds(_zeros(tables, tasks, **fields)), f"no masks of tasks {tasks}")
+
+
+def zero_difference(tables: Tables, of: dict, to: dict) -> Estimate:
+    """Of two groups of masks or layers: how much larger the first's ``zero_share`` is."""
+    apart = _zeros(tables, **of) - _zeros(tables, **to)
+    return _known(over_seeds(apart), f"no masks of {of} and {to}")
+
+
+def zero_ratio(tables: Tables, of: dict, to: dict) -> Estimate:
+    """Of two groups of masks: ratio of their ``zero_share``."""
+    both = pd.concat([_zeros(tables, **of), _zeros(tables, **to)], axis=1).dropna()
+    _known(over_seeds(both[0] if len(both) else pd.Series(dtype=float)), f"no masks of {of}")
+    return ratio_interval(*both.to_numpy().T)
+
+
+def kappa_difference(
+    tables: Tables, of: list[list[str]], to: list[list[str]] | None = None
+) -> Estimate:
+    """Mean kappa of some pairs of masks, less that of others or, without these, than its null."""
+    mean = _kappas(tables, of, "kappa")
+    apart = mean - (_kappas(tables, to, "kappa") if to else _kappas(tables, of, "null_mean"))
+    return _known(over_seeds(apart), f"no kappa of {of} and {to}")
+
+
+def chain(tables: Tables, order: str, way: str = "chained") -> Estimate:
+    """How far one pass is from two passes, over the nearest single task; the larger of RGB's and
+    chroma's. 0: the same picture. 1: no nearer than without one of the tasks.
+    """
+    names = ["distance", "colour_distance"]
+    rows = tables.rows("composition", "seed", "way", *names, order=order)
+    apart = rows.pivot_table(names, "seed", "way")
+    ratios = [apart[n][way] / apart[n][["colour only", "style only"]].min(axis=1) for n in names]
+    worst = pd.concat(ratios, axis=1).max(axis=1).to_numpy()
+    return ratio_interval(worst, np.ones(len(worst)))
+
+
+def _long(tables: Tables, name: str, *columns: str) -> pd.DataFrame:
+    """A table with the trials' fields; a CSV has no difference between "" and nothing."""
+    texts = ["norms", "loss"]
+    rows = tables.rows(name, *FIELDS, *columns)
+    return rows.assign(**{text: rows[text].astype(object).fillna("") for text in texts})
+
+
+def _scores(tables: Tables) -> pd.DataFrame:
+    return _long(tables, "scores", "scored", "name", "value")
+
+
+def _cell(tables: Tables, task: int, name: str, cell: dict[str, Any]) -> pd.Series | float:
+    """seed -> number of a method, or the number of a trivial answer."""
+    if "answer" not in cell:
+        return pick(_scores(tables), scored=task, name=name, **cell)
+    answers = tables.rows("trivial", "answer", "value", task=task, metric=name)
+    if cell["answer"] == "best":
+        return best_answers(answers)[task, name]
+    return float(tables.rows("trivial", task=task, metric=name, **cell)["value"].iloc[0])
+
+
+def _paired(tables: Tables, task: int, of: dict, to: dict, name: str) -> pd.DataFrame:
+    """seed -> numbers of two cells, ``of`` and ``to``; one of them is a method's."""
+    name = name or main_metric(task)
+    cells = {"of": _cell(tables, task, name, of), "to": _cell(tables, task, name, to)}
+    numbers = pd.DataFrame(cells).dropna()
+    if numbers.empty:
+        raise Missing(f"no seed has {name} of task {task} for {of} and for {to}")
+    return numbers
+
+
+def _zeros(tables: Tables, tasks: Sequence[int], **fields: Any) -> pd.Series:
+    return zero_share(_long(tables, "zero_rates", "layer", "rate"), *tasks, **fields)
+
+
+def _kappas(tables: Tables, pairs: list[list[str]], name: str) -> pd.Series:
+    """seed -> mean of a column over some pairs of masks, whichever way round they are stored."""
+    rows = tables.rows("similarity", "seed", "a", "b", name)
+    wanted = {frozenset(pair) for pair in pairs}
+    rows = rows[[frozenset(pair) in wanted for pair in zip(rows["a"], rows["b"], strict=True)]]
+    by_seed = rows.groupby("seed")[name]
+    return by_seed.mean()[by_seed.count() == len(wanted)]
+
+
+def _known(estimate: Estimate, missing: str) -> Estimate:
+    """The estimate; raises ``Missing`` where there was no seed to compute it from."""
+    if not np.isfinite(estimate.value):
+        raise Missing(missing)
+    return estimate
+
+
+QUANTITIES = {
+    function.__name__: function
+    for function in (
+        gain, ratio, difference, share_of_gain, change,
+        zeros, zero_difference, zero_ratio, kappa_difference, chain,
     )
-
-
-def kappas(pairs: pd.DataFrame, a: str, b: str) -> pd.Series:
-    """seed -> kappa of one pair, whichever way round it is stored."""
-    same = ((pairs.a == a) & (pairs.b == b)) | ((pairs.a == b) & (pairs.b == a))
-    return pairs[same].set_index("seed")["kappa"]
-
-
-@torch.no_grad()
-def chains(
-    colour: TaskTrial, style: TaskTrial, images: Tensor, context: Context
-) -> dict[tuple[str, str], Tensor]:
-    """(order, way) -> what two tasks' residual blocks make of (N, 3, H, W) images turned grey.
-
-    Blocks map features to features, so that those of two tasks may follow each other in one pass
-    ("chained"). The other way decodes the first task's image and encodes it again ("re-encoded").
-    Besides, without a way: each task alone, and neither, which is the auto-encoder.
-    Raises ValueError for trials that do not share their auto-encoder.
-    """
-    if base(colour) != base(style):
-        raise ValueError("only blocks of the same auto-encoder can follow one another")
-    net, inputs = generator_of([colour, style], context), grey(images)
-
-    def run(inputs: Tensor, *tasks: str) -> Tensor:
-        return in_batches(lambda x: net(x, *tasks), inputs)
-
-    names = f"t{colour.task}", f"t{style.task}"
-    outputs = {}
-    for order, (first, second) in zip(ORDERS, (names, names[::-1]), strict=True):
-        outputs[order, "chained"] = run(inputs, first, second)
-        outputs[order, "re-encoded"] = run(run(inputs, first), second)
-    single = {"colour only": names[:1], "style only": names[1:], "neither": ()}
-    return outputs | {(title, ""): run(inputs, *tasks) for title, tasks in single.items()}
-
-
-@torch.no_grad()
-def compare_chains(colour: TaskTrial, style: TaskTrial, context: Context) -> pd.DataFrame:
-    """``chains`` on the test images, by the style task's losses for the photograph in its colours.
-
-    Columns: order, way, total, style, content, ssim_between (of both ways).
-    """
-    task = style_task(style.stream, style.task, context)
-    outputs = chains(colour, style, task.images, context)
-    table = pd.DataFrame(
-        {"order": order, "way": way} | task.losses(output, task.images)
-        for (order, way), output in outputs.items()
-    )
-    between = {o: ssim(outputs[o, "chained"], outputs[o, "re-encoded"]) for o in ORDERS}
-    table["ssim_between"] = table["order"].map(between)
-    return table[["order", "way", "total", "style", "content", "ssim_between"]]
-
-
-def shown_images(
-    sizes: ContinualStudy, number: int, context: Context
-) -> tuple[Tensor, Tensor | None]:
-    """Pictures (N, 3, S, S) in [0, 1] and their label maps (N, S, S).
-
-    The test set's first four of a task, or those that the profile names, which have no label maps.
-    """
-    if sizes.pictures:
-        _, images = load_images(sizes.pictures, size=sizes.stream.size, channels=3)
-        return images.to(context.device).float() / 255, None
-    task = stream_task(sizes.stream, number, context)
-    return task.images[:4], task.test.labels[:4].long()
-
-
-@torch.no_grad()
-def pictures_by_method(
-    trials: Mapping[str, TaskTrial], images: Tensor, labels: Tensor | None, context: Context
-) -> dict[str, Tensor]:
-    """The input, the target, and what each of the trials of one task gives, (N, 3, S, S) each.
-
-    The target of a style is Gatys' picture; without label maps that of a segmentation is white.
-    """
-    trial = next(iter(trials.values()))
-    task = stream_task(trial.stream, trial.task, context)
-    if isinstance(task, Style):
-        target = gatys(task.perceptual, images, steps=trial.stream.gatys_steps)
-    elif isinstance(task, Segmentation) and labels is None:
-        target = torch.ones_like(images)
-    else:
-        target = task.target_image(images, torch.zeros(0) if labels is None else labels)
-    pictures = {"input": task.inputs(images), "target": target}
-    for title, trial in trials.items():
-        output = network(trial, context)(task.inputs(images)).float()
-        pictures[title] = task.picture(output, images, trial.on_images)
-    return pictures
+}  # fmt: skip

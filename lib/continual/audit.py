@@ -9,7 +9,6 @@ MiB; biases, norms and a task's last layer do not count in the paper. ``paper_ta
 from __future__ import annotations
 
 import tempfile
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from lib.continual.analysis import chance
 from lib.continual.masks import MaskedNetwork, save_task
 from lib.continual.networks import LAYERS, Generator, UNet
 from lib.continual.trials import KINDS
-from lib.ledger.claims import judged
+from lib.ledger.tables import compared_with_print
 from lib.networks.classifiers import vgg16
 from lib.networks.sizes import count_values, count_weights, mib
 
@@ -49,7 +48,7 @@ def audit() -> pd.DataFrame:
         float(pd.eval(formula, engine="python", local_dict=known, global_dict={}))
         for formula in findings["formula"]
     ]
-    return judged(findings.assign(slack=findings["terms"] * ROUNDING))
+    return compared_with_print(findings.assign(slack=findings["terms"] * ROUNDING))
 
 
 def sizes() -> dict[str, float]:
@@ -122,46 +121,16 @@ def masks_of_table_3() -> dict[str, float]:
 
 
 def sentences() -> dict[str, float]:
-    """What the text says about Table 2, counted there.
-
-    ``worst_<method>_<number>`` and ``no_worse_<method>_<number>`` (than Scratch) are shares of the
-    readings of the print under which this is so.
-    """
+    """What the text says about Table 2, counted there."""
     same, other = RESULTS.loc[AFTER.index] == AFTER, RESULTS.loc[AFTER.index] != AFTER
-    changed, loss = (other & AFTER.notna()).sum(), RESULTS.loc["loss of task 4"]
-    epochs = _TABLE_2.loc[("epochs", "loss of task 4")]
-    counted = {
+    changed = (other & AFTER.notna()).sum()
+    return {
         "numbers_kept": same[METHODS[2:]].to_numpy().sum(),
         "numbers_changed_fine_tune": changed["Fine-tune"],
         "numbers_changed_scratch": changed["Scratch"],
-        "numbers_of_a_constant": len(_reached_by_a_constant()),
-        "piggyback_to_best": loss["Piggyback"] / loss[METHODS[:3]].min(),
-        "methods_with_200_epochs": (epochs == 200).sum(),
+        "methods_with_200_epochs": (_TABLE_2.loc[("epochs", "loss of task 4")] == 200).sum(),
         "kinds_of_tasks": len(set(KINDS.values())),
     }
-    for number in RESULTS.index[2:]:
-        scores = readings(number) * (1 if number.startswith("SSIM") else -1)  # higher is better
-        for method in ("Piggyback", "Resblock"):
-            name = f"{method} {number}".lower().replace(" of task", "").replace(" ", "_")
-            counted[f"no_worse_{name}"] = (scores[method] >= scores["Scratch"]).mean()
-            counted[f"worst_{name}"] = (scores.idxmin(axis=1) == method).mean()
-    return counted
-
-
-def readings(number: str) -> pd.DataFrame:
-    """A row of Table 2 by method, in every combination of the two readings of its cells."""
-    cells = {method: [value] for method, value in RESULTS.loc[number].items()}
-    if ("second reading", number) in _TABLE_2.index:
-        for method, value in _TABLE_2.loc[("second reading", number)].dropna().items():
-            cells[method].append(value)
-    return pd.DataFrame(product(*cells.values()), columns=METHODS)
-
-
-def _reached_by_a_constant() -> set[float]:
-    """Numbers of Table 2 that one class everywhere may reach, with an IoU of 1 at most, else 0."""
-    both = pd.concat([RESULTS, AFTER])
-    rows = {task: both.loc[f"mIoU of task {task}"].to_numpy() for task in (1, 2)}
-    return {value for task, row in rows.items() for value in row[row <= 100 / CLASSES[task]]}
 
 
 def piece_files(width: int = 64) -> dict[str, float]:

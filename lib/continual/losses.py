@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from lib.continual.networks import PatchDiscriminator
 from lib.engine.training import seeded
-from lib.networks.sources import IMAGENET, Normalise, converted
+from lib.networks.sources import IMAGENET, Normalise, published_network
 
 RANDOM_WIDTH = 16  # channels of the random network's first level; VGG16 has 64
 EDGE = 0.01  # Gatys' black and white start this far inside, where the sigmoid has a slope
@@ -106,7 +106,7 @@ def feature_network(name: str, root: str | Path | None = None) -> FeatureNetwork
         features = vgg16(weights=VGG16_Weights.IMAGENET1K_V1).get_submodule("features")
         return FeatureNetwork(nn.Sequential(*features.children()), (3, 8, 15, 22), content=1)
     if name == "squeezenet":
-        features = converted("squeezenet1_1", "imagenet", root).get_submodule("features")
+        features = published_network("squeezenet1_1", "imagenet", root).get_submodule("features")
         return FeatureNetwork(nn.Sequential(*features.children()), (1, 4, 7, 9), content=1)
     return FeatureNetwork(_random_features(), (3, 8, 15), content=1)
 
@@ -135,7 +135,7 @@ def gram(features: Tensor) -> Tensor:
 class PerceptualLoss:
     """Content and style losses against one style image.
 
-    style: (3, H, W) in [0, 1], of any size; moved to the network's device.
+    style: (3, H, W) in [0, 1], of any size; kept on the network's device.
     """
 
     def __init__(
@@ -148,8 +148,9 @@ class PerceptualLoss:
     ) -> None:
         self.network = network
         self.content_weight, self.style_weight = content_weight, style_weight
+        self.style = style.to(network.normalise.mean)
         with torch.no_grad():
-            self.style_grams = [gram(f) for f in network(style[None].to(network.normalise.mean))]
+            self.style_grams = [gram(f) for f in network(self.style[None])]
 
     def __call__(self, output: Tensor, content: Tensor) -> Losses:
         """Losses of (N, 3, H, W) outputs in [0, 1] for the contents of the same shape."""

@@ -15,7 +15,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,17 @@ class TaskSwitcher:
         heads = {name for task in tasks.values() for name in task.heads}
         self._heads = {name: self.network.get_submodule(name) for name in heads}
         device = next(iter(state.values())).device
-        self._tasks = {name: _on(task, device) for name, task in tasks.items()}
+        self._tasks = {
+            name: replace(
+                task,
+                masks={key: mask.to(device) for key, mask in task.masks.items()},
+                heads={
+                    key: copy.deepcopy(head).to(device).eval() for key, head in task.heads.items()
+                },
+                norms={key: values.to(device) for key, values in task.norms.items()},
+            )
+            for name, task in tasks.items()
+        }
 
     def use(self, name: str | None) -> nn.Module:
         """``network``, as the task of this name; None gives the base back. Always the same object.
@@ -256,36 +266,15 @@ def _refuse_other_base(what: str, wanted: str, given: str) -> None:
         raise ValueError(f"{what} belongs to base network {wanted[:8]}, this one is {given[:8]}")
 
 
-def _on(task: MaskedTask, device: torch.device) -> MaskedTask:
-    return MaskedTask(
-        task.base,
-        task.norm,
-        {name: mask.to(device) for name, mask in task.masks.items()},
-        {name: copy.deepcopy(head).to(device).eval() for name, head in task.heads.items()},
-        {name: values.to(device) for name, values in task.norms.items()},
-    )
-
-
-def pack(mask: Tensor) -> Tensor:
-    """Bool tensor of any shape to (ceil(n / 8),) uint8: bits in C order, the first one highest."""
-    return torch.from_numpy(np.packbits(mask.cpu().numpy()))
-
-
-def unpack(packed: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
-    """The bool tensor of this shape; the inverse of ``pack``."""
-    count = int(np.prod(shape))
-    bits = np.unpackbits(packed.numpy(), count=count).view(bool)
-    return torch.from_numpy(bits).reshape(shape)
-
-
 def save_task(path: Path, task: MaskedTask) -> None:
     """Write a task's file; raises OSError, with the path, and then leaves an earlier file.
 
-    It is a safetensors file with the entries ``mask/<layer>`` (see ``pack``), ``norm/<name in the
-    base's state>`` and ``head/<layer>/<name>``. The metadata has the base's fingerprint, the norm
-    policy and a checksum of everything.
+    It is a safetensors file with the entries ``mask/<layer>`` (uint8: bits in C order, the first
+    one highest), ``norm/<name in the base's state>`` and ``head/<layer>/<name>``. The metadata has
+    the base's fingerprint, the norm policy and a checksum of everything.
     """
-    tensors = {f"mask/{name}": pack(mask) for name, mask in task.masks.items()}
+    bits = {name: np.packbits(mask.cpu().numpy()) for name, mask in task.masks.items()}
+    tensors = {f"mask/{name}": torch.from_numpy(packed) for name, packed in bits.items()}
     tensors |= {f"norm/{name}": values.contiguous() for name, values in task.norms.items()}
     for layer, head in task.heads.items():
         state = head.state_dict().items()
@@ -307,10 +296,11 @@ def load_task(
     """
     about, tensors = _read(path)
     _refuse_other_base(str(path), about["base"], fingerprint(base))
-    masks = {
-        name: unpack(packed, base.get_parameter(f"{name}.weight").shape)
-        for name, packed in part(tensors, "mask").items()
-    }
+    masks = {}
+    for name, packed in part(tensors, "mask").items():
+        shape = base.get_parameter(f"{name}.weight").shape
+        bits = np.unpackbits(packed.numpy(), count=shape.numel()).view(bool)
+        masks[name] = torch.from_numpy(bits).reshape(shape)
     own = _filled(path, dict(heads or {}), part(tensors, "head"))
     return MaskedTask(about["base"], about["norm"], masks, own, part(tensors, "norm"))
 

@@ -35,7 +35,6 @@ from lib.continual.tasks import (
     optimised,
     ssim,
     stream_task,
-    trivial,
 )
 from lib.continual.trials import ONE_BODY, TaskTrial, base, history, origin, parent
 from lib.engine.artefacts import artefact, own_checkpoint
@@ -58,10 +57,7 @@ class Learner:
 
 
 def run_task(trial: TaskTrial, context: Context) -> dict[str, Any]:
-    """Learn the task, then score it and every earlier one: ``T2 miou`` and so on.
-
-    A trial of ``scratch`` has ``nothing`` besides: the same scores for doing nothing at its task.
-    """
+    """Learn the task, then score it and every earlier one: ``T2 miou`` and so on."""
     learned = _learned(trial, context)
     last_losses = learned["losses"][-max(1, len(learned["losses"]) // 10) :]
     metrics: dict[str, Any] = {
@@ -78,8 +74,6 @@ def run_task(trial: TaskTrial, context: Context) -> dict[str, Any]:
         pictures = optimised(trial.stream, earlier.task, context)
         scores = evaluate(task, forward, rgb=earlier.on_images, optimised=pictures)
         metrics |= {f"T{earlier.task} {name}": value for name, value in scores.items()}
-    if trial.method == "scratch":
-        metrics["nothing"] = trivial(task, pictures)
     return metrics
 
 

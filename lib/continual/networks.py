@@ -29,8 +29,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.data.catalogue import refuse_below
 from lib.engine.training import seeded
-from lib.networks.sizes import pad_to_multiple, refuse_below_one, refuse_other_channels
+from lib.networks.sizes import pad_to_multiple, refuse_other_channels
 
 _CHANNELS = (1, 2, 4, 8, 8)  # of the encoder's levels, in units of the width
 _STRIDE = 2 ** (len(_CHANNELS) - 1)
@@ -94,7 +95,7 @@ class UNet(Freezable):
         self, in_channels: int = 3, out_channels: int = 21, *, width: int = 64, seed: int = 0
     ) -> None:
         super().__init__()
-        refuse_below_one(in_channels=in_channels, out_channels=out_channels, width=width)
+        refuse_below(1, in_channels=in_channels, out_channels=out_channels, width=width)
         self.in_channels, self.width = in_channels, width
         with seeded(seed):
             self.encoder = _unet_encoder(in_channels, width)
@@ -180,7 +181,7 @@ class Generator(Freezable):
 
     def __init__(self, *, width: int = 64, norm: str = "instance", seed: int = 0) -> None:
         super().__init__()
-        refuse_below_one(width=width)
+        refuse_below(1, width=width)
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {tuple(NORMS)}, not {norm!r}")
         self.width, self.norm = width, norm
@@ -276,7 +277,7 @@ class PatchDiscriminator(nn.Sequential):
     """
 
     def __init__(self, channels: int, *, width: int = 64, layers: int = 3, seed: int = 0) -> None:
-        refuse_below_one(channels=channels, width=width, layers=layers)
+        refuse_below(1, channels=channels, width=width, layers=layers)
         with seeded(seed):
             parts = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
             inputs = width

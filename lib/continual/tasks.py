@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import ClassVar
 
 import torch
@@ -20,7 +20,7 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lib.continual.losses import PerceptualLoss, feature_network, gatys
-from lib.continual.trials import KINDS, TASKS, GatysTrial, Stream
+from lib.continual.trials import KINDS, TASKS, GatysTrial, Stream, TrivialTrial
 from lib.data.images import load_images
 from lib.data.segmented import IGNORED, Segmented, load_segmented
 from lib.engine.artefacts import artefact
@@ -68,8 +68,8 @@ class _Data:
     A kind of task adds its ``channels`` (outputs of a last layer of its own), ``loss`` (of such
     outputs), ``image_loss`` (of an RGB output; only a segmentation has several, by name),
     ``picture`` (an output as an image), ``metrics`` (of outputs for all test images) and
-    ``nothing`` (the output of doing nothing). Losses are divided by a unit of their kind: Adam does
-    not mind, and a penalty means the same to all.
+    ``answers`` (trivial ones: name -> the output for inputs). Losses are divided by a unit of their
+    kind: Adam does not mind, and a penalty means the same to all.
     """
 
     number: int
@@ -133,10 +133,11 @@ class Segmentation(_Data):
         accuracy = (predicted == labels)[labels != IGNORED].double().mean()
         return {"miou": 100 * float(iou), "accuracy": 100 * float(accuracy)}
 
-    def nothing(self, inputs: Tensor) -> Tensor:
-        scores = torch.zeros(self.channels, device=inputs.device)
-        scores[0] = 1
-        return scores[None, :, None, None].expand(len(inputs), -1, *inputs.shape[2:])
+    def answers(self) -> dict[str, Forward]:
+        """The class that most pixels of the training set have, everywhere."""
+        counts = torch.bincount(self.train.labels.flatten(), minlength=self.channels)
+        scores = F.one_hot(counts[: self.channels].argmax(), self.channels).float()
+        return {"majority class": partial(_everywhere, scores)}
 
 
 class Colour(_Data):
@@ -168,8 +169,14 @@ class Colour(_Data):
         }
         return scores | ({"ssim_rgb": ssim(output.clamp(0, 1), images)} if rgb else {})
 
-    def nothing(self, inputs: Tensor) -> Tensor:
-        return torch.zeros_like(inputs[:, :2])
+    def answers(self) -> dict[str, Forward]:
+        """No colour, and the mean colour of the training set everywhere."""
+        images = self.train.images
+        pixels = images[:, 0].numel()
+        mean = images.sum((0, 2, 3), dtype=torch.int64) / pixels / 255  # chroma is linear in RGB
+        constant = chroma(mean[None, :, None, None]).flatten()
+        answers = {"grey picture": torch.zeros_like(constant), "mean chroma": constant}
+        return {name: partial(_everywhere, values) for name, values in answers.items()}
 
 
 @dataclass(frozen=True)
@@ -206,8 +213,21 @@ class Style(_Data):
             for name in ("total", "content", "style")
         }
 
-    def nothing(self, inputs: Tensor) -> Tensor:
-        return inputs
+    def answers(self) -> dict[str, Forward]:
+        """The photograph as it is, and the style picture pasted over it from its corner."""
+
+        def paste(inputs: Tensor) -> Tensor:
+            style = self.perceptual.style[:, : inputs.shape[2], : inputs.shape[3]]
+            output = inputs.clone()
+            output[..., : style.shape[1], : style.shape[2]] = style
+            return output
+
+        return {"untouched photograph": lambda inputs: inputs, "style picture": paste}
+
+
+def _everywhere(values: Tensor, inputs: Tensor) -> Tensor:
+    """(C,) values at every pixel of (N, 3, H, W) inputs."""
+    return values[None, :, None, None].expand(len(inputs), -1, *inputs.shape[2:])
 
 
 Task = Segmentation | Colour | Style
@@ -282,9 +302,17 @@ def evaluate(
     return task.metrics(output, rgb, optimised)
 
 
-def trivial(task: Task, optimised: Tensor | None = None) -> dict[str, float]:
-    """The same metrics for doing nothing: all background, uncoloured, the image as it is."""
-    return evaluate(task, task.nothing, rgb=isinstance(task, Style), optimised=optimised)
+def run_trivial(trial: TrivialTrial, context: Context) -> dict[str, dict[str, dict[str, float]]]:
+    """The metrics of a task's trivial answers: ``answers``, name -> metric -> value."""
+    task = stream_task(trial.stream, trial.task, context)
+    pictures = optimised(trial.stream, trial.task, context)
+    rgb = isinstance(task, Style)
+    return {
+        "answers": {
+            name: evaluate(task, forward, rgb=rgb, optimised=pictures)
+            for name, forward in task.answers().items()
+        }
+    }
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
@@ -293,15 +321,11 @@ def ssim(a: Tensor, b: Tensor) -> float:
 
 
 def run_gatys(trial: GatysTrial, context: Context) -> dict[str, float]:
-    """Optimise and keep the pictures; how far they came, beside the images as they were."""
+    """Optimise and keep the pictures; the loss that they reach."""
     task = style_task(trial.stream, trial.task, context)
     pictures = _optimised(trial, context).to(task.palette)
-    images = task.images[: len(pictures)]
-    return {
-        "total": float(task.perceptual(pictures, images).total.mean()),
-        "untouched": float(task.perceptual(images, images).total.mean()),
-        "ssim_content": ssim(pictures, images),
-    }
+    losses = task.perceptual(pictures, task.images[: len(pictures)])
+    return {"total": float(losses.total.mean())}
 
 
 def optimised(stream: Stream, number: int, context: Context) -> Tensor | None:

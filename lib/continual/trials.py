@@ -81,6 +81,15 @@ class GatysTrial:
     version: int = 1
 
 
+@dataclass(frozen=True)
+class TrivialTrial:
+    """A task's trivial answers, scored on its test images."""
+
+    stream: Stream
+    task: int
+    version: int = 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskTrial:
     """Task ``task`` of a stream, learned by ``method``.
@@ -217,6 +226,11 @@ def pictures(sizes: ContinualStudy) -> list[GatysTrial]:
     return [GatysTrial(sizes.stream, task) for task in (4, 5)]
 
 
+def trivial_answers(sizes: ContinualStudy) -> list[TrivialTrial]:
+    """Of every task."""
+    return [TrivialTrial(sizes.stream, task) for task in TASKS]
+
+
 def phases(sizes: ContinualStudy) -> dict[str, list[TaskTrial]]:
     """All trials in an order that can be run: a phase needs the weights of earlier ones only."""
     seeds, controls = range(sizes.seeds), range(sizes.controls)
@@ -265,10 +279,12 @@ def evidence(sizes: ContinualStudy) -> Iterator[tuple[Callable[..., dict], objec
     paper compares methods on one task, and the controls at the end.
     """
     from lib.continual.methods import run_task  # here: the methods need the trials
-    from lib.continual.tasks import run_gatys
+    from lib.continual.tasks import run_gatys, run_trivial
 
     for picture in pictures(sizes):
         yield run_gatys, picture
+    for answer in trivial_answers(sizes):
+        yield run_trivial, answer
     for trials in phases(sizes).values():
         for trial in trials:
             yield run_task, trial

@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
+from collections.abc import Container
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from lib.engine.files import data_root
+from lib.engine.files import REPOSITORY, data_root
 
-CATALOGUE = Path(__file__).with_name("catalogue.yaml")
+SPLITS = REPOSITORY / "data" / "splits"
 
 
 @dataclass(frozen=True)
 class Dataset:
     """One data set.
 
-    folder: where it lies below the data root; ``files``, if given, are all it consists of.
+    folder: where it lies below the data root; ``files``, if given, are all it consists of, and
+        ``checksums`` their md5 or sha256.
     url, checksum: for those that ``download`` may fetch; the checksum is ``md5:...`` or
         ``sha256:...`` of the archive, which is unpacked below the data root.
     embedded: the installed package that has it; ``folder`` is then below that package.
@@ -35,14 +38,9 @@ class Dataset:
     url: str = ""
     checksum: str = ""
     files: tuple[str, ...] = ()
+    checksums: tuple[str, ...] = ()
     embedded: str = ""
     classes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not (self.embedded or self.url or self.by_hand):
-            raise ValueError("embedded, url or by_hand must say where it is from")
-        if self.url and not self.checksum.startswith(("md5:", "sha256:")):
-            raise ValueError(f"checksum must be md5:... or sha256:..., not {self.checksum!r}")
 
     @property
     def how(self) -> str:
@@ -52,27 +50,13 @@ class Dataset:
         return f"python -m lib.data download {self.name}" if self.url else self.by_hand
 
 
-def read_catalogue(path: Path) -> dict[str, Dataset]:
-    """The data sets of a file, by name.
-
-    Raises ValueError, naming the file, for one that is no YAML, and naming the data set as well,
-    for a missing or an unknown field, no way to get it and a download without a checksum.
-    """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")).items()
-    except (yaml.YAMLError, AttributeError) as error:
-        raise ValueError(f"{path} is no readable list of data sets: {error}") from error
-    datasets = {}
-    for name, fields in entries:
-        try:
-            lists = {key: tuple(fields[key]) for key in ("files", "classes") if key in fields}
-            datasets[name] = Dataset(name, **fields | lists)
-        except (TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path}, {name}: {error}") from error
-    return datasets
+def _dataset(name: str, **fields: Any) -> Dataset:
+    lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
+    return Dataset(name, **fields | lists)
 
 
-DATASETS = read_catalogue(CATALOGUE)
+CATALOGUE = Path(__file__).with_name("catalogue.yaml").read_text(encoding="utf-8")
+DATASETS = {name: _dataset(name, **fields) for name, fields in yaml.safe_load(CATALOGUE).items()}
 
 
 def refuse_below(least: int, **values: int) -> None:
@@ -114,6 +98,29 @@ def locate(name: str, root: str | Path | None = None) -> Path:
         f"data set {name!r} is not in {folder}. Get it: {dataset.how}. Another place: DATA_ROOT or "
         f"--data-root. Embedded, without any download: {embedded}."
     )
+
+
+def listed_ids(name: str, part: str, there: Container[str], where: Path) -> list[str]:
+    """The ids that ``data/splits/NAME.PART.txt`` lists, one a line, in its order.
+
+    name: a data set and its list, such as coco2017@medium. there: the ids that the data set has in
+    the folder ``where``. Lines that begin with "#" are remarks.
+    Raises FileNotFoundError for a list that is not there, ValueError, naming the list, for one
+    without ids, one with an id twice and one with an id that the data set has not.
+    """
+    path = SPLITS / f"{name}.{part}.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{name!r} has no list of ids {path}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    ids = [line for line in lines if line and not line.startswith("#")]
+    if len(ids) != len(set(ids)) or not ids:
+        raise ValueError(f"{path} has {len(ids):,} ids, {len(set(ids)):,} of them different")
+    missing = [name for name in ids if name not in there]
+    if missing:
+        raise ValueError(
+            f"{path} lists {missing[0]}, which is not in {where} ({len(missing):,} so)"
+        )
+    return ids
 
 
 def download(name: str, root: str | Path | None = None) -> Path:

@@ -6,23 +6,19 @@ et al., "Deep learning face attributes in the wild", ICCV 2015.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import warnings
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
 
-from lib.data.catalogue import locate, refuse_below
-from lib.data.drawn.faces import ATTRIBUTES, face_tensors
+from lib.data.catalogue import listed_ids, locate, refuse_below
+from lib.data.drawn.faces import ATTRIBUTES, draw_face
 from lib.data.images import UNREADABLE
 from lib.data.shards import load_shards
 from lib.engine.files import data_root
@@ -41,7 +37,6 @@ MTFL_FACTOR = 2.6  # side of the square by the landmarks' extent: from the foreh
 MTFL_SCALES = (0.85, 1.15)
 MTFL_SHIFT = 0.12  # of the side, at most
 CELEBA_ATTRIBUTES = 40
-CELEBA_PARTITION = {"train": "0", "valid": "1", "test": "2"}
 CELEBA_SIZE = (178, 218)  # width and height of every aligned and cropped photograph
 _DRAWN_SEEDS = {"train": 0, "test": 1}
 _CUT = "edge, Lanczos"  # how ``_read`` makes its pixels: another way needs other shards
@@ -78,14 +73,16 @@ def load_faces(
 ) -> Faces:
     """The first ``count`` faces of a part of ``PARTS``, 0 for all, as images of ``size`` px.
 
+    name: of ``PARTS``. Behind "@" of a set of photographs stands a list of ids: mtfl@medium has
+        those that ``data/splits/mtfl@medium.PART.txt`` lists, in its order.
     drawn_faces are drawn: ``count`` must be given. Photographs are decoded once, see
     ``lib.data.shards``; one that cannot be read is left out and named in ``skipped``.
-    Raises ValueError for an unknown name or part, a count that cannot be had, and files that
-    contradict themselves or one another; FileNotFoundError for a missing set.
+    Raises ValueError for an unknown name or part, a count that cannot be had, a listed id that is
+    not there, and files that contradict themselves or are not the published ones;
+    FileNotFoundError for a missing set.
     """
-    if part not in PARTS.get(name, ()):
-        known = "; ".join(f"{known}: {', '.join(parts)}" for known, parts in PARTS.items())
-        raise ValueError(f"no part {part!r} of faces {name!r}; there are {known}")
+    if part not in PARTS[_set_of(name)]:
+        raise ValueError(f"{name} has the parts {', '.join(PARTS[_set_of(name)])}, not {part!r}")
     refuse_below(1, size=size)
     refuse_below(0, count=count)
     return _load(name, part, size, count, str(data_root(root)))
@@ -94,12 +91,18 @@ def load_faces(
 def attribute_count(name: str) -> int:
     """How many attributes the faces of a set have, without loading it.
 
-    Raises ValueError for a name that is not in ``PARTS``.
+    Raises ValueError for a name that ``load_faces`` does not know.
     """
-    if name not in PARTS:
-        raise ValueError(f"faces must be of {tuple(PARTS)}, not {name!r}")
     counts = {"drawn_faces": len(ATTRIBUTES), "mtfl": len(MTFL_NAMES), "celeba": CELEBA_ATTRIBUTES}
-    return counts[name]
+    return counts[_set_of(name)]
+
+
+def _set_of(name: str) -> str:
+    """The key of ``PARTS`` that a name means, without its list."""
+    base = name.partition("@")[0]
+    if base not in PARTS or name.startswith("drawn_faces@"):
+        raise ValueError(f"faces must be of {tuple(PARTS)}, not {name!r}")
+    return base
 
 
 def draw_faces(count: int, *, size: int, seed: int) -> Faces:
@@ -107,14 +110,16 @@ def draw_faces(count: int, *, size: int, seed: int) -> Faces:
 
     A face is wholly inside its picture, but for hair and hat; an eye may be hidden behind the
     nose when the head is turned away. An attribute that a hat or baldness hides is 0. Face i
-    depends on (seed, i, size) alone, so a smaller set is the start of a larger one. Kept in memory;
-    each call returns its own copy.
+    depends on (seed, i, size) alone, so a smaller set is the start of a larger one.
     Raises ValueError, naming the value, for count < 1, size < 24, seed < 0.
     """
     refuse_below(1, count=count)
     refuse_below(24, size=size)
     refuse_below(0, seed=seed)
-    images, landmarks, attributes = (part.clone() for part in face_tensors(count, size, seed))
+    drawn = [draw_face(np.random.default_rng((seed, index)), size) for index in range(count)]
+    images, landmarks, attributes = (
+        torch.from_numpy(np.stack(values)) for values in zip(*drawn, strict=True)
+    )
     extent = torch.full((count, 2), float(size))
     return Faces(images, landmarks, attributes, extent, tuple(map(str, range(count))), ATTRIBUTES)
 
@@ -125,21 +130,27 @@ def _load(name: str, part: str, size: int, count: int, root: str) -> Faces:
         if not count:
             raise ValueError(f"{name} are drawn: say how many, not 0")
         return draw_faces(count, size=size, seed=_DRAWN_SEEDS[part])
-    files = _list_mtfl(part, root) if name == "mtfl" else _list_celeba(part, root)
+    files = (_list_mtfl if name.startswith("mtfl") else _list_celeba)(part, root)
+    if "@" in name:
+        place = {files.ids[number]: number for number in files.order}
+        ids = listed_ids(name, part, place, files.folder)
+        files = replace(files, order=np.array([place[photograph] for photograph in ids]))
     return _read_faces(files, f"{name}_{part}", size, count)
 
 
 @dataclass(frozen=True)
 class _Files:
-    """One part of a set of photographs, nothing of which is decoded yet.
+    """Photographs of a set, nothing of which is decoded yet.
 
-    folder: of the photographs. ids: their paths below it.
+    order: the places of those of one part, (N,). folder: of the photographs. ids: their paths below
+        it.
     boxes: (N, 4) int64, left, top, right and bottom, in pixels, of what becomes the image; where a
         box leaves its photograph, the photograph's last row or column is repeated.
     points: (N, 5, 2), the landmarks in pixels of the photograph.
     attributes, names: as of ``Faces``.
     """
 
+    order: np.ndarray
     folder: Path
     ids: tuple[str, ...]
     boxes: np.ndarray
@@ -151,40 +162,41 @@ class _Files:
 def _read_faces(files: _Files, label: str, size: int, count: int) -> Faces:
     """The first ``count`` faces, 0 for all, less those whose photograph is missing or damaged.
 
-    label: the beginning of the name of the folder of shards. The rest of that name changes with
+    label: the beginning of the name of the shards. The rest of that name changes with
         the files' names and sizes, with the boxes and with ``_CUT``.
     Raises ValueError for more faces than there are, and if no photograph at all can be read.
     """
-    total = len(files.ids)
+    total = len(files.order)
     if count > total:
         raise ValueError(f"{label} has {total:,} faces, not {count:,}")
-    digest = hashlib.sha256(_CUT.encode() + files.boxes.tobytes())
-    for name in files.ids:
-        path = files.folder / name
-        digest.update(f"{name} {path.stat().st_size if path.is_file() else None}\n".encode())
+    digest = hashlib.sha256(_CUT.encode() + files.boxes[files.order].tobytes())
+    for place in files.order:
+        path = files.folder / files.ids[place]
+        length = path.stat().st_size if path.is_file() else None
+        digest.update(f"{files.ids[place]} {length}\n".encode())
     key = f"{label}_{size}_{digest.hexdigest()[:12]}"
-    shards = load_shards(key, partial(_read, files, size), total, size=size, count=count)
-    if not len(shards.places):
+    images, found = load_shards(key, partial(_read, files, size), total, size=size, count=count)
+    if not len(found):
         raise ValueError(f"none of the {total:,} photographs in {files.folder} can be read")
-    places = shards.places.numpy()
+    places = files.order[found]
     corners, extent = files.boxes[places, :2], (files.boxes[:, 2:] - files.boxes[:, :2])[places]
     landmarks = (files.points[places] - corners[:, None]) / extent[:, None]
     return Faces(
-        shards.images,
+        images,
         torch.from_numpy(landmarks.astype(np.float32)),
         torch.from_numpy(files.attributes[places]),
         torch.from_numpy(extent.astype(np.float32)),
         tuple(files.ids[place] for place in places),
         files.names,
-        tuple(files.ids[place] for place in shards.skipped),
+        tuple(files.ids[place] for place in np.delete(files.order[: count or total], found)),
     )
 
 
 def _read(files: _Files, size: int, place: int) -> np.ndarray | None:
     """The image (size, size, 3) uint8 of one face, None if its photograph cannot be read."""
-    left, top, right, bottom = files.boxes[place].tolist()
+    left, top, right, bottom = files.boxes[files.order[place]].tolist()
     try:
-        with Image.open(files.folder / files.ids[place]) as picture:
+        with Image.open(files.folder / files.ids[files.order[place]]) as picture:
             pixels = np.asarray(picture.convert("RGB"))
     except (*UNREADABLE, OSError, SyntaxError, ValueError):
         return None
@@ -192,45 +204,6 @@ def _read(files: _Files, size: int, place: int) -> np.ndarray | None:
     columns = np.arange(left, right).clip(0, pixels.shape[1] - 1)
     face = Image.fromarray(pixels[rows[:, None], columns])
     return np.asarray(face.resize((size, size), Image.Resampling.LANCZOS))
-
-
-def _table(path: Path, columns: Sequence[str], head: int = 0) -> pd.DataFrame:
-    """Lines of a photograph's name and its values, apart by blanks, as strings; index: the names.
-
-    head: lines to leave out. Names may be written with Windows' slashes, as MTFL's are.
-    Raises ValueError, naming the file and the photograph, for a line with more or fewer values
-    than ``columns`` and for a photograph that comes twice.
-    """
-    try:
-        table = pd.read_csv(
-            path,
-            sep=r"\s+",
-            header=None,
-            names=["photograph", *columns, "beyond"],  # the last is for what should not be there
-            index_col=False,
-            skiprows=head,
-            dtype=str,
-            keep_default_na=False,
-            quoting=csv.QUOTE_NONE,
-        )
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    names = pd.Index(table.pop("photograph").str.replace("\\", "/"))
-    values = (table != "").sum(axis=1).to_numpy()
-    if (wrong := values != len(columns)).any():
-        raise ValueError(
-            f"{path}: {names[wrong][0]} has {values[wrong][0]} values, not {len(columns)}"
-        )
-    if (again := names.duplicated()).any():
-        raise ValueError(f"{path}: {names[again][0]} comes a second time")
-    return table[list(columns)].set_index(names)
-
-
-def _numbers(path: Path, table: pd.DataFrame, kind: type) -> np.ndarray:
-    try:
-        return table.to_numpy(object).astype(kind)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _list_mtfl(part: str, root: str) -> _Files:
@@ -248,44 +221,46 @@ def _list_mtfl(part: str, root: str) -> _Files:
     """
     folder = locate("mtfl", root)
     path = folder / ("testing.txt" if part == "aflw" else "training.txt")
-    axes = [f"{axis}{point}" for axis in "xy" for point in range(1, 6)]
-    table = _table(path, [*axes, "gender", "smile", "glasses", "pose"])
-    hashes = [hashlib.sha256(name.encode()).digest() for name in table.index]
+    names, points, attributes = _read_mtfl(path)
+    hashes = [hashlib.sha256(name.encode()).digest() for name in names]
     # five values in [0, 1) that depend on the name alone
     chances = np.frombuffer(b"".join(hashes), "<u4").reshape(-1, 8)[:, :5] / 2**32
     order = np.argsort(chances[:, 1], kind="stable")
     if part != "aflw":
         order = order[(chances[order, 0] < MTFL_TEST_SHARE) == (part == "test")]
-    points, attributes = _parse_mtfl(path, table)
-    return _Files(
-        folder,
-        tuple(table.index[order]),
-        _mtfl_boxes(points[order], chances[order, 2:]),
-        points[order],
-        attributes[order],
-        MTFL_NAMES,
-    )
+    boxes = _mtfl_boxes(points, chances[:, 2:])
+    return _Files(order, folder, tuple(names), boxes, points, attributes, MTFL_NAMES)
 
 
-def _parse_mtfl(path: Path, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 5, 2) of the columns x1..x5, y1..y5, and attributes (N, 6) int8 of the codes.
+def _read_mtfl(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names, points (N, 5, 2) and attributes (N, 6) int8 of lines of a name and 14 numbers.
 
-    The codes are those of the set's readme, for gender, smile, glasses and pose.
+    The numbers are x1..x5, y1..y5, and the codes of the set's readme for gender, smile, glasses
+    and pose. Names may be written with Windows' slashes.
     """
-    points = _numbers(path, table.iloc[:, :10], float).reshape(-1, 2, 5).transpose(0, 2, 1)
-    codes = _numbers(path, table.iloc[:, 10:], int)
+    lines = path.read_text(encoding="utf-8").replace("\\", "/").splitlines()
+    rows = [line.split() for line in lines if line.strip()]
+    names = [row[0] for row in rows]
+    for row in rows:
+        if len(row) != 15:
+            raise ValueError(f"{path}: {row[0]} has {len(row) - 1} values, not 14")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{path}: {twice} comes a second time")
+    try:
+        values = np.array([row[1:] for row in rows], float)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    points, codes = values[:, :10].reshape(-1, 2, 5).transpose(0, 2, 1), values[:, 10:]
     no_face = ~(np.isfinite(points).all((1, 2)) & (np.ptp(points, axis=1).max(1) > 1))
-    unknown = ((codes < 1) | (codes > (2, 2, 2, 5))).any(1)
-    for wrong, what, columns in (
-        (no_face, "landmarks that are no face", slice(10)),
-        (unknown, "unknown codes", slice(10, None)),
-    ):
+    unknown = ~(np.isin(codes, range(1, 6)) & (codes <= (2, 2, 2, 5))).all(1)
+    for wrong, what in ((no_face, "landmarks that are no face"), (unknown, "unknown codes")):
         if wrong.any():
-            name, values = next(table[wrong].iterrows())
-            raise ValueError(f"{path}: {name} has {what}: {' '.join(values.iloc[columns])}")
+            name, *numbers = rows[wrong.argmax()]
+            raise ValueError(f"{path}: {name} has {what}: {' '.join(numbers)}")
     male, smile, glasses, pose = codes.T
     yes = (male == 1, smile == 1, glasses == 1, pose < 3, pose > 3, np.isin(pose, (1, 5)))
-    return points, np.stack(yes, 1).astype(np.int8)
+    return names, points, np.stack(yes, 1).astype(np.int8)
 
 
 def _mtfl_boxes(points: np.ndarray, chances: np.ndarray) -> np.ndarray:
@@ -299,64 +274,32 @@ def _mtfl_boxes(points: np.ndarray, chances: np.ndarray) -> np.ndarray:
 
 
 def _list_celeba(part: str, root: str) -> _Files:
-    """A part of the official partition, in the official order, of torchvision's layout.
+    """A part of the official partition, in the official order, as torchvision reads it.
 
     The whole photograph of 178 x 218 pixels becomes the square image: faces are compressed along
-    their height, which ``extent`` tells. Attributes that are neither 1 nor -1 are ``UNKNOWN``,
-    landmarks outside the photograph stay as they are; a warning counts both.
+    their height, which ``extent`` tells. Landmarks outside the photograph stay as they are.
     """
+    from torchvision.datasets import CelebA  # here: importing it takes a second
+
     folder = locate("celeba", root)
-    partition_path = folder / "list_eval_partition.txt"
-    partition = _table(partition_path, ["part"])["part"]
-    if (wrong := ~partition.isin(list(CELEBA_PARTITION.values()))).any():
-        name, place = next(partition[wrong].items())
-        raise ValueError(f"{partition_path}: {name} is in part {place}; parts are 0, 1 and 2")
-    ids = partition.index[partition == CELEBA_PARTITION[part]]
-    if not len(ids):
-        raise ValueError(f"{partition_path} has no photograph of {part}")
-    attributes = _celeba_table(folder / "list_attr_celeba.txt", partition.index).loc[ids]
-    marks_path = folder / "list_landmarks_align_celeba.txt"
-    marks = _celeba_table(marks_path, partition.index).loc[ids]
+    try:
+        data = CelebA(folder.parent, split=part)  # checks the md5 of every list
+    except RuntimeError as error:
+        raise ValueError(f"{folder} lacks a file, or has another one: {error}") from error
     images = folder / "img_align_celeba"
-    if not images.is_dir():
-        raise FileNotFoundError(f"no folder {images}; data/README.md says how to get CelebA")
     # one photograph stands for all: whoever has the wrong archive has it throughout
-    with suppress(OSError), Image.open(images / ids[0]) as picture:  # if damaged, named later
+    with suppress(OSError), Image.open(images / data.filename[0]) as picture:
         if picture.size != CELEBA_SIZE:
             raise ValueError(
-                f"{images / ids[0]} is {picture.width} x {picture.height}, not 178 x 218: the "
-                "aligned and cropped photographs are needed, img_align_celeba.zip"
+                f"{images / data.filename[0]} is {picture.width} x {picture.height}, not 178 x "
+                "218: the aligned and cropped photographs are needed, img_align_celeba.zip"
             )
-    values = attributes.to_numpy(object)
-    files = _Files(
+    return _Files(
+        np.arange(len(data.filename)),
         images,
-        tuple(ids),
-        np.tile((0, 0, *CELEBA_SIZE), (len(ids), 1)),
-        _numbers(marks_path, marks, float).reshape(-1, 5, 2),
-        np.select([values == "1", values == "-1"], [1, 0], UNKNOWN).astype(np.int8),
-        tuple(attributes.columns),
+        tuple(data.filename),
+        np.tile((0, 0, *CELEBA_SIZE), (len(data.filename), 1)),
+        data.landmarks_align.numpy().reshape(-1, 5, 2).astype(float),
+        data.attr.numpy().astype(np.int8),
+        tuple(filter(None, data.attr_names)),  # the line of names ends with a blank
     )
-    unknown = (files.attributes == UNKNOWN).sum()
-    outside = ((files.points < 0) | (files.points > CELEBA_SIZE)).any(2).sum()
-    if unknown or outside:
-        warnings.warn(
-            f"celeba, {part}: {unknown:,} attributes are neither 1 nor -1 and taken as unknown, "
-            f"{outside:,} landmarks are outside their photograph",
-            stacklevel=2,
-        )
-    return files
-
-
-def _celeba_table(path: Path, photographs: pd.Index) -> pd.DataFrame:
-    """A file of a line with the count, a line with the names of the columns, and the rows."""
-    with path.open(encoding="utf-8") as file:
-        count, columns = file.readline().strip(), file.readline().split()
-    table = _table(path, columns, head=2)
-    if count != str(len(table)):
-        raise ValueError(f"{path} says {count!r} photographs, but has {len(table)}")
-    if len(odd := table.index.symmetric_difference(photographs)):
-        raise ValueError(
-            f"{path} and list_eval_partition.txt differ in {len(odd):,} photographs, "
-            f"such as {odd.min()}"
-        )
-    return table

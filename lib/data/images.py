@@ -25,11 +25,13 @@ SIDE, FREQUENCIES = 32, 8
 BITS = FREQUENCIES**2 - 1  # the mean says nothing of what is seen
 
 
+@cache  # a sweep asks for the same set in every trial
 def load_images(
     name: str, *, size: int, channels: int, root: str | Path | None = None
 ) -> tuple[list[str], Tensor]:
     """File names and (N, C, size, size) uint8: centre squares, reduced with anti-aliasing.
 
+    A set is read once a process: do not write into it.
     name: a data set of ``python -m lib.data``, or ``photos:astronaut,camera`` for some of one.
     channels: 3 (grey is repeated) or 1 (luma).
     Raises FileNotFoundError for a missing set or an empty folder, ValueError for a file that is
@@ -37,11 +39,6 @@ def load_images(
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels!r}")
-    return _load(name, size, channels, str(root) if root else None)
-
-
-@cache  # a sweep asks for the same set in every trial
-def _load(name: str, size: int, channels: int, root: str | None) -> tuple[list[str], Tensor]:
     dataset, _, chosen = name.partition(":")
     paths = list_images(dataset, root)
     if chosen:
@@ -120,9 +117,6 @@ def near_duplicates(first: np.ndarray, second: np.ndarray, *, limit: int = 6) ->
 
     By chance two hashes differ in 32 of 63; in 6 or fewer with a probability below 1e-11.
     """
-    for hashes in (first, second):
-        if hashes.ndim != 2 or hashes.shape[1] != BITS:
-            raise ValueError(f"hashes are (N, {BITS}), not {hashes.shape}")
     a, b = (np.where(hashes, 1.0, -1.0).astype(np.float32) for hashes in (first, second))
     differing = (BITS - a @ b.T) / 2
     return np.argwhere(differing <= limit)

@@ -18,43 +18,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.catalogue import DATASETS, folder_of, locate, refuse_below
-from lib.data.drawn.scenes import CATEGORIES, COLOURS, grounds, object_names, render_objects
-from lib.data.images import SUFFIXES, read_square
+from lib.data.catalogue import DATASETS, listed_ids, locate, refuse_below
+from lib.data.drawn.scenes import CATEGORIES, COLOURS, GROUNDS, render_objects
+from lib.data.images import read_square
 from lib.data.segmented import load_segmented
 from lib.engine.files import data_root
 
-# Tasks on drawn objects: classes, and which of (category, colour, ground) is the label. The same
-# kind of picture is asked different questions, whose answers come from different vocabularies.
-DRAWN: dict[str, tuple[tuple[str, ...], int]] = {
-    "scenes": (CATEGORIES["A"], 0),
-    "objects": (CATEGORIES["A"], 0),
-    "things": (CATEGORIES["B"], 0),
-    "colours": (tuple(name for name in COLOURS if name not in ("black", "glass")), 1),
-    "grounds": (grounds(), 2),
-}
-# of the training and the test pictures: no two tasks share a picture
-_DRAWN_SEEDS = {
-    "scenes": (1, 2),
-    "objects": (11, 12),
-    "things": (13, 14),
-    "colours": (15, 16),
-    "grounds": (17, 18),
+# Tasks on drawn objects: classes, which of (category, colour, ground) is the label, and the seeds
+# of training and test pictures: no two tasks share a picture. The same kind of picture is
+# asked different questions, whose answers come from different vocabularies.
+DRAWN: dict[str, tuple[tuple[str, ...], int, tuple[int, int]]] = {
+    "scenes": (CATEGORIES["A"], 0, (1, 2)),
+    "objects": (CATEGORIES["A"], 0, (11, 12)),
+    "things": (CATEGORIES["B"], 0, (13, 14)),
+    "colours": (tuple(name for name in COLOURS if name not in ("black", "glass")), 1, (15, 16)),
+    "grounds": (GROUNDS, 2, (17, 18)),
 }
 # Caltech's sets, and their folders that are no class
 CLASS_FOLDERS = {"caltech101": ("BACKGROUND_Google",), "caltech256": ()}
 CLASS_FOLDERS_TEST_SHARE = 0.2
 LABELLED = (*DRAWN, "digits", "cifar10", "voc2012", *CLASS_FOLDERS)
 CIFAR10_CLASSES = DATASETS["cifar10"].classes
-CIFAR10_MD5 = {
-    "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
-    "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
-    "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
-    "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
-    "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
-    "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
-}
-RECORDS, RECORD = 10_000, 1 + 3 * 32 * 32  # records of a file; bytes of one: label, R, G, B
+CIFAR10_MD5 = dict(zip(DATASETS["cifar10"].files, DATASETS["cifar10"].checksums, strict=True))
+RECORD = 1 + 3 * 32 * 32  # bytes of an image: label, R, G, B
 DIGITS_TEST = 500
 
 
@@ -85,20 +71,25 @@ def load_labelled(
         with clutter): every photograph, split 80 to 20 in each class. The split is a fixed random
         one; the paper states none, and 80 % of Caltech-101's 8,677 photographs is what its
         softmax scores allow. Smaller photographs are enlarged.
+        Behind "@" of voc2012 and Caltech's sets stands a list of ids: caltech101@medium has the
+        photographs, such as ant/image_0001.jpg, that ``data/splits/caltech101@medium.PART.txt``
+        lists for the parts train and test, in its order; voc2012@medium those of the lists
+        voc2012_aug@medium.
     size: of the images in pixels; digits and cifar10 have 32.
     Raises FileNotFoundError for files that are not there, ValueError for damaged ones and for a
-    class of a single photograph (each names the path), for an unknown name and for sizes and
-    numbers that a set does not have.
+    class of a single photograph (each names the path), for an unknown name, for a listed id that
+    is not there and for sizes and numbers that a set does not have.
     """
-    if name not in LABELLED:
+    base = name.partition("@")[0]
+    if name not in LABELLED and base not in ("voc2012", *CLASS_FOLDERS):
         raise ValueError(f"name must be one of {LABELLED}, not {name!r}")
     refuse_below(1, size=size)
     refuse_below(0, train=train, test=test)
     if name in DRAWN:
         return _drawn(name, size, train, test)
-    if name == "voc2012":
-        return _voc(size, train, test, root)
-    if name in CLASS_FOLDERS:
+    if base == "voc2012":
+        return _voc(name.replace("voc2012", "voc2012_aug"), size, train, test, root)
+    if base in CLASS_FOLDERS:
         if train or test:
             raise ValueError(f"{name} is taken whole, not {train} and {test} of its images")
         return _class_folders(name, size, str(data_root(root)))
@@ -124,27 +115,26 @@ def load_labelled(
 def _drawn(name: str, size: int, train: int, test: int) -> Labelled:
     if min(train, test) < 1:
         raise ValueError(f"{name} are drawn: say how many, not {train} and {test}")
-    first, second = _DRAWN_SEEDS[name]
-    parts = (*_draw(name, train, size, first), *_draw(name, test, size, second))
-    return Labelled(*parts, DRAWN[name][0])
+    classes, _, (first, second) = DRAWN[name]
+    return Labelled(*_draw(name, train, size, first), *_draw(name, test, size, second), classes)
 
 
 def _draw(name: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """The first ``count`` pictures whose label is one of the classes."""
-    classes, part = DRAWN[name]
+    classes, part, _ = DRAWN[name]
     # every ten pictures have each of the ten categories once
     per_ten = 10 if part else sum(category in classes for category in CATEGORIES["A"])
     drawn = 10 * -(-count // per_ten)
-    labels = [names[part] for names in object_names(drawn, size=size, seed=seed)]
+    pictures = render_objects(drawn, size=size, seed=seed)
+    labels = [words.split()[part] for words in pictures.captions]
     places = [place for place, label in enumerate(labels) if label in classes][:count]
-    images, _ = render_objects(drawn, size=size, seed=seed)
-    return images[places], torch.tensor([classes.index(labels[place]) for place in places])
+    return pictures.images[places], torch.tensor([classes.index(labels[place]) for place in places])
 
 
-def _voc(size: int, train: int, test: int, root: str | Path | None) -> Labelled:
+def _voc(name: str, size: int, train: int, test: int, root: str | Path | None) -> Labelled:
     parts: list[Tensor] = []
     for split, count in (("train", train), ("test", test)):
-        data = load_segmented("voc2012_aug", split, size=size, count=count, root=root)
+        data = load_segmented(name, split, size=size, count=count, root=root)
         main = largest_class(data.labels, len(data.classes))
         seen = main > 0  # nothing but background or border may be left in the square
         parts += [data.images[seen], main[seen] - 1]
@@ -160,33 +150,46 @@ def largest_class(labels: Tensor, classes: int) -> Tensor:
 
 @cache
 def _class_folders(name: str, size: int, root: str) -> Labelled:
-    folder = locate(name, root)
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
-    folders = [path for path in folders if path.name not in CLASS_FOLDERS[name]]
-    if len(folders) < 2:
-        raise ValueError(f"{folder} has {len(folders)} folders of classes: at least 2 are needed")
-    train: list[tuple[Path, int]] = []
-    test: list[tuple[Path, int]] = []
-    for label, folder in enumerate(folders):
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        if len(files) < 2:
-            raise ValueError(f"{folder} has {len(files)} photographs: too few to split")
-        order = np.random.default_rng((0, label)).permutation(len(files))
-        tests = max(1, round(CLASS_FOLDERS_TEST_SHARE * len(files)))
-        test += [(files[place], label) for place in order[:tests]]
-        train += [(files[place], label) for place in order[tests:]]
+    from torchvision.datasets import folder  # here: importing it takes a second
+
+    base = name.partition("@")[0]
+    path = locate(base, root)
+    classes = [each for each in folder.find_classes(path)[0] if each not in CLASS_FOLDERS[base]]
+    numbers = {name: label for label, name in enumerate(classes)}
+    files = folder.make_dataset(path, numbers, folder.IMG_EXTENSIONS)  # in order of name
+    labels = {Path(file).relative_to(path).as_posix(): label for file, label in files}
+    if "@" in name:
+        train, test = (listed_ids(name, part, labels, path) for part in ("train", "test"))
+    else:
+        train, test = _split(labels, path)
+    train_images, test_images = (_photographs(path, ids, size) for ids in (train, test))
+    train_labels, test_labels = (torch.tensor([labels[id] for id in ids]) for ids in (train, test))
     # Caltech-256's folders begin with a number: "001.ak47"
-    names = tuple(re.sub(r"^\d+\.", "", folder.name) for folder in folders)
-    return Labelled(*_photographs(train, size), *_photographs(test, size), names)
+    names = tuple(re.sub(r"^\d+\.", "", each) for each in classes)
+    return Labelled(train_images, train_labels, test_images, test_labels, names)
 
 
-def _photographs(entries: list[tuple[Path, int]], size: int) -> tuple[Tensor, Tensor]:
-    """Images and labels of the files."""
-    paths, labels = zip(*entries, strict=True)
+def _photographs(folder: Path, ids: list[str], size: int) -> Tensor:
+    """Centre squares (N, 3, size, size) of the files of a folder."""
     read = partial(read_square, size=size, channels=3, enlarge=True)
     with ThreadPoolExecutor() as pool:  # decoding releases the lock
-        images = torch.from_numpy(np.stack(list(pool.map(read, paths))))
-    return images.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels)
+        images = np.stack(list(pool.map(read, [folder / id for id in ids])))
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _split(labels: dict[str, int], path: Path) -> tuple[list[str], list[str]]:
+    """Training and test photographs, 80 to 20 of each class."""
+    train: list[str] = []
+    test: list[str] = []
+    for label in sorted(set(labels.values())):
+        files = [file for file, of in labels.items() if of == label]
+        if len(files) < 2:
+            raise ValueError(f"{path / files[0]} is the only photograph: too few to split")
+        order = np.random.default_rng((0, label)).permutation(len(files))
+        tests = max(1, round(CLASS_FOLDERS_TEST_SHARE * len(files)))
+        test += [files[place] for place in order[:tests]]
+        train += [files[place] for place in order[tests:]]
+    return train, test
 
 
 def balanced_order(labels: Tensor, seed: int = 0) -> Tensor:
@@ -202,12 +205,6 @@ def balanced_order(labels: Tensor, seed: int = 0) -> Tensor:
 
 @cache
 def _cifar10(root: str) -> Labelled:
-    folder, python = folder_of("cifar10", root), Path(root, "cifar-10-batches-py")
-    if python.is_dir() and not folder.is_dir():
-        raise FileNotFoundError(
-            f"{python} is CIFAR-10's python version, which torchvision fetches; what is read here "
-            f"is the binary version, in {folder}. Get it: python -m lib.data download cifar10"
-        )
     *train, test = (locate("cifar10", root) / name for name in CIFAR10_MD5)
     return Labelled(*_read_cifar10(train), *_read_cifar10([test]), CIFAR10_CLASSES)
 
@@ -217,14 +214,10 @@ def _read_cifar10(paths: Iterable[Path]) -> tuple[Tensor, Tensor]:
     parts = []
     for path in paths:
         data = path.read_bytes()
-        if len(data) != RECORDS * RECORD:
-            raise ValueError(f"{path} has {len(data):,} bytes, not {RECORDS * RECORD:,}: damaged")
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         if md5 != CIFAR10_MD5[path.name]:
             raise ValueError(f"{path} has md5 {md5}, not {CIFAR10_MD5[path.name]}: damaged")
-        parts.append(np.frombuffer(data, np.uint8).reshape(RECORDS, RECORD))
-        if parts[-1][:, 0].max() >= len(CIFAR10_CLASSES):
-            raise ValueError(f"{path} has label {parts[-1][:, 0].max()}; labels are 0 to 9")
+        parts.append(np.frombuffer(data, np.uint8).reshape(-1, RECORD))
     records = np.concatenate(parts)
     labels = torch.from_numpy(records[:, 0].astype(np.int64))
     order = balanced_order(labels)

@@ -18,12 +18,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib.data.catalogue import DATASETS, locate, refuse_below
+from lib.data.catalogue import DATASETS, listed_ids, locate, refuse_below
 from lib.data.drawn.scenes import CATEGORIES, render_scenes
 from lib.data.images import UNREADABLE, read_square
 from lib.engine.files import data_root
 
-SEGMENTED = ("scenes_a", "scenes_b", "voc2012", "voc2012_aug", "coco2017")
+DRAWN = ("scenes_a", "scenes_b")
+FILED = ("voc2012", "voc2012_aug", "coco2017")
+SEGMENTED = (*DRAWN, *FILED)
 SPLITS = ("train", "test")
 IGNORED = 255  # label of pixels that belong to no class: borders, crowds
 VOC_CLASSES = DATASETS["voc2012"].classes
@@ -70,18 +72,20 @@ def load_segmented(
         one in front of a large one, crowds ignored wherever they are; train2017 and val2017 (as
         test), or where there is no train2017 every fourth image of val2017 in order of id as test
         and the others as train. Images without any instance are background.
+        Behind "@" stands a list of ids: coco2017@medium has the images that
+        ``data/splits/coco2017@medium.SPLIT.txt`` lists, in its order, whatever else is there.
     split: "train" or "test".
     Raises FileNotFoundError for files that are not there, ValueError for damaged ones and label
-    maps that do not fit (each names the path), for an unknown name or split and for more images
-    than there are.
+    maps that do not fit (each names the path), for an unknown name or split, for more images than
+    there are and for a listed id that is not there.
     """
-    if name not in SEGMENTED:
+    if name not in SEGMENTED and name.partition("@")[0] not in FILED:
         raise ValueError(f"name must be one of {SEGMENTED}, not {name!r}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
     refuse_below(1, size=size)
     refuse_below(0, count=count)
-    if name.startswith("scenes"):
+    if name in DRAWN:
         return _scenes(name, split, size, count)
     return _load(name, split, size, count, str(data_root(root)))
 
@@ -98,10 +102,12 @@ def _scenes(name: str, split: str, size: int, count: int) -> Segmented:
 
 @cache
 def _load(name: str, split: str, size: int, count: int, root: str) -> Segmented:
-    entries, classes = _coco(split, root) if name == "coco2017" else _voc(name, split, root)
-    order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(0))
-    ordered = [entries[place] for place in order.tolist()]
-    fit = [entry for entry in ordered if min(entry.shape) >= size]  # after the order: nests
+    read = _coco if name.startswith("coco2017") else _voc
+    entries, classes = read(name, split, root)
+    if "@" not in name:  # a list has an order of its own
+        order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(0))
+        entries = [entries[place] for place in order.tolist()]
+    fit = [entry for entry in entries if min(entry.shape) >= size]  # after the order: nests
     if (count or 1) > len(fit):
         of_size = f"{split} images of at least {size} px"
         raise ValueError(f"{name} has {len(fit):,} {of_size}, not {count or 1:,}")
@@ -146,21 +152,19 @@ def _naming(path: Path, what: str) -> Iterator[None]:
         raise ValueError(f"{path} is not a readable {what}: {error}") from error
 
 
-def _need(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; data/README.md says where it comes from")
-
-
 @cache
 def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     folder = locate("voc2012", root)
-    listed = {"test": "val", "train": "train_aug" if name == "voc2012_aug" else "train"}[split]
-    path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
-    _need(path)
+    if "@" in name:
+        masks = {path.stem for path in (folder / "SegmentationClass").glob("*.png")}
+        stems = listed_ids(name, split, masks, folder)
+    else:
+        listed = {"test": "val", "train": "train_aug" if name == "voc2012_aug" else "train"}[split]
+        path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
+        stems = sorted(set(path.read_text().split()))
     entries = []
-    for stem in sorted(set(path.read_text().split())):
-        image = folder / "JPEGImages" / f"{stem}.jpg"
-        mask = folder / "SegmentationClass" / f"{stem}.png"
+    for stem in stems:
+        image, mask = folder / f"JPEGImages/{stem}.jpg", folder / f"SegmentationClass/{stem}.png"
         entries.append(_Entry(image, _shape(image), partial(_voc_labels, mask)))
     return entries, VOC_CLASSES
 
@@ -176,21 +180,27 @@ def _voc_labels(path: Path) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def _coco(split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
+def _coco(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     folder = locate("coco2017", root)
-    whole = (folder / "train2017").is_dir()
-    part = "train2017" if whole and split == "train" else "val2017"
-    coco = _annotations(folder / "annotations" / f"instances_{part}.json")
-    numbers = sorted(coco.imgs)
-    if not whole:
-        test = numbers[COCO_TEST_EVERY - 1 :: COCO_TEST_EVERY]
-        numbers = test if split == "test" else sorted(set(numbers) - set(test))
+    both = (folder / "train2017").is_dir()
+    if "@" in name:
+        parts = ("val2017", "train2017") if both else ("val2017",)
+    else:
+        parts = ("train2017",) if both and split == "train" else ("val2017",)
+    of = {part: _annotations(folder / "annotations" / f"instances_{part}.json") for part in parts}
+    there = {f"{number:012}": part for part in parts for number in sorted(of[part].imgs)}
+    if "@" in name:
+        stems = listed_ids(name, split, there, folder)
+    elif both:
+        stems = list(there)
+    else:
+        test = list(there)[COCO_TEST_EVERY - 1 :: COCO_TEST_EVERY]
+        stems = test if split == "test" else [stem for stem in there if stem not in test]
     entries = []
-    for number in numbers:
-        image = coco.imgs[number]
-        path = folder / part / image["file_name"]
-        shape = image["height"], image["width"]
-        entries.append(_Entry(path, shape, partial(_coco_labels, coco, number, path, shape)))
+    for stem in stems:
+        coco, image = of[there[stem]], of[there[stem]].imgs[int(stem)]
+        path, shape = folder / there[stem] / image["file_name"], (image["height"], image["width"])
+        entries.append(_Entry(path, shape, partial(_coco_labels, coco, int(stem), path, shape)))
     return entries, ("background", *(coco.cats[key]["name"] for key in sorted(coco.cats)))
 
 
@@ -198,7 +208,6 @@ def _coco(split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
 def _annotations(path: Path):
     from pycocotools.coco import COCO  # here: it is needed for this set alone
 
-    _need(path)
     try:
         with redirect_stdout(io.StringIO()):  # it reports to the screen
             return COCO(path)

@@ -1,111 +1,64 @@
-"""Images decoded once: kept as bytes in files that are checked, and loaded instead of the JPEGs."""
+"""Images decoded once: joblib keeps their bytes on disk, which are loaded instead of JPEGs."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from joblib import Memory
 from torch import Tensor
 
-from lib.engine.files import REPOSITORY, write_atomically
+from lib.engine.files import REPOSITORY
 from lib.engine.progress import progress
 
 SHARD = 4096  # images of a file: 200 MB at 128 px
-MANIFEST = "manifest.json"
-_ENTRY = ("sha256", "skipped")  # of a file, in the manifest
 Read = Callable[[int], np.ndarray | None]
 
 
-@dataclass(frozen=True)
-class Shards:
-    """Those images of a list that could be read.
-
-    images: (N, 3, S, S) uint8, mapped into memory where they are of a single file.
-    places: (N,) int64, where they are in the list. skipped: the other places.
-    """
-
-    images: Tensor
-    places: Tensor
-    skipped: tuple[int, ...]
-
-
 def shards_root() -> Path:
-    """Folder of the shards: $SHARDS_ROOT, else ``data/shards/`` here (data may be read-only)."""
+    """Folder of all shards: $SHARDS_ROOT, else ``data/shards/`` here."""
     return Path(os.environ.get("SHARDS_ROOT") or REPOSITORY / "data" / "shards")
 
 
-def load_shards(key: str, read: Read, total: int, *, size: int, count: int = 0) -> Shards:
-    """The first ``count`` of ``total`` images, 0 for all, from the folder ``key`` of the root.
+def load_shards(
+    key: str, read: Read, total: int, *, size: int, count: int = 0
+) -> tuple[Tensor, np.ndarray]:
+    """The first ``count`` of ``total`` images, 0 for all, kept under the name ``key``.
 
+    Returns those that could be read, (N, 3, size, size) uint8, mapped into memory where they are of
+    a single file, and their places in the list, (N,).
     read: gives image i as (size, size, 3) uint8, or None if it cannot be read; called from several
         threads, and only for files that are not there. A file holds the images of ``SHARD`` places
-        and is written whole, with its sha256 in a manifest: a build that was killed goes on behind
-        the last one. Two processes that build the same write the same.
-    A file with another sha256 than written is built anew, with a warning. Raises OSError where the
-    folder cannot be written.
+        and is written whole: a build that was killed goes on behind the last one. One that cannot
+        be loaded is built anew, which the log tells.
+    Raises OSError where the folder cannot be made.
     """
-    folder, manifest = shards_root() / key, {}
-    if (folder / MANIFEST).exists():
-        manifest = _read_manifest(folder / MANIFEST)
-    parts: list[np.ndarray] = []
-    skipped: list[int] = []
-    for start in range(0, count or total, SHARD):
-        places = range(start, min(start + SHARD, total))
-        path = folder / f"{places.start:07d}-{places.stop:07d}.npy"
-        if not _is_sound(path, manifest):
-            manifest[path.name] = _build(path, read, places, size)
-            write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1))
-        parts.append(np.load(path, mmap_mode="c"))  # "c": torch wants memory it may write to
-        skipped += manifest[path.name]["skipped"]
-    skipped = [place for place in skipped if place < (count or total)]
-    read_places = np.setdiff1d(np.arange(count or total), skipped)
-    tensors = [torch.from_numpy(part) for part in parts]
+    build = Memory(shards_root(), mmap_mode="c", verbose=0).cache(_build, ignore=["read"])
+    end = count or total
+    starts = range(0, end, SHARD)
+    parts = [build(key, read, start, min(start + SHARD, total), size) for start in starts]
+    places = np.concatenate([places for _, places in parts])
+    tensors = [torch.from_numpy(part) for part, _ in parts]
     images = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-    images = images[: len(read_places)]
-    return Shards(images, torch.from_numpy(read_places), tuple(skipped))
+    return images[: (places < end).sum()], places[places < end]
 
 
-def _build(path: Path, read: Read, places: range, size: int) -> dict[str, Any]:
-    """Write one file; gives its entry in the manifest."""
-    array, skipped = np.empty((len(places), 3, size, size), np.uint8), []
+def _build(key: str, read: Read, start: int, stop: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images (N, 3, size, size) that can be read, and their places (N,).
+
+    joblib keeps them by all arguments but ``read``, for as long as this function stays as it is.
+    """
+    array = np.empty((stop - start, 3, size, size), np.uint8)
+    places: list[int] = []
     with ThreadPoolExecutor() as pool:  # decoding releases the lock
-        images = progress(pool.map(read, places), total=len(places), desc=path.stem, unit="image")
-        for place, image in zip(places, images, strict=True):
-            if image is None:
-                skipped.append(place)
-            else:
-                array[place - places.start - len(skipped)] = image.transpose(2, 0, 1)
-    file = io.BytesIO()
-    np.save(file, array[: len(places) - len(skipped)])
-    write_atomically(path, file.getvalue())
-    return {"sha256": hashlib.sha256(file.getbuffer()).hexdigest(), "skipped": skipped}
-
-
-def _is_sound(path: Path, manifest: dict[str, dict]) -> bool:
-    if path.name not in manifest:
-        return False
-    if path.exists():
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == manifest[path.name]["sha256"]:
-                return True
-    warnings.warn(f"{path} is missing or damaged: built anew", stacklevel=3)
-    return False
-
-
-def _read_manifest(path: Path) -> dict[str, dict]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return {name: {key: entry[key] for key in _ENTRY} for name, entry in entries.items()}
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
-        warnings.warn(f"damaged {path} ({error}): shards are built anew", stacklevel=3)
-        return {}
+        images = pool.map(read, range(start, stop))
+        bar = progress(images, total=stop - start, desc="decoding", unit="image")
+        for place, image in enumerate(bar, start):
+            if image is not None:
+                array[len(places)] = image.transpose(2, 0, 1)
+                places.append(place)
+    return array[: len(places)], np.array(places, int)

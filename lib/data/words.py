@@ -20,7 +20,6 @@ import pandas as pd
 from lib.data.catalogue import DATASETS
 from lib.data.drawn.scenes import render_scenes
 from lib.data.labelled import CIFAR10_CLASSES
-from lib.data.segmented import VOC_CLASSES
 from lib.engine.files import data_root
 
 if TYPE_CHECKING:
@@ -29,15 +28,10 @@ if TYPE_CHECKING:
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # name -> file in words/, the part of a line that is the class's name, number of classes
 LISTS = {
-    "imagenet": ("imagenet1000_torchvision.txt", r"(.+)", 1000),
     "places365": ("categories_places365.txt", r"/\w/(\S+) \d+", 365),
-    "caltech101": ("caltech101.txt", r"(?!BACKGROUND_Google)(.+)", 101),
-    "caltech256": ("caltech256.txt", r"\d+\.(.+)", 257),
     "inat_birds": ("inat_bird_labels.txt", r"(?:.*?\(|(?=background$))([^()]+).*", 965),
 }
-# without a list; voc2012 without the background
-_CONSTANT = {"cifar10": CIFAR10_CLASSES, "voc2012": VOC_CLASSES[1:]}
-VOCABULARIES = (*LISTS, *_CONSTANT)
+VOCABULARIES = ("imagenet", "cifar10", *LISTS)
 _BINARY = (".bin", ".bin.gz")
 _TEXT = (".txt", ".txt.gz", ".vec", ".vec.gz")
 _SCENE_SENTENCES, _DIGIT_SENTENCES, _SENTENCE_SEED = 250, 200, 3  # scenes: of each domain
@@ -48,9 +42,9 @@ def load_vectors(source: str, root: str | Path | None = None) -> KeyedVectors:
 
     source: "scenes": trained on sentences such as "a red ball beside a white house on grass" and
         "a white seven on black", the same in every process. "gensim:NAME": gensim's downloader,
-        which needs the internet. Else a file, in ``words/`` below the data root or a path: GloVe's
-        text without a head (*.txt), text with a head as word2vec and fastText write it (*.vec),
-        word2vec's binary (*.bin, *.bin.gz).
+        which needs the internet. Else a file, in ``words/`` below the data root or by its whole
+        path: GloVe's text without a head (*.txt), text with a head as word2vec and fastText write
+        it (*.vec), word2vec's binary (*.bin, *.bin.gz).
     Raises FileNotFoundError for a missing file, ValueError for a damaged one (each names the path)
     and for another suffix.
     """
@@ -62,8 +56,6 @@ def load_vectors(source: str, root: str | Path | None = None) -> KeyedVectors:
 
         return gensim.downloader.load(name)
     path = data_root(root) / "words" / source  # a whole path stays what it is
-    if not path.is_file() and Path(source).is_file():
-        path = Path(source)
     if not source.endswith(_TEXT + _BINARY):
         raise ValueError(f"{path}: a file of vectors ends with {', '.join(_TEXT + _BINARY)}")
     if not path.is_file():
@@ -125,15 +117,18 @@ def _trained() -> KeyedVectors:
 def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, ...]:
     """The names of a network's outputs, in their order.
 
-    vocabulary: one of ``VOCABULARIES``. All but cifar10 and voc2012 (20 classes, no background) are
-        read from lists in ``words/`` below the data root: torchvision's names of ImageNet, the
-        list of Places365, the folders of Caltech-101 (without BACKGROUND_Google) and Caltech-256,
-        and of 965 birds (the last: background) the English names.
+    vocabulary: one of ``VOCABULARIES``. imagenet: as torchvision has them. places365 and
+        inat_birds, the English names of 965 birds (the last: background), are read from lists in
+        ``words/`` below the data root.
     Raises FileNotFoundError for a missing list, ValueError for a damaged one (each names the path)
     and for an unknown vocabulary.
     """
-    if vocabulary in _CONSTANT:
-        return _CONSTANT[vocabulary]
+    if vocabulary == "imagenet":
+        from torchvision.models import ResNet18_Weights  # here: importing it takes a second
+
+        return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    if vocabulary == "cifar10":
+        return CIFAR10_CLASSES
     if vocabulary not in LISTS:
         raise ValueError(f"vocabulary must be one of {VOCABULARIES}, not {vocabulary!r}")
     file, pattern, count = LISTS[vocabulary]
@@ -145,7 +140,7 @@ def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, .
     names = tuple(match[1].strip() for match in matches if match)
     if len(names) != count:
         raise ValueError(f"{path} has {len(names)} names of classes, not {count}: damaged")
-    return tuple(re.sub("[_/]", " ", name) for name in names) if "/" in pattern else names
+    return tuple(re.sub("[_/]", " ", name) for name in names)
 
 
 def split_words(name: str) -> tuple[str, ...]:

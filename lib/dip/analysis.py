@@ -12,6 +12,7 @@ from lib.dip.network import Architecture, EncoderDecoder, Layers
 from lib.dip.trials import STOPS, EncoderDecoderStudy
 from lib.engine.training import seeded
 from lib.ledger.estimates import (
+    LEVEL,
     Estimate,
     bootstrap,
     eta_null,
@@ -22,6 +23,7 @@ from lib.ledger.estimates import (
     spearman,
     spearman_within,
 )
+from lib.ledger.tables import Tables, stored_estimate
 
 AXES = ("trained", *(f"dip_{stop}" for stop in STOPS))
 FACTORS = ("depth", "slc")
@@ -71,25 +73,51 @@ def seed_spread(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def eta_table(rows: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
-    """Eta squared of depth and SLC on every axis, with interval, chance level and partial eta."""
+    """Share of every axis's variance between the levels of depth and of SLC.
+
+    eta_squared: that share. above_chance, low, high: see ``above_chance``. given_other: the share
+    of what the other factor leaves.
+    """
     table = []
     for axis in AXES:
         for factor, other in (FACTORS, FACTORS[::-1]):
-            share = partial(eta_squared, outcome=axis, factor=factor)
-            eta = bootstrap(share, rows, draws=draws)
+            share = above_chance(rows, axis, factor, draws)
             table.append(
                 {
                     "axis": axis,
                     "factor": factor,
-                    "eta_squared": eta.value,
-                    "ci_low": eta.low,
-                    "ci_high": eta.high,
-                    "chance": eta_null(rows, factor),
+                    "eta_squared": eta_squared(rows, axis, factor),
+                    "above_chance": share.value,
+                    "low": share.low,
+                    "high": share.high,
                     "given_other": partial_eta_squared(rows, axis, factor, other),
-                    "n": eta.n,
+                    "n": share.n,
                 }
             )
     return pd.DataFrame(table)
+
+
+def above_chance(rows: pd.DataFrame, axis: str, factor: str, draws: int = 1000) -> Estimate:
+    """Epsilon squared: eta squared beyond that of random levels, over what those leave of 1.
+
+    With its 95 % interval. Each draw of the bootstrap is made once more with the levels in a random
+    order: a bootstrap repeats rows, and so it raises the eta squared of any levels.
+    """
+    rng = np.random.default_rng(0)
+    levels, count = rows[factor].to_numpy(), len(rows)
+
+    def shares(places: np.ndarray) -> tuple[float, float]:
+        real = pd.DataFrame({axis: rows[axis].to_numpy()[places], factor: levels[places]})
+        chance = real.assign(**{factor: rng.permutation(levels)[places]})
+        return eta_squared(real, axis, factor), eta_squared(chance, axis, factor)
+
+    drawn = np.array([shares(rng.integers(count, size=count)) for _ in range(draws)])
+    chance = drawn[:, 1].mean()
+    low, high = np.quantile(drawn[:, 0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    null = eta_null(rows, factor)
+    value = (eta_squared(rows, axis, factor) - null) / (1 - null)
+    low, high = ((end - chance) / (1 - chance) for end in (low, high))
+    return Estimate(float(value), float(low), float(high), count)
 
 
 def partial_advantage(rows: pd.DataFrame, axis: str, factor: str) -> Estimate:
@@ -104,12 +132,14 @@ def partial_advantage(rows: pd.DataFrame, axis: str, factor: str) -> Estimate:
 
 
 def correlations(rows: pd.DataFrame, axis: str = "dip_fixed") -> dict[str, Estimate]:
-    """Rank correlation of the two uses: overall, and with depth or SLC held fixed."""
+    """Rank correlation of the two uses: overall, and with depth, SLC or both held fixed."""
     within = partial(spearman_within, x=axis, y="trained")
+    both = rows.assign(both=rows["depth"].astype(str) + "/" + rows["slc"].astype(str))
     return {
         "overall": bootstrap(partial(spearman, x=axis, y="trained"), rows),
         "within depth": bootstrap(partial(within, group="depth"), rows),
         "within SLC": bootstrap(partial(within, group="slc"), rows),
+        "within both": bootstrap(partial(within, group="both"), both),
     }
 
 
@@ -212,14 +242,58 @@ def parse(name: str) -> Architecture:
     return Architecture(int(depth), () if levels == "-" else tuple(map(int, levels)))
 
 
-def spread_ratio(plain: pd.DataFrame, changed: pd.DataFrame) -> Estimate:
-    """Range of the trained error over the rungs of a ladder, changed against plain.
+def residual_images(plain: pd.DataFrame, residual: pd.DataFrame) -> pd.DataFrame:
+    """One row a rung of the ladder, path and test photograph: path, slc, image, rmse, noisy.
 
-    The unit is the test image, which gives one ratio each. A ratio of 1 is no change, and at 0
-    the effect is gone.
+    plain, residual: the sweep's tables without and with the global residual.
+    noisy: mean RMSE of the noisy photographs.
     """
-    spans = [
-        np.ptp(np.stack(table.sort_values("slc")["rmse_images"].map(np.asarray)), axis=0)
-        for table in (plain, changed)
+    rows = [
+        (path, rung.slc, image, rmse, rung.trivial_rmse)
+        for path, table in (("as in the report", plain), ("global residual", residual))
+        for rung in table.sort_values("slc").itertuples()
+        for image, rmse in enumerate(rung.rmse_images)
     ]
-    return mean_interval(spans[1] / spans[0])
+    return pd.DataFrame(rows, columns=["path", "slc", "image", "rmse", "noisy"])
+
+
+# The quantities of claims.yaml. They take the tables that the notebook saves.
+
+
+def explained(tables: Tables, axis: str, factor: str) -> Estimate:
+    """Share of an axis's variance between a factor's levels, above chance."""
+    columns = ("above_chance", "low", "high", "n")
+    return stored_estimate(tables, "eta_squared", {"axis": axis, "factor": factor}, columns)
+
+
+def advantage(tables: Tables, axis: str, factor: str) -> Estimate:
+    """``partial_advantage`` over the networks of a run."""
+    return partial_advantage(tables.rows("architectures", axis, *FACTORS), axis, factor)
+
+
+def correlation(tables: Tables, axis: str, held: str) -> Estimate:
+    """Rank correlation of an axis with the trained error, with something held fixed."""
+    return stored_estimate(tables, "correlation", {"axis": axis, "held fixed": held})
+
+
+def unexplained(tables: Tables, axis: str, explained: bool = True) -> Estimate:
+    """Correlation beyond what SLC <= depth makes; all of it if nothing is ``explained``."""
+    if not explained:
+        return correlation(tables, axis, "overall")
+    return unexplained_correlation(tables.rows("architectures", axis, *FACTORS), axis)
+
+
+def residual_share(tables: Tables) -> Estimate:
+    """Noise that networks with a residual remove at SLC >= 1, over what they remove at SLC 0.
+
+    The unit is the test photograph, which gives one share each.
+    """
+    rows = tables.rows("residual_images", "slc", "image", "rmse", "noisy", path="global residual")
+    removed = (rows["noisy"] - rows["rmse"]).groupby([rows["slc"] > 0, rows["image"]]).mean()
+    return mean_interval((removed.loc[True] / removed.loc[False]).to_numpy())
+
+
+QUANTITIES = {
+    function.__name__: function
+    for function in (explained, advantage, correlation, unexplained, residual_share)
+}

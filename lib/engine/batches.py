@@ -70,7 +70,11 @@ class Epochs:
         if epoch != self._epoch:  # one transfer to the device an epoch, not one a step
             self._epoch, self._draws = epoch, self._draw(epoch)
         here = slice(position * self.batch, (position + 1) * self.batch)
-        index, flips, rows, columns = (values[here] for values in self._draws)
+        return self._batch(*(values[here] for values in self._draws))
+
+    def _batch(
+        self, index: Tensor, flips: Tensor, rows: Tensor, columns: Tensor
+    ) -> tuple[Tensor, Tensor]:
         images = self.images[index]
         if self.pad or self.flip:
             images = flip_and_crop(images, flips, rows, columns, self.pad)
@@ -85,32 +89,25 @@ class Epochs:
         return tuple(values.to(self.images.device) for values in (order, flips, rows, columns))
 
 
-class Mirrored:
+class Mirrored(Epochs):
     """Shuffled mini-batches of values that were made of images and of their mirror images.
 
-    plain, mirrored: (N, ...) each, of any type. As ``Epochs``: calling with a step gives (index,
-    values), decided by (seed, step) alone; by chance every other value is the mirrored one.
+    plain, mirrored: (N, ...) each, of any type. By chance every other value is the mirrored one,
+    as ``Epochs`` of the same seed would mirror the image.
     """
 
     def __init__(self, plain: Tensor, mirrored: Tensor, *, batch: int, seed: int) -> None:
-        if plain.shape != mirrored.shape or not len(plain) or batch < 1:
+        if plain.shape != mirrored.shape:
             raise ValueError(
-                "values of the same shape, at least one, and a batch of at least 1 are needed, "
-                f"not {tuple(plain.shape)}, {tuple(mirrored.shape)} and {batch}"
+                "plain and mirrored values must have the same shape, not "
+                f"{tuple(plain.shape)} and {tuple(mirrored.shape)}"
             )
-        self.values, self.batch, self.seed = torch.stack([plain, mirrored]), batch, seed
+        super().__init__(plain, batch=batch, seed=seed)
+        self.mirrored = mirrored
 
-    def __len__(self) -> int:
-        return math.ceil(self.values.shape[1] / self.batch)
-
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, position = divmod(step, len(self))
-        rng, count = _generator(self.seed, epoch), self.values.shape[1]
-        order = torch.randperm(count, generator=rng)
-        flips = torch.randint(2, (count,), generator=rng)
-        here = slice(position * self.batch, (position + 1) * self.batch)
-        index, flip = (values[here].to(self.values.device) for values in (order, flips))
-        return index, self.values[flip, index]
+    def _batch(self, index: Tensor, flips: Tensor, *moves: Tensor) -> tuple[Tensor, Tensor]:
+        flips = flips.view(-1, *[1] * (self.mirrored.ndim - 1))
+        return index, torch.where(flips, self.mirrored[index], self.images[index])
 
 
 def flip_and_crop(images: Tensor, flips: Tensor, rows: Tensor, columns: Tensor, pad: int) -> Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import tempfile
 from pathlib import Path
 
@@ -24,11 +22,6 @@ def committed_reports() -> Path:
 def data_root(given: str | Path | None = None) -> Path:
     """Folder of the datasets: the one given, else $DATA_ROOT, else ``data/`` here."""
     return Path(given or os.environ.get("DATA_ROOT") or REPOSITORY / "data")
-
-
-def file_name(text: str) -> str:
-    """What a name, of a device say, is called as a file: a-z, 0-9 and _."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -53,13 +46,3 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-
-
-def read_json(path: Path) -> dict:
-    """The object in a JSON file, empty if there is none; ValueError, naming a damaged file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and run again") from error

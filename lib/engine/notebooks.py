@@ -21,7 +21,9 @@ INJECTED = "injected-parameters"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 TRACEBACK_LINES = 15
-HASHED = {".py", ".yaml", ".csv", ".j2"}  # what decides a result, in a room of lib
+HASHED = {".py", ".yaml", ".csv", ".j2", ".mplstyle"}  # what decides a result, in a room of lib
+# the x of ``import lib.x.y``, ``from lib.x import y`` and ``from lib import x``
+ROOM = re.compile(r"(?m)^\s*(?:from|import)\s+lib(?:\.|\s+import\s+)(\w+)")
 
 
 def read(path: Path) -> NotebookNode:
@@ -85,52 +87,27 @@ def fingerprint(path: Path, values: Mapping[str, str]) -> str:
     packages, but no prose: an edit in one study leaves the results of the others valid.
     """
     cells = [cell.source for cell in code_cells(read(path))]
-    files = [
-        file
-        for room in rooms("\n".join(cells))
-        for file in sorted((REPOSITORY / "lib" / room).rglob("*"))
-        if file.suffix in HASHED and not file.name.startswith(".")
-    ]
-    files += REPOSITORY.glob("requirements.txt")
-    parts = {
-        "code": cells,
-        "parameters": dict(values),
-        "files": {
-            file.relative_to(REPOSITORY).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in files
-        },
+    folders = [REPOSITORY / "lib" / room for room in rooms("\n".join(cells))]
+    files = [file for folder in folders for file in sorted(folder.rglob("*"))]
+    files = [file for file in files if file.suffix in HASHED and not file.name.startswith(".")]
+    sums = {
+        file.relative_to(REPOSITORY).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in (*files, *REPOSITORY.glob("requirements.txt"))
     }
+    parts = {"code": cells, "parameters": dict(values), "files": sums}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def rooms(code: str) -> list[str]:
     """The folders of ``lib`` that some code imports, or that these import in their turn."""
     reached: set[str] = set()
-    waiting = _imported_rooms(code)
+    waiting = set(ROOM.findall(code))
     while waiting:
         room = waiting.pop()
         reached.add(room)
         for module in (REPOSITORY / "lib" / room).rglob("*.py"):
-            waiting |= _imported_rooms(module.read_text(encoding="utf-8")) - reached
+            waiting |= set(ROOM.findall(module.read_text(encoding="utf-8"))) - reached
     return sorted(reached)
-
-
-def _imported_rooms(code: str) -> set[str]:
-    """The x of ``import lib.x.y``, ``from lib.x import y`` and ``from lib import x``.
-
-    Lines of IPython (%magic and !shell) do not count. All rooms if the code cannot be parsed.
-    """
-    code = re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", code)
-    names: list[str] = []
-    try:
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names += [f"{node.module}.{alias.name}" for alias in node.names]
-    except SyntaxError:
-        return {folder.name for folder in (REPOSITORY / "lib").iterdir() if folder.is_dir()}
-    return {name.split(".")[1] for name in names if name.startswith("lib.")}
 
 
 def run(source: Path, target: Path, values: Mapping[str, str], bar: bool) -> str:
@@ -167,12 +144,19 @@ def _typed(value: str) -> str | float | bool | None:
     return meant if meant is None or isinstance(meant, bool | int | float) else value
 
 
-def page(run: Path, source: Path) -> str:
-    """An executed notebook as one HTML file, with the drawings that it shows from its folder."""
+def page(run: Path, source: Path, offline: bool = False) -> str:
+    """An executed notebook as one HTML file, with the drawings that it shows from its folder.
+
+    offline: for readers who want the results alone: without code, and without the scripts that
+        nbconvert loads from elsewhere, for equations and diagrams.
+    """
     from nbconvert import HTMLExporter
 
     resources = {"metadata": {"name": source.stem, "path": str(source.parent)}}
-    exporter = HTMLExporter(embed_images=True)
+    exporter = HTMLExporter(embed_images=True, exclude_input=offline, exclude_output_prompt=offline)
+    for name in exporter.trait_names() if offline else ():
+        if name.endswith("_url"):
+            setattr(exporter, name, "")
     return exporter.from_notebook_node(read(run), resources=resources)[0]
 
 

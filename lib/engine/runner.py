@@ -16,12 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import (
-    BrokenExecutor,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    as_completed,
-)
+from concurrent import futures
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +83,10 @@ def run_all(jobs: Sequence[Job], workers: int) -> list[Row]:
     how far it is, unless several run at once.
     """
     bar = workers == 1 and sys.stderr.isatty() and not os.environ.get("TQDM_DISABLE")
-    with ThreadPoolExecutor(workers) as pool:
+    with futures.ThreadPoolExecutor(workers) as pool:
         runs = [pool.submit(run_one, job, bar) for job in jobs]
         try:
-            for run in as_completed(runs):
+            for run in futures.as_completed(runs):
                 row = run.result()
                 line = f"{row.notebook}: {row.status}, {row.minutes:.2f} minutes"
                 print(line, file=sys.stderr, flush=True)
@@ -108,14 +103,14 @@ def run_all(jobs: Sequence[Job], workers: int) -> list[Row]:
 
 def run_one(job: Job, bar: bool = False) -> Row:
     """Bring one notebook's results up to date; whatever goes wrong becomes its row."""
-    row = None if job.force else stored_run(job)
-    if row is None:
-        row = _run_in_child(job, bar)
+    row = (None if job.force else stored_run(job)) or _run_in_child(job, bar)
     try:
-        if not row.error:
-            _pack_records(job)
-            if job.refresh:
-                write_back(job)
+        if not row.error and (job.folder / "trials").is_dir():
+            from lib.engine.sweep import Store  # here: what lists notebooks needs no torch
+
+            Store(job.folder / "trials").pack()
+        if not row.error and job.refresh:
+            write_back(job)
     except Exception as error:
         row.status, row.error = "failed", f"{type(error).__name__}: {error}"
     return row
@@ -140,25 +135,13 @@ def write_back(job: Job) -> None:
         write_atomically(job.notebook, text)
 
 
-def _pack_records(job: Job) -> None:
-    """Gather the records of the notebook's trials; RuntimeError if that fails."""
-    from lib.engine.sweep import Store
-
-    trials = job.folder / "trials"
-    try:
-        if trials.is_dir():
-            Store(trials).pack()
-    except (OSError, ValueError) as error:
-        raise RuntimeError(f"the records of {trials} could not be packed: {error}") from error
-
-
 def _run_in_child(job: Job, bar: bool) -> Row:
     """The row of a run in a process of its own, even if that process is killed."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare_child) as pool:
+    with futures.ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare_child) as pool:
         try:
             return pool.submit(execute, job, bar).result()
-        except BrokenExecutor:
+        except futures.BrokenExecutor:
             return Row(job.notebook.stem, error=f"its process was killed; so far: {job.partial}")
 
 

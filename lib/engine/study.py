@@ -10,14 +10,15 @@ from typing import Any, Generic
 
 import pandas as pd
 import torch
+from IPython.display import HTML
 
 from lib.engine import sweep
 from lib.engine.files import committed_reports
 from lib.engine.profiles import Sizes, load_profile
-from lib.engine.provenance import describe_device
 from lib.figures.style import use_style
-from lib.ledger.claims import Ledger
+from lib.ledger.claims import judge_run
 from lib.ledger.report import Report, show_committed
+from lib.ledger.results import as_html, in_words, read_ledger
 
 
 @dataclass
@@ -27,9 +28,11 @@ class Study(Generic[Sizes]):
     sizes: the profile's numbers. context: device, data and artefacts, for what runs in a cell.
     report: where figures and tables go. note: for captions, which profile a figure is of.
     options: what ``sweep.run`` takes besides a function and its trials. trials: what ran, by key.
+    package: the study's folder of ``lib``, as a module.
     """
 
     notebook: str
+    package: str
     profile: str
     sizes: Sizes
     context: sweep.Context
@@ -77,16 +80,18 @@ class Study(Generic[Sizes]):
             for name in figures:
                 show_committed(self.report, name, str(error))
 
-    def committed_claims(self) -> pd.DataFrame:
-        """The ledger of the committed medium run, without what follows from the paper alone."""
-        ledger = pd.read_csv(committed_reports() / "medium" / self.notebook / "claims.csv")
-        columns = ["id", "our_value", "ci_low", "ci_high", "n", "verdict"]
-        return ledger.loc[ledger["verdict"] != "audit", columns].round(3)
+    def headlines(self) -> HTML:
+        """The rows of the committed medium run that matter most, in words."""
+        ledger = read_ledger(committed_reports() / "medium" / self.notebook)
+        return as_html(in_words(ledger[ledger["headline"]]))
 
-    def ledger(self, dataset: str) -> Ledger:
-        """An empty ledger of this run."""
-        device = describe_device(self.device)
-        return Ledger(self.notebook[:2], profile=self.profile, dataset=dataset, device=device)
+    def claims(self) -> HTML:
+        """Judge the claims of ``claims.yaml`` on the tables that this run has saved, and save them.
+
+        Returns the whole ledger in words.
+        """
+        judge_run(self.package, self.report.folder, self.profile)
+        return as_html(in_words(read_ledger(self.report.folder)))
 
     def provenance(self, dataset: str) -> dict[str, Any]:
         """Save what the results were made with; returns the part that a reader wants to see."""
@@ -129,4 +134,5 @@ def open_study(
     )
     options = {"engine": engine, "jobs": jobs or None, "address": address or None}
     options["data_root"] = data_root or None
-    return Study(notebook, profile, sizes, context, report, options)
+    package = kind.__module__.rpartition(".")[0]
+    return Study(notebook, package, profile, sizes, context, report, options)

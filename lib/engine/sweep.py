@@ -6,19 +6,24 @@ it was in the middle of and nothing else, and the next run does only what has no
 
 ``python -m lib.engine.sweep pack FOLDER`` gathers the files of ``FOLDER/trials`` into
 ``FOLDER/records.jsonl``, one record a line, which goes under version control. A store reads both.
+``run`` does all trials of a list, ``gather`` those that medium runs lack, while there is time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +32,13 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
+from threadpoolctl import threadpool_limits
 
 from lib.engine.files import write_atomically
 from lib.engine.progress import progress
 from lib.engine.provenance import describe_device, provenance
 
 ENGINES = ("joblib", "dask", "stored")
-STATUSES = ("ok", "error")
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Context:
 
 Trial = Any  # a frozen dataclass
 TrialFunction = Callable[[Trial, Context], dict]
+Plan = Callable[[], Iterable[tuple[TrialFunction, Trial]]]
+Trials = dict[str, tuple[TrialFunction, Trial]]  # by key, in the order in which they are wanted
+SAID = 240  # characters of an error that are shown
 
 
 def trial_key(trial: Trial) -> str:
@@ -76,8 +84,6 @@ class Store:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.packed = self.folder.with_name("records.jsonl")
-        self._lines = PackedRecords({}, [])
-        self._read_at: int | None = None
 
     def path(self, trial: Trial) -> Path:
         """The file of a trial's record."""
@@ -87,9 +93,7 @@ class Store:
         """The record of a trial; None if there is none that can be read."""
         path = self.path(trial)
         record = self._read_file(path)
-        if record is None or record["status"] != "ok":
-            return self._packed_records().get(path.stem, record)
-        return record
+        return record if _is_success(record) else self._lines.get(path.stem, record)
 
     def _read_file(self, path: Path) -> dict | None:
         try:
@@ -100,15 +104,10 @@ class Store:
             warnings.warn(f"damaged record {path} ({error}): its trial runs again", stacklevel=1)
             return None
 
-    def _packed_records(self) -> dict[str, dict]:
-        """The records of ``records.jsonl``, read anew when the file has changed."""
-        try:
-            changed = self.packed.stat().st_mtime_ns
-        except FileNotFoundError:
-            return {}
-        if changed != self._read_at:
-            self._lines, self._read_at = read_packed(self.packed), changed
-        return self._lines.records
+    @cached_property
+    def _lines(self) -> dict[str, dict]:
+        """The records of ``records.jsonl``; what is packed later has a file as well."""
+        return read_packed(self.packed)[0]
 
     def pack(self) -> int:
         """Gather the folder's finished records into ``records.jsonl``; returns how many it holds.
@@ -118,56 +117,44 @@ class Store:
         is replaced in one step, and two runs that pack at once wait for each other.
         """
         with FileLock(self.folder / ".pack.lock"):
-            packed = read_packed(self.packed)
+            records, damaged = read_packed(self.packed)
             files = {path.stem: self._read_file(path) for path in self.folder.glob("*.json")}
-            done = {key: r for key, r in files.items() if r and r["status"] == "ok"}
-            records = packed.records | done
+            records |= {key: r for key, r in files.items() if r and _is_success(r)}
             lines = [
                 json.dumps({"key": key, **records[key]}, default=_to_json)
                 for key in sorted(records)
             ]
-            text = "".join(f"{line}\n" for line in lines + packed.damaged)
+            text = "".join(f"{line}\n" for line in lines + damaged)
             if text and (not self.packed.exists() or self.packed.read_text("utf-8") != text):
                 write_atomically(self.packed, text)
         return len(records)
 
     def is_done(self, trial: Trial) -> bool:
         """Whether the trial has a record of success."""
-        record = self.read(trial)
-        return record is not None and record["status"] == "ok"
+        return _is_success(self.read(trial))
 
     def has_file(self, trial: Trial) -> bool:
         """Whether the folder itself holds a success, which another run may just have written."""
-        record = self._read_file(self.path(trial))
-        return record is not None and record["status"] == "ok"
+        return _is_success(self._read_file(self.path(trial)))
 
     def write(self, trial: Trial, record: dict) -> None:
         """Store a record; a failure never replaces a success that another run stored."""
-        if record["status"] != "ok" and self.has_file(trial):
-            return
-        text = json.dumps(record, indent=1, default=_to_json)
-        write_atomically(self.path(trial), text)
+        if _is_success(record) or not self.has_file(trial):
+            text = json.dumps(record, indent=1, default=_to_json)
+            write_atomically(self.path(trial), text)
 
     def table(self, trials: Iterable[Trial]) -> pd.DataFrame:
         """One row for each trial that has a record: its fields, metrics and circumstances."""
-        rows = [row for row in map(self.read, trials) if row is not None]
-        flat = [
-            {**r["trial"], **r["metrics"], **{k: r[k] for k in r if k not in ("trial", "metrics")}}
-            for r in rows
-        ]
-        return pd.DataFrame(flat)
+        records = [record for record in map(self.read, trials) if record is not None]
+        rows = [record["trial"] | record["metrics"] | record for record in records]
+        return pd.DataFrame(rows).drop(columns=["trial", "metrics"], errors="ignore")
 
 
-@dataclass(frozen=True)
-class PackedRecords:
-    """What a ``records.jsonl`` holds: records by key, and the lines that are none."""
+def read_packed(path: Path) -> tuple[dict[str, dict], list[str]]:
+    """The records of a ``records.jsonl`` by key, and its lines that are none.
 
-    records: dict[str, dict]
-    damaged: list[str]
-
-
-def read_packed(path: Path) -> PackedRecords:
-    """Read ``records.jsonl``; one warning names the lines that are damaged."""
+    One warning names the numbers of such lines.
+    """
     records, damaged, numbers = {}, [], []
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -179,22 +166,45 @@ def read_packed(path: Path) -> PackedRecords:
             numbers.append(str(number))
     if damaged:
         where = f"line{'s' * (len(numbers) > 1)} {', '.join(numbers)} of {path}"
-        warnings.warn(f"damaged {where}: what was recorded there runs again", stacklevel=4)
-    return PackedRecords(records, damaged)
+        warnings.warn(f"damaged {where}: what was recorded there runs again", stacklevel=2)
+    return records, damaged
 
 
 def _checked(record: dict) -> dict:
     """A record, if it has the shape of one; ValueError, KeyError or TypeError if not."""
     whole = all(isinstance(record[part], dict) for part in ("trial", "metrics"))
-    if not whole or record["status"] not in STATUSES:
+    if not whole or record["status"] not in ("ok", "error"):
         raise ValueError("not a record's shape")
     return record
 
 
+def _is_success(record: dict | None) -> bool:
+    return record is not None and record["status"] == "ok"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inside, numbers are computed by one thread, as rounding differs with their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)  # with one job this is the caller's own process
+
+
 def execute(
-    function: TrialFunction, trial: Trial, folder: str, device: str, data_root: str | None
+    function: TrialFunction,
+    trial: Trial,
+    folder: str,
+    device: str = "",
+    data_root: str | None = None,
 ) -> None:
-    """Run one trial and store its record; an exception becomes a record too."""
+    """Run one trial and store its record; an exception becomes a record too.
+
+    device: "" is the first GPU of this machine, else the CPU.
+    """
     store = Store(folder)
     if store.has_file(trial):  # another run on the same store was faster
         return
@@ -202,21 +212,17 @@ def execute(
     place = torch.device(device or available_devices()[0])
     root = Path(data_root) if data_root else None
     context = Context(place, checkpoint, root, store.folder)
-    record: dict[str, Any] = {
-        "status": "ok",
-        "trial": asdict(trial),
-        "metrics": {},
-        "error": "",
-    }
+    record: dict[str, Any] = {"status": "ok", "trial": asdict(trial), "metrics": {}, "error": ""}
     start = time.perf_counter()
-    try:
-        record["metrics"] = _storable(function(trial, context))
-    except Exception as error:
-        record["status"] = "error"
-        record["error"] = f"{type(error).__name__}: {error}"
-        record["traceback"] = traceback.format_exc()
-    record["seconds"] = round(time.perf_counter() - start, 3)
-    record |= {"device": describe_device(context.device), **provenance()}
+    with _one_thread():
+        try:
+            record["metrics"] = _storable(function(trial, context))
+        except Exception as error:
+            record["status"] = "error"
+            record["error"] = f"{type(error).__name__}: {error}"
+            record["traceback"] = traceback.format_exc()
+        record["seconds"] = round(time.perf_counter() - start, 3)
+        record |= {"device": describe_device(context.device), **provenance()}
     store.write(trial, record)
     if record["status"] == "ok":
         checkpoint.unlink(missing_ok=True)
@@ -283,19 +289,10 @@ def available_devices() -> list[str]:
 
 
 def _run_joblib(calls: list[tuple], jobs: int) -> None:
-    jobs = min(jobs, len(calls))
-    with Parallel(jobs, return_as="generator_unordered") as pool:
-        done = pool(delayed(_execute_alone)(jobs, *call) for call in calls)
+    with Parallel(min(jobs, len(calls)), return_as="generator_unordered") as pool:
+        done = pool(delayed(execute)(*call) for call in calls)
         for _ in progress(done, total=len(calls), desc="trials"):
             pass
-
-
-def _execute_alone(jobs: int, *call: Any) -> None:
-    """One process of several: share the cores instead of fighting for them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, cpu_count() // jobs))
-    execute(*call)
-    torch.set_num_threads(before)  # with one job this is the caller's own process
 
 
 def _run_dask(calls: list[tuple], address: str | None) -> None:
@@ -311,6 +308,67 @@ def _run_dask(calls: list[tuple], address: str | None) -> None:
                 future.result()
             except KilledWorker as error:
                 raise BrokenExecutor(str(error)) from error
+
+
+def gather(plans: Mapping[str, Plan], folder: Path, minutes: float) -> pd.DataFrame:
+    """Run missing trials until the time is up, then pack the records.
+
+    plans: notebook -> its plan, which gives every trial with its function, the most decisive ones
+        first. The notebooks take turns, one trial each.
+    folder: reports of the profile; records go to ``<notebook>/trials`` and ``records.jsonl``.
+    A trial in progress is finished when the time is up; Ctrl-C, before, loses that one (which may
+    resume from its checkpoint) and nothing else. A failed trial is not tried twice in one call. A
+    notebook whose data set is missing is skipped, with one line that says so. Returns a row for
+    each notebook: trials stored and missing.
+    """
+    deadline = time.monotonic() + 60 * minutes
+    trials: dict[str, Trials] = {}
+    for name, plan in plans.items():
+        try:
+            trials[name] = {trial_key(trial): (function, trial) for function, trial in plan()}
+        except FileNotFoundError as error:
+            print(f"{name} is skipped: {error}"[:SAID])
+    stores = {name: Store(folder / name / "trials") for name in trials}
+    turns = deque((name, deque(_missing(trials[name], stores[name]))) for name in trials)
+    try:
+        while turns and time.monotonic() < deadline:
+            name, keys = turns.popleft()
+            if keys and _run_one(name, stores[name], *trials[name][keys.popleft()]):
+                turns.append((name, keys))
+    except KeyboardInterrupt:
+        print("stopped")
+    rows = []
+    for name, store in stores.items():
+        store.pack()
+        missing = len(_missing(trials[name], store))
+        rows.append((name, len(trials[name]) - missing, missing))
+    return pd.DataFrame(rows, columns=["notebook", "stored", "missing"])
+
+
+def be_nice() -> None:
+    """Leave the processor to whoever else wants it; Windows knows no such priority."""
+    if hasattr(os, "nice"):
+        os.nice(19)
+
+
+def _missing(trials: Trials, store: Store) -> list[str]:
+    """The keys of trials without a record of success."""
+    return [key for key, (_, trial) in trials.items() if not store.is_done(trial)]
+
+
+def _run_one(name: str, store: Store, function: TrialFunction, trial: Trial) -> bool:
+    """Run one trial and say so; whether the notebook's data set is there."""
+    start = time.monotonic()
+    execute(function, trial, str(store.folder))
+    record = store.read(trial) or {"error": "no record"}
+    error = record["error"]
+    if error.startswith("FileNotFoundError"):
+        print(f"{name} is skipped: {error}"[:SAID], flush=True)
+        return False
+    result = f"failed: {error}"[:SAID] if error else "done"
+    seconds = time.monotonic() - start
+    print(f"{name} {type(trial).__name__} {trial_key(trial)} {result}, {seconds:.0f} s", flush=True)
+    return True
 
 
 def _storable(metrics: object) -> dict:
@@ -331,13 +389,13 @@ def _to_json(value: object) -> object:
 
 def _main(arguments: Sequence[str]) -> None:
     """``pack FOLDER ...``: gather the records of reports folders."""
-    if len(arguments) < 2 or arguments[0] != "pack":
+    folders = [Path(name) for name in arguments[1:]]
+    if arguments[:1] != ["pack"] or not folders:
         sys.exit("usage: python -m lib.engine.sweep pack FOLDER ...")
-    for name in arguments[1:]:
-        folder = Path(name)
+    for folder in folders:
         if not folder.is_dir():
             sys.exit(f"no folder {folder}")
-        store = Store(folder if folder.name == "trials" else folder / "trials")
+        store = Store(folder / "trials")
         print(f"{store.pack()} records in {store.packed}")
 
 

@@ -42,25 +42,22 @@ def train(
     optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     optimiser_options: dict | None = None,
     schedule: Callable[[float], float] | None = None,
-    amp: bool = True,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1000,
     observe: Callable[[int], None] | None = None,
     label: str = "training",
 ) -> list[float]:
-    """Take ``steps`` optimiser steps in place; return the loss of every step.
+    """Take ``steps`` optimiser steps in place, with bfloat16 autocast on a GPU.
 
     batches: step -> batch, decided by the step alone, so that a resumed run sees the same data.
     schedule: factor on ``lr`` as a function of the fraction of steps taken, e.g. ``one_cycle``.
-    amp: bfloat16 autocast; acts on a GPU only.
     checkpoint: file to resume from if it is there; saved every ``checkpoint_every`` steps.
     observe: called after every step with the number of steps taken; may put the model into
         evaluation mode.
-    Raises Diverged, naming the step, when the loss is not finite, and ValueError for a checkpoint
-    of another run or a damaged one.
+    Returns the loss of every step. Raises Diverged, naming the step, when it is not finite, and
+    ValueError for a checkpoint of another run or a damaged one.
     """
     device = next(model.parameters()).device
-    cuda = device.type == "cuda"
     optim = optimiser(model.parameters(), lr=lr, **(optimiser_options or {"fused": True}))
     losses = torch.zeros(steps, device=device)
     first = _resume(checkpoint, model, optim, losses)
@@ -70,7 +67,7 @@ def train(
             for parameters in optim.param_groups:
                 parameters["lr"] = lr * schedule(step / steps)
         optim.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp and cuda):
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             value = loss(model, batches(step))
         value.backward()
         optim.step()
@@ -89,9 +86,9 @@ def train(
     return losses.tolist()
 
 
-def one_cycle(fraction: float, warm_up: float = 0.1) -> float:
+def one_cycle(fraction: float) -> float:
     """Linear rise to 1 over the first tenth, then linear fall to 0."""
-    return min(fraction / warm_up + 1e-3, (1 - fraction) / (1 - warm_up))
+    return min(fraction / 0.1 + 1e-3, (1 - fraction) / (1 - 0.1))
 
 
 def _refuse_divergence(losses: Tensor, taken: int) -> None:

@@ -8,11 +8,15 @@ seaborn directly. Tables without rows or without a column that is needed raise V
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+import yaml
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -23,45 +27,18 @@ from numpy.typing import ArrayLike
 
 from lib.figures.style import DISTINCT, GREY, INK, WIDE, WIDTH
 
-NO_SCORE = ("ImageNet accuracy", "ImageNet model", "random choice")
 BLUES = ListedColormap(colormaps["Blues"](np.linspace(0.1, 0.8, 256)), "cells")
 NO_COLOUR = "#c8c8c8"  # of a cell with a number that has no place on the scale
-BASELINES = ("mean shape", "majority class", "no training", *NO_SCORE)  # trivial: grey
+BASELINES = (  # trivial: grey
+    "mean shape",
+    "majority class",
+    "no training",
+    "ImageNet accuracy",
+    "ImageNet model",
+    "random choice",
+)
 # how networks, data sets and scores are called in figures and captions
-READABLE = {
-    "vgg5": "VGG-5",
-    "vgg16": "VGG-16",
-    "resnet20": "ResNet-20",
-    "resnet18": "ResNet-18",
-    "alexnet": "AlexNet",
-    "mobilenet_v2": "MobileNetV2",
-    "squeezenet1_1": "SqueezeNet 1.1",
-    "all": "all networks",
-    "imagenet": "ImageNet",
-    "places365": "Places365",
-    "inat_birds": "iNaturalist birds",
-    "cifar10": "CIFAR-10",
-    "voc2012": "VOC 2012",
-    "caltech101": "Caltech-101",
-    "caltech256": "Caltech-256",
-    "objects": "drawn objects",
-    "scenes": "learned on drawn scenes",
-    "glove.6B.50d.nouns3768.txt": "GloVe (50 dimensions, common nouns)",
-    "gensim:fasttext-wiki-news-subwords-300": "fastText",
-    "emd": "EMD",
-    "normalised_emd": "normalised EMD",
-    "centred_emd": "centred EMD",
-    "leep": "LEEP",
-    "nce": "NCE",
-    "log_me": "LogME",
-    "h_score": "H-score",
-    "knn": "k-NN",
-    "parc": "PARC",
-    "drawn_faces": "drawn faces",
-    "mtfl": "MTFL",
-    "celeba": "CelebA",
-    "aflw": "AFLW",
-}
+READABLE = yaml.safe_load(Path(__file__).with_name("names.yaml").read_text(encoding="utf-8"))
 
 
 def intervals(
@@ -86,7 +63,7 @@ def intervals(
     order = list(dict.fromkeys(rows[names]))
     shades = list(dict.fromkeys(rows[colours])) if colours else [""]
     styles = looks(shades)
-    parts = dict(list(rows.groupby(panels, sort=False))) if panels else {"": rows}
+    parts = _parts(rows, panels)
     lanes = len(shades)
     if colours and rows.groupby(names)[colours].nunique().max() == 1:
         lanes = 1  # a name has one colour and needs no room for the others
@@ -119,20 +96,36 @@ def bands(
     *,
     panels: str = "",
     scale: float = 100,
-    across: int = 3,
     marker: str = "",
     **settings: Any,
 ) -> Figure:
-    """Lines over x with bands from ``low`` to ``high``, a panel for each value of ``panels``."""
+    """Lines over x with bands from ``low`` to ``high``, a panel for each value of ``panels``.
+
+    lines: the column that says whose line a row belongs to. settings: as of ``intervals``.
+    """
     check_rows(rows, [x, value, "low", "high", lines, *([panels] if panels else [])])
-    styles = {name: look | {"marker": marker} for name, look in looks(rows[lines]).items()}
-    parts = dict(list(rows.groupby(panels, sort=False))) if panels else {"": rows}
-    figure, axes = panel_grid(len(parts), across, 2.5 if len(parts) > 1 else 3.4)
-    for ax, (title, part) in zip(axes, parts.items(), strict=True):
-        draw_bands(ax, part, (x, value, lines), styles, scale)
+    styles, parts = looks(rows[lines]), _parts(rows, panels)
+    across = min(3, len(parts))
+    down = -(-len(parts) // across)
+    height = 1 + down * (2.5 if len(parts) > 1 else 3.4)  # an inch is left for the legend
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = list(figure.subplots(down, across, squeeze=False).flat)
+    for ax in axes[len(parts) :]:
+        ax.remove()
+    for ax, (title, part) in zip(axes, parts.items(), strict=False):
+        for name, line in part.groupby(lines, sort=False):
+            line = line.sort_values(x)
+            low, middle, high = (scale * line[column] for column in ("low", value, "high"))
+            ax.plot(line[x], middle, marker=marker, **styles[name])
+            ax.fill_between(line[x], low, high, color=styles[name]["color"], alpha=0.2, linewidth=0)
         ax.set(title=wrapped(str(title), 24), xlabel=x, **settings)
-    legend(figure, handles_of(styles))
+    legend(figure, handles_of(styles, marker=marker))
     return figure
+
+
+def _parts(rows: pd.DataFrame, panels: str) -> dict[str, pd.DataFrame]:
+    """The rows of each panel by its title."""
+    return dict(list(rows.groupby(panels, sort=False))) if panels else {"": rows}
 
 
 def cells(
@@ -143,14 +136,11 @@ def cells(
     Where there is no value, a cell is grey, or white without a text. Returns what a colour bar
     needs.
     """
-    import seaborn as sns
-
     values, names = np.asarray(values, float), np.asarray(texts, object)
     blank = np.isnan(values) & (names != "")
-    grey = {"cmap": ListedColormap([NO_COLOUR]), "cbar": False, "annot": names, "fmt": ""}
-    sns.heatmap(np.zeros(values.shape), mask=~blank, ax=ax, **grey)
-    blues = {"cmap": BLUES, "vmin": low, "vmax": high, "cbar": False, "annot": names, "fmt": ""}
-    sns.heatmap(values, mask=np.isnan(values), ax=ax, **blues)
+    draw = partial(sns.heatmap, ax=ax, cbar=False, annot=names, fmt="")
+    draw(np.zeros(values.shape), mask=~blank, cmap=ListedColormap([NO_COLOUR]))
+    draw(values, mask=np.isnan(values), cmap=BLUES, vmin=low, vmax=high)
     ax.grid(visible=False)
     return ScalarMappable(Normalize(low, high), BLUES)
 
@@ -204,32 +194,6 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: found.get(name, flat) for name in dict.fromkeys(names)}
 
 
-def panel_grid(count: int, across: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, at most ``across`` beside each other, each so many inches high.
-
-    An inch is left for the legend.
-    """
-    across = min(across, count)
-    down = -(-count // across)
-    figure = Figure(figsize=(WIDTH, height * down + 1), layout="constrained")
-    panels = list(figure.subplots(down, across, squeeze=False, **options).flat)
-    for ax in panels[count:]:
-        ax.remove()
-    return figure, panels[:count]
-
-
-def draw_bands(
-    ax: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], styles: dict, scale: float = 100
-) -> None:
-    """Lines with bands from low to high. columns: x, value, and whose line it is."""
-    x, value, line = columns
-    for name, part in rows.groupby(line, sort=False):
-        part = part.sort_values(x)
-        ax.plot(part[x], scale * part[value], label=name, **styles[name])
-        band = (scale * part["low"], scale * part["high"])
-        ax.fill_between(part[x], *band, color=styles[name]["color"], alpha=0.2, linewidth=0)
-
-
 def reach(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
     """Lengths of error bars, (2, rows): 0 where there is no interval."""
     ends = np.array([np.subtract(value, low), np.subtract(high, value)], float).reshape(2, -1)
@@ -263,4 +227,5 @@ def wrapped(name: str, width: int) -> str:
 
 def readable(name: str) -> str:
     """A network, data set, score or source ("base & stage") as ``READABLE`` has it, else itself."""
-    return " & ".join(READABLE.get(part, part) for part in name.split(" & "))
+    parts = [part.partition("@")[0] for part in name.split(" & ")]
+    return " & ".join(READABLE.get(part, part) for part in parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,11 +55,16 @@ def labelled_images(trial: ClassifierTrial, context: Context) -> Labelled:
 
 
 def run_classifier(trial: ClassifierTrial, context: Context) -> dict:
-    """Train and keep the classifier; returns test accuracy and mean confidence."""
+    """Train and keep the classifier; returns test accuracy and mean confidence.
+
+    trivial_accuracy is that of always the most frequent class, tested the number of test images.
+    """
     model, data = load_classifier(trial, context), labelled_images(trial, context)
     logits = predict(model, data.test_images)
     return {
         **score(logits, data.test_labels),
+        "trivial_accuracy": 100 * float(data.test_labels.bincount().max()) / len(logits),
+        "tested": len(logits),
         "confidence": float(F.softmax(logits, 1).amax(1).mean()),
         "parameters": count_parameters(model),
     }
@@ -92,7 +96,7 @@ def _train(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
         return F.cross_entropy(model(images), labels[index])
 
     with own_checkpoint(trial, context) as checkpoint:
-        model, _ = fit(trial, data.train_images, loss, replace(context, checkpoint=checkpoint))
+        model = fit(trial, data.train_images, loss, replace(context, checkpoint=checkpoint))
     return model.state_dict()
 
 
@@ -101,8 +105,8 @@ def fit(
     images: Tensor,
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
     context: Context,
-) -> tuple[nn.Module, float]:
-    """Train from scratch on augmented uint8 images; the model and the last epoch's mean loss.
+) -> nn.Module:
+    """Train from scratch on augmented uint8 images; the model in evaluation mode.
 
     loss takes the model, the index of a batch's images and these, augmented; it gives a scalar.
     The seed alone decides weights, order and augmentation, so runs with other losses are paired.
@@ -110,7 +114,7 @@ def fit(
     model = initial_classifier(trial, context).to(context.device)
     model = model.to(memory_format=torch.channels_last)
     epochs = Epochs(images.to(context.device), batch=trial.batch, seed=trial.seed, flip=trial.flip)
-    losses = train(
+    train(
         model,
         lambda network, batch: loss(network, *batch),
         epochs,
@@ -122,7 +126,7 @@ def fit(
         checkpoint=context.checkpoint,
         label=f"training {trial.architecture}",
     )
-    return model.eval(), float(np.mean(losses[-len(epochs) :]))
+    return model.eval()
 
 
 @torch.no_grad()

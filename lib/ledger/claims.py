@@ -1,173 +1,320 @@
-"""The ledger: every claim of a paper, what was found, and the verdict its rule gives.
+"""Claims as data: ``claims.yaml`` of a study -> quantity -> rule -> verdict.
 
-A rule is registered with the claim, before the number is looked at; it, not the author, turns an
-estimate into a verdict.
+A quantity is a function of the study's ``analysis.py``. It takes the tables that a run has saved,
+so that a ledger can be judged again from the committed files alone. A rule is fixed with the
+claim, before its number is looked at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
-from lib.engine.provenance import provenance
-from lib.ledger.estimates import Estimate
+from lib.engine.files import write_atomically
+from lib.engine.profiles import PROFILES
+from lib.ledger.estimates import LEVEL, Estimate, holm, runs_needed
+from lib.ledger.report import csv_text
+from lib.ledger.tables import Missing, Tables
 
-REPRODUCED, NOT_REPRODUCED, CONTRADICTED = "reproduced", "not reproduced", "contradicted"
-NOT_TESTED, AUDIT = "not tested at this scale", "audit"
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, CONTRADICTED, NOT_TESTED, AUDIT)
+Quantity = Callable[..., Estimate]
+
+# whose: a paper's claim; what follows from the paper's table alone; a control of ours; true by
+# construction. Only the first are counted in summaries.
+PAPER, TABLE, OURS, CONSTRUCTION = WHOSE = ("paper", "table", "ours", "construction")
+SCALES = ("as in the paper", "smaller", "substitute data")
+UNTESTABLE, AWAITS = "untestable here", "awaits its records"
+SUPPORTED, OPPOSED, UNDECIDED = FINDINGS = ("supported", "opposed", "undecided")
+AGREES, DIFFERS, TOO_WIDE = "agrees", "differs", "too wide to tell"
 COLUMNS = (
-    "id paper statement paper_value our_value ci_low ci_high n baseline verdict profile dataset "
-    "device evidence commit"
+    "paper id statement whose measure rule printed value low high n per trivial comparable "
+    "finding number why headline evidence"
 ).split()
+_RULE = re.compile(
+    r"(?P<sign>[<>]) (?P<border>\S+)|within (?P<around>\S+)|(?P<a>\S+) to (?P<b>\S+)"
+)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The claim holds if the quantity lies in (low, high); an interval decides.
-
-    Wholly inside: reproduced. Wholly outside: contradicted. Otherwise the data cannot tell:
-    "not reproduced" where the run was large enough to expect an answer, "not tested at this
-    scale" for a quick run or fewer than ``least`` independent units.
-    """
+    """The claim holds if the quantity lies in (low, high); its interval decides."""
 
     low: float = -np.inf
     high: float = np.inf
-    least: int = 2
 
-    def verdict(self, estimate: Estimate, profile: str) -> str:
-        """One of VERDICTS. Raises ValueError for an estimate that is not a number."""
-        if not np.isfinite(estimate.value) or not estimate.low <= estimate.high:
-            raise ValueError(f"no verdict on an estimate of {estimate}")
-        if estimate.n < self.least:
-            return NOT_TESTED
-        if self.low < estimate.low and estimate.high < self.high:
-            return REPRODUCED
-        if estimate.high <= self.low or estimate.low >= self.high:
-            return CONTRADICTED
-        return NOT_TESTED if profile == "quick" else NOT_REPRODUCED
+    def holds(self, value: float) -> bool:
+        """Whether a number lies inside."""
+        return self.low < value < self.high
 
+    def finding(self, estimate: Estimate) -> str:
+        """Supported: the interval lies wholly inside. Opposed: wholly outside. Else undecided.
 
-def above(threshold: float, least: int = 2) -> Rule:
-    """The quantity is larger than the threshold."""
-    return Rule(low=threshold, least=least)
-
-
-def below(threshold: float, least: int = 2) -> Rule:
-    """The quantity is smaller than the threshold."""
-    return Rule(high=threshold, least=least)
-
-
-def between(low: float, high: float, least: int = 2) -> Rule:
-    """The quantity lies between two numbers: for claims that something is absent."""
-    return Rule(low, high, least)
-
-
-class Ledger:
-    """The claims of one paper in one run, each entered once."""
-
-    def __init__(self, paper: str, *, profile: str, dataset: str, device: str) -> None:
-        self.profile = profile
-        self._shared = {"paper": paper, "profile": profile, "dataset": dataset, "device": device}
-        self._shared["commit"] = str(provenance()["commit"])
-        self._rows: dict[str, dict[str, Any]] = {}
-
-    def add(
-        self,
-        id: str,
-        statement: str,
-        *,
-        estimate: Estimate,
-        rule: Rule | None,
-        baseline: str,
-        evidence: str,
-        paper_value: str = "none given",
-    ) -> str:
-        """Judge a claim and enter it; returns the verdict.
-
-        rule: None for a fact that follows from the paper or a definition alone.
-        baseline: what doing nothing (or chance) gives for the same quantity, in words or number.
-        evidence: file below the run's report folder that shows it.
+        An estimate with an exact p value, of the hypothesis that its quantity is 0, is decided by
+        that: its interval only says how wide it is.
+        Raises ValueError for an estimate that is not a number.
         """
-        if id in self._rows:
-            raise ValueError(f"claim {id!r} is in the ledger already")
-        verdict = rule.verdict(estimate, self.profile) if rule else AUDIT
-        self._rows[id] = self._shared | {
-            "id": id,
-            "statement": statement,
-            "paper_value": paper_value,
-            "our_value": estimate.value,
-            "ci_low": estimate.low,
-            "ci_high": estimate.high,
-            "n": estimate.n,
-            "baseline": baseline,
-            "verdict": verdict,
-            "evidence": evidence,
-        }
-        return verdict
+        if not np.isfinite(estimate.value) or not estimate.low <= estimate.high:
+            raise ValueError(f"no finding from an estimate of {estimate}")
+        if estimate.p is not None:
+            decided = estimate.p < 1 - LEVEL
+            inside = self.holds(estimate.value)
+            return (SUPPORTED if inside else OPPOSED) if decided else UNDECIDED
+        if self.low < estimate.low and estimate.high < self.high:
+            return SUPPORTED
+        outside = estimate.high <= self.low or estimate.low >= self.high
+        return OPPOSED if outside else UNDECIDED
 
-    def audit(
-        self, id: str, statement: str, *, value: float, paper_value: str, evidence: str
-    ) -> None:
-        """Enter a fact that follows from the paper or the definition alone, without a run."""
-        self.add(
-            id,
-            statement,
-            estimate=Estimate(value, value, value, 1),
-            rule=None,
-            baseline="exact",
-            evidence=evidence,
-            paper_value=paper_value,
-        )
-
-    def audits(self, findings: pd.DataFrame, evidence: str = "tables/audit.csv") -> None:
-        """Enter a table of such facts: index id, columns statement, ours, unit and paper."""
-        for id, row in findings.iterrows():
-            paper = "none given" if pd.isna(row["paper"]) else f"{row['paper']:g} {row['unit']}"
-            text, value = f"{row['statement']} ({row['unit']})", float(row["ours"])
-            self.audit(f"audit-{id}", text, value=value, paper_value=paper, evidence=evidence)
-
-    def table(self) -> pd.DataFrame:
-        """One row a claim, in the ledger's columns."""
-        return pd.DataFrame(list(self._rows.values()), columns=COLUMNS)
+    def border(self, value: float) -> float:
+        """The end of the rule's range that is nearest to a value."""
+        return min((self.low, self.high), key=lambda end: abs(end - value))
 
 
-class Evidence:
-    """Enters claims that the same file shows."""
-
-    def __init__(self, book: Ledger, file: str) -> None:
-        self.book, self.file = book, file
-
-    def add(
-        self,
-        id: str,
-        text: str,
-        estimate: Estimate,
-        rule: Rule,
-        paper: str = "not in the paper",
-        baseline: str = "equal: 0",
-    ) -> None:
-        """As ``Ledger.add``; without a paper's value it is a claim of ours."""
-        self.book.add(
-            id,
-            text,
-            estimate=estimate,
-            rule=rule,
-            baseline=baseline,
-            evidence=self.file,
-            paper_value=paper,
-        )
+def parse_rule(text: str) -> Rule:
+    """``> 0.9``, ``< 1.1``, ``within 0.3`` (around 0) or ``0.5 to 0.6``; ValueError otherwise."""
+    if match := _RULE.fullmatch(text.strip()):
+        parts = match.groupdict()
+        try:
+            if parts["sign"]:
+                border = float(parts["border"])
+                return Rule(low=border) if parts["sign"] == ">" else Rule(high=border)
+            if parts["around"]:
+                return Rule(-float(parts["around"]), float(parts["around"]))
+            return Rule(float(parts["a"]), float(parts["b"]))
+        except ValueError:
+            pass
+    raise ValueError(f"a rule is '> x', '< x', 'within x' or 'x to y', not {text!r}")
 
 
-def judged(findings: pd.DataFrame) -> pd.DataFrame:
-    """A table of an audit, with ``agrees``: whether ours is the paper's number, where it has one.
+@dataclass(frozen=True)
+class Claim:
+    """One line of ``claims.yaml``.
 
-    findings: statement, paper (NaN: not given), ours, unit, explanation, and perhaps slack: how far
-    apart the two may be for the paper's rounding.
+    statement: a plain sentence. whose: one of ``WHOSE``. quantity: name of a function ->
+    its arguments. measure: what that number is, in words. rule: see ``parse_rule``.
+    printed: the number that the paper prints for the same quantity; several where the print can
+        be read in several ways. paper_says: what it says where it prints no number.
+    trivial: name of a trivial answer -> its number, or the arguments that are changed to get it.
+    learned: arguments of the study's ``gain``, one set for each task that must have been learned.
+    per: what n counts. family: of controls that are corrected together by Holm's method.
+    headline: whether the row is one of those that open the notebook.
+    comparable: profile -> one of ``SCALES``, where it is not the study's.
     """
-    apart = (findings["paper"] - findings["ours"]).abs()
-    agrees = (apart <= findings.get("slack", 0.0) + 1e-9).astype("boolean")
-    table = findings.assign(agrees=agrees.where(findings["paper"].notna()))
-    return table[["statement", "paper", "ours", "unit", "agrees", "explanation"]]
+
+    id: str
+    statement: str
+    whose: str
+    quantity: dict[str, dict[str, Any]]
+    measure: str
+    rule: str
+    evidence: str
+    printed: tuple[float, ...] = ()
+    paper_says: str = ""
+    trivial: dict[str, float | dict[str, Any]] = field(default_factory=dict)
+    learned: tuple[dict[str, Any], ...] = ()
+    per: str = ""
+    family: str = ""
+    headline: bool = False
+    comparable: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.whose not in WHOSE:
+            raise ValueError(f"whose must be one of {WHOSE}, not {self.whose!r}")
+        if len(self.quantity) != 1:
+            raise ValueError(f"quantity must be one function with its arguments: {self.quantity}")
+        parse_rule(self.rule)
+
+    @property
+    def function(self) -> str:
+        """The quantity's name."""
+        return next(iter(self.quantity))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The quantity's arguments."""
+        return self.quantity[self.function] or {}
+
+
+@dataclass(frozen=True)
+class Study:
+    """The claims of a study, and what judges them.
+
+    paper: "01" to "05". quantities: name -> function. gain: of a task over its best trivial answer.
+    """
+
+    paper: str
+    claims: tuple[Claim, ...]
+    quantities: Mapping[str, Quantity]
+    gain: Quantity | None
+    comparable: Mapping[str, str]
+
+
+def load_claims(package: str) -> Study:
+    """The claims of a study such as ``lib.dip``: its ``claims.yaml`` and its ``analysis``.
+
+    Raises ValueError, naming the file and the claim, for an unknown or missing field, a quantity
+    that the analysis lacks, a rule that cannot be read and an id that is there twice.
+    """
+    path = Path(str(import_module(package).__file__)).with_name("claims.yaml")
+    analysis = import_module(f"{package}.analysis")
+    text = yaml.safe_load(path.read_text(encoding="utf-8"))
+    claims: dict[str, Claim] = {}
+    known = {member.name for member in fields(Claim)}
+    for entry in text["claims"]:
+        name = f"{path}: {entry.get('id', entry)}"
+        if unknown := set(entry) - known:
+            raise ValueError(f"{name}: no field is called {', '.join(sorted(unknown))}")
+        try:
+            claim = Claim(**{"per": text["per"]} | entry | _tuples(entry))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: {error}") from error
+        if claim.function not in analysis.QUANTITIES:
+            raise ValueError(f"{name}: {analysis.__name__} has no quantity {claim.function}")
+        if claim.id in claims:
+            raise ValueError(f"{name} is there twice")
+        claims[claim.id] = claim
+    gain = analysis.QUANTITIES.get("gain")
+    study = Study(text["paper"], tuple(claims.values()), analysis.QUANTITIES, gain, text["scale"])
+    if set(study.comparable) != set(PROFILES) or set(study.comparable.values()) - set(SCALES):
+        raise ValueError(f"{path}: scale must say for {PROFILES} which of {SCALES} it is")
+    return study
+
+
+def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists of the file as tuples; a single printed number too."""
+    printed = entry.get("printed", ())
+    printed = tuple(printed) if isinstance(printed, list | tuple) else (printed,)
+    return {"printed": printed, "learned": tuple(entry.get("learned", ()))}
+
+
+def judge_run(package: str, folder: Path, profile: str) -> pd.DataFrame:
+    """Judge every claim of a study on the tables in a run's folder, and save ``claims.csv`` there.
+
+    Returns the ledger in the order of ``claims.yaml``. A row whose tables are not there, or not in
+    the form that its quantity needs, awaits its records.
+    """
+    study, tables = load_claims(package), Tables(folder)
+    rows = [_row(study, claim, tables, profile) for claim in study.claims]
+    _correct_families(study.claims, rows)
+    ledger = pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows])
+    write_atomically(folder / "claims.csv", csv_text(ledger, "%.6g"))
+    return ledger
+
+
+def _row(study: Study, claim: Claim, tables: Tables, profile: str) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {
+        "paper": study.paper,
+        **{name: getattr(claim, name) for name in COLUMNS if hasattr(claim, name)},
+        "printed": " or ".join(f"{value:g}" for value in claim.printed) or claim.paper_says,
+        "comparable": (dict(study.comparable) | claim.comparable)[profile],
+        "trivial": "",
+        "value": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "n": 0,
+    }
+    quantity, rule = study.quantities[claim.function], parse_rule(claim.rule)
+    try:
+        estimate = quantity(tables, **claim.arguments)
+        trivial = {
+            name: quantity(tables, **claim.arguments | answer).value
+            if isinstance(answer, dict)
+            else float(answer)
+            for name, answer in claim.trivial.items()
+        }
+        gains = [(task, study.gain(tables, **task)) for task in claim.learned if study.gain]
+    except Missing as error:
+        return row | {"comparable": AWAITS, "why": str(error)}
+    row |= {
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "n": estimate.n,
+        "trivial": "; ".join(f"{name}: {value:.3g}" for name, value in trivial.items()),
+        "estimate": estimate,
+    }
+    if reason := untestable(rule, trivial, gains):
+        return row | {"comparable": UNTESTABLE, "why": reason}
+    if claim.whose == CONSTRUCTION and rule.holds(estimate.value):
+        return row | {"finding": SUPPORTED, "why": "true by construction"}
+    finding = rule.finding(estimate)
+    why = [explain_undecided(rule, estimate)] if finding == UNDECIDED else []
+    if claim.printed and not any(map(rule.holds, claim.printed)):
+        why.append("the paper's own number does not pass either")
+    number = compare_number(claim.printed, estimate, trivial.values()) if claim.printed else ""
+    return row | {"finding": finding, "number": number, "why": "; ".join(why)}
+
+
+def untestable(
+    rule: Rule,
+    trivial: Mapping[str, float],
+    gains: Sequence[tuple[Mapping[str, Any], Estimate]] = (),
+) -> str:
+    """Why a claim cannot be tested by this run; empty if it can be.
+
+    It cannot where a task was not learned (the interval of its gain over the best trivial answer
+    contains 0 or lies below), or where a trivial answer passes the rule. With a single run there
+    is no interval: then the gain itself must be above 0.
+    """
+    reasons = []
+    for task, gain in gains:
+        lowest = gain.low if np.isfinite(gain.low) else gain.value
+        if not lowest > 0:
+            named = ", ".join(f"{key} {value}" for key, value in task.items())
+            reasons.append(f"not learned: {named} (gain over the best trivial answer {gain})")
+    reasons += [
+        f"the trivial answer passes ({name}: {value:.3g})"
+        for name, value in trivial.items()
+        if rule.holds(value)
+    ]
+    return "; ".join(reasons)
+
+
+def explain_undecided(rule: Rule, estimate: Estimate) -> str:
+    """The smallest effect that would have been seen, and the n with which this one would be."""
+    if estimate.n < 2 or not np.isfinite([estimate.low, estimate.high]).all():
+        return "a single run has no interval"
+    half = estimate.half_width
+    seen = f"a factor of {np.exp(half):.2f}" if estimate.log else f"±{half:.2g}"
+    effect = abs(estimate.on_scale(estimate.value) - estimate.on_scale(rule.border(estimate.value)))
+    needed = runs_needed(effect, estimate.std) if np.isfinite(effect) and effect > 0 else np.inf
+    told = f"n = {needed:.0f} would tell" if needed <= 1000 else "more than n = 1,000 to tell"
+    return f"{seen} around {rule.border(estimate.value):g} would have been seen; {told}"
+
+
+def compare_number(
+    printed: Sequence[float], estimate: Estimate, trivial: Sequence[float] | Any = ()
+) -> str:
+    """Whether the paper's number lies in our interval.
+
+    "Too wide to tell" is an interval that has a trivial answer in it as well, or no end.
+    """
+    ends = np.array([estimate.low, estimate.high])
+    if not np.isfinite(ends).all():
+        return TOO_WIDE
+    inside = [bool(ends[0] <= value <= ends[1]) for value in printed]
+    if not any(inside):
+        return DIFFERS
+    return TOO_WIDE if any(ends[0] <= value <= ends[1] for value in trivial) else AGREES
+
+
+def _correct_families(claims: Sequence[Claim], rows: list[dict[str, Any]]) -> None:
+    """Holm's correction inside each family of controls: a finding that it takes is undecided."""
+    for family in {claim.family for claim in claims} - {""}:
+        members = [
+            row
+            for claim, row in zip(claims, rows, strict=True)
+            if claim.family == family and row["finding"]
+        ]
+        borders = [parse_rule(row["rule"]).border(row["value"]) for row in members]
+        p = [row["estimate"].p_of(border) for row, border in zip(members, borders, strict=True)]
+        for row, corrected in zip(members, holm(p), strict=True):
+            if row["finding"] != UNDECIDED and corrected >= 1 - LEVEL:
+                row["finding"] = UNDECIDED
+                row["why"] = f"Holm's p = {corrected:.2g} among {len(members)} controls"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,15 +15,54 @@ LEVEL = 0.95  # of all intervals, and of tests
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval and the count of independent things behind it."""
+    """A number with its interval and the count of independent things behind it.
+
+    log: the interval is symmetric on the scale of logarithms, as that of a ratio is.
+    p: of an exact test that the number is 0, where an interval of so few would mislead.
+    """
 
     value: float
     low: float
     high: float
     n: int
+    log: bool = False
+    p: float | None = None
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
+
+    def on_scale(self, value: float) -> float:
+        """A number on the scale on which the interval is symmetric; -inf for a ratio of 0."""
+        if not self.log:
+            return value
+        with np.errstate(divide="ignore"):
+            return float(np.log(value))
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's width, on its scale."""
+        return (self.on_scale(self.high) - self.on_scale(self.low)) / 2
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of one of the n, on the interval's scale, if it is a t interval."""
+        return self.half_width * np.sqrt(self.n) / _t_limit(self.n)
+
+    def p_of(self, border: float) -> float:
+        """Two-sided p of the hypothesis that the quantity is ``border``; 1 for a single value."""
+        if self.p is not None:
+            return self.p
+        if self.n < 2 or not np.isfinite(self.half_width):
+            return 1.0
+        if not self.half_width:
+            return float(self.value == border)
+        distance = abs(self.on_scale(self.value) - self.on_scale(border))
+        statistic = distance / (self.half_width / _t_limit(self.n))
+        return float(2 * stats.t.sf(statistic, self.n - 1))
+
+
+def _t_limit(count: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
 
 
 def bootstrap(
@@ -77,6 +116,20 @@ def mean_interval(values: np.ndarray) -> Estimate:
         return Estimate(mean, -np.inf, np.inf, count)
     half = stats.sem(values) * stats.t.ppf((1 + LEVEL) / 2, count - 1)
     return Estimate(mean, mean - half, mean + half, count)
+
+
+def ratio_interval(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
+    """Geometric mean of paired ratios, with Student's t interval of their logarithms.
+
+    Raises ValueError for numbers that are not above 0.
+    """
+    both = np.array([numerator, denominator], dtype=float)
+    if not (both > 0).all():
+        raise ValueError(f"a ratio needs numbers above 0, not {both.min()}")
+    logs = mean_interval(np.log(both[0]) - np.log(both[1]))
+    with np.errstate(over="ignore"):
+        value, low, high = np.exp([logs.value, logs.low, logs.high]).tolist()
+    return Estimate(value, low, high, logs.n, log=True)
 
 
 def eta_squared(rows: pd.DataFrame, outcome: str, factor: str) -> float:
@@ -157,24 +210,30 @@ def share_interval(successes: int, count: int) -> Estimate:
     return Estimate(successes / count, float(interval.low), float(interval.high), count)
 
 
-def p_of_difference(difference: float, std: float, runs: int) -> float:
-    """Two-sided p of a difference of two means of ``runs`` each, whose runs have this std."""
-    t = abs(difference) / (std * np.sqrt(2 / runs))
-    return float(2 * stats.t.sf(t, 2 * runs - 2))
-
-
 def runs_needed(difference: float, std: float) -> int:
-    """Runs of each of two arms that find a difference of means with a power of 80 %.
+    """Pairs of runs that find a mean difference with a power of 80 %; 1,001 for more than 1,000.
 
-    std: of the runs of one arm. The two-sided t test at 5 %, by the noncentral t.
+    std: of the difference of one pair. The two-sided t test at 5 %, by the noncentral t.
     """
-    if not (abs(difference) > 0 and std > 0):
+    if not (abs(difference) > 0 and std >= 0):
         raise ValueError(f"no number of runs finds {difference} among a std of {std}")
-    effect, counts = abs(difference) / std, range(2, 10**7)
-    return counts[bisect_left(counts, 0.8, key=lambda runs: _power(effect, runs))]
+    counts = range(2, 1001)
+    place = bisect_left(counts, 0.8, key=lambda runs: _power(abs(difference), std, runs))
+    return 2 + place
 
 
-def _power(effect: float, runs: int) -> float:
-    freedom, shift = 2 * runs - 2, effect * np.sqrt(runs / 2)
-    limit = stats.t.ppf((1 + LEVEL) / 2, freedom)
-    return stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)
+def _power(difference: float, std: float, runs: int) -> float:
+    if not std:
+        return 1.0
+    shift, limit = difference / std * np.sqrt(runs), _t_limit(runs)
+    return stats.nct.sf(limit, runs - 1, shift) + stats.nct.cdf(-limit, runs - 1, shift)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's correction of p values of one family, in their order."""
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values)
+    corrected = np.empty(len(values))
+    steps = values[order] * (len(values) - np.arange(len(values)))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.engine.files import committed_reports, read_json, reports_root, write_atomically
+from lib.engine.files import committed_reports, reports_root, write_atomically
 from lib.engine.profiles import PROFILES
 from lib.engine.provenance import provenance
 
@@ -66,10 +66,6 @@ class Report:
         write_atomically(path, csv_text(df, "%.6g"))
         self._remember("tables", name, caption)
         return df
-
-    def claims(self, table: pd.DataFrame) -> None:
-        """Save this notebook's part of the ledger."""
-        write_atomically(self.folder / "claims.csv", csv_text(table, "%.6g"))
 
     def provenance(
         self, *, parameters: dict, dataset: str, trials: pd.DataFrame | None
@@ -140,9 +136,9 @@ def csv_text(df: pd.DataFrame, float_format: str | None = None) -> str:
 def _captions(path: Path) -> dict[str, str]:
     """Name -> caption of the figures in a ``contents.json``; empty if it cannot be read."""
     try:
-        entries = read_json(path).get("figures", [])
+        entries = json.loads(path.read_text(encoding="utf-8")).get("figures", [])
         return {entry["name"]: entry["caption"] for entry in entries}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -1,13 +1,16 @@
-"""Notebook 04: from predictions and records to tables of errors, accuracies and similarities.
+"""Notebook 04: from predictions and records to tables and to the quantities that claims judge.
 
-All errors and accuracies are shares. Intervals are over faces and seeds, and differences are
-paired by both; n is the number of seeds, as trainings, not faces, are what the claims are about.
+Scores of variants are in per cent, other tables as they say. Intervals are over faces and seeds,
+and differences are paired by both; n is the number of seeds, as trainings, not faces, are what the
+claims are about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,21 +18,17 @@ import pandas as pd
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.engine.sweep import Context
 from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
+from lib.ledger.tables import Missing, Tables, stored_estimate
 from lib.multitask import trials
 from lib.multitask.measures import attribute_scores, landmark_errors, majority, mean_shape
 
-NME, RIGHT = "nme", "right"  # the two measures of a face
-LABELS = {"nme": "NME (%), ← better", "accuracy": "mean accuracy (%), better →"}
-LESS = {
-    "nme": "NME less the baseline's\n(points), ← better",
-    "accuracy": "accuracy less the baseline's\n(points), better →",
-}
+MEASURES = NME, ACCURACY = "NME", "accuracy"  # of a face
+LANDMARK_NME = {f"NME of the {name}": place for place, name in enumerate(LANDMARKS)}
 MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
 KIND_OF = {name: kind for kind, names in trials.KINDS.items() for name in names}
-INTERVALS = [f"{name}{end}" for name in ("nme", "accuracy") for end in ("", "_low", "_high")]
-THRESHOLDS = np.linspace(0, 0.5, 101)
 ASIDE = 0.35  # of the eyes' distance
 QUANTILES = {0.5: "median", 0.9: "90 %", 1.0: "worst"}
+LOOKS = {"cka": ["first", "second", "layer"], "probes": ["stream", "layer", "task"]}
 
 
 @dataclass(frozen=True)
@@ -46,24 +45,20 @@ class Predictions:
     logits: dict[str, np.ndarray]
     landmarks: dict[str, np.ndarray]
 
-    def nme(self, variant: str) -> np.ndarray:
-        """(seeds, N): mean error of a face's five landmarks."""
-        return self.errors[variant].mean(2)
+    def scores(self, variant: str, measure: str) -> np.ndarray:
+        """(seeds, N) in %: mean NME of a face's landmarks, that of one, or its right attributes.
 
-    def right(self, variant: str) -> np.ndarray:
-        """(seeds, N): right attributes of a face, over how many are known of a face on average.
-
-        So that their mean is the share of all known attributes that are right.
+        Right ones are over how many are known of a face on average, so that their mean is the
+        share of all known attributes that are right.
         """
+        if measure == NME:
+            return 100 * self.errors[variant].mean(2)
+        if measure in LANDMARK_NME:
+            return 100 * self.errors[variant][:, :, LANDMARK_NME[measure]]
         labels = self.truth.attributes.numpy()
         known = labels != UNKNOWN
         right = ((self.logits[variant] > 0) == (labels == 1)) & known
-        return right.sum(2) / known.sum(1).mean()
-
-    def difference(self, first: str, second: str, measure: str) -> Estimate:
-        """Mean of a measure (``NME`` or ``RIGHT``) of one variant less another's."""
-        of = self.nme if measure == NME else self.right
-        return crossed_interval(of(first) - of(second))
+        return 100 * right.sum(2) / known.sum(1).mean()
 
 
 def predictions(sizes: trials.MultiTaskStudy, part: str, context: Context) -> Predictions:
@@ -104,7 +99,7 @@ def examples(predictions: Predictions, variant: str) -> dict[str, int]:
 
     Returns title -> place of the face.
     """
-    errors = predictions.nme(variant)[0]
+    errors = predictions.scores(variant, NME)[0]
     aside = turned(predictions.truth.landmarks.numpy())
     places: dict[str, int] = {}
     for name, group in (("", np.arange(len(errors))), ("aside, ", np.flatnonzero(aside))):
@@ -116,67 +111,60 @@ def examples(predictions: Predictions, variant: str) -> dict[str, int]:
     return places
 
 
-def variant_table(predictions: Predictions) -> pd.DataFrame:
-    """variant, kind, nme and accuracy with intervals, seeds; what is trivial comes last."""
-    rows = []
-    for name, kind in (KIND_OF | {trials.TRIVIAL: trials.TRIVIAL}).items():
-        nme, right = predictions.nme(name), predictions.right(name)
-        shown = f"{MEAN_SHAPE}, {MAJORITY}" if name == trials.TRIVIAL else name
-        rows.append((shown, kind, *_ends(map(crossed_interval, (nme, right))), len(nme)))
-    return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS, "seeds"])
+def variant_table(predictions: Predictions, measures: Iterable[str] = MEASURES) -> pd.DataFrame:
+    """variant, kind, measure, value, low, high, n: in %; what is trivial comes last."""
+    rows = [
+        (name, kind, measure, crossed_interval(predictions.scores(name, measure)))
+        for name, kind in (KIND_OF | {trials.TRIVIAL: trials.TRIVIAL}).items()
+        for measure in measures
+    ]
+    return _table(["variant", "kind", "measure"], rows)
 
 
 def differences(predictions: Predictions) -> pd.DataFrame:
-    """Every variant less the baseline, as ``variant_table``, without what is trivial."""
-    rows = []
-    for name, kind in KIND_OF.items():
-        pair = (predictions.difference(name, trials.BASELINE, measure) for measure in (NME, RIGHT))
-        rows.append((name, kind, *_ends(pair)))
-    return pd.DataFrame(rows, columns=["variant", "kind", *INTERVALS])
+    """variant, other, measure, value, low, high, n: a variant less another, in points.
 
-
-def by_measure(table: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
-    """A table of variants or differences as a chart takes it: a row a variant and measure.
-
-    labels: what the measures are called. Columns: variant, kind, value, low, high, measure;
-    nothing trivial, which would stretch the axes.
+    Every two variants, what is trivial among them, in both measures. Those of the paper less the
+    baseline also by landmark, and in parts of the NME.
     """
-    parts = []
-    for measure, label in labels.items():
-        part = table[["variant", "kind", measure, f"{measure}_low", f"{measure}_high"]]
-        part = part.set_axis(["variant", "kind", "value", "low", "high"], axis=1)
-        parts.append(part.assign(measure=label))
-    rows = pd.concat(parts, ignore_index=True)
-    return rows[rows["kind"] != trials.TRIVIAL]
-
-
-def table_1(printed: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's Table 1 beside ours: method, paper, ours, low, high, nme, in per cent."""
-    names = dict(
-        zip(
-            printed["method"].tail(len(trials.KINDS[trials.PAPER])),
-            trials.KINDS[trials.PAPER],
-            strict=True,
-        )
-    )
-    names[MAJORITY] = f"{MEAN_SHAPE}, {MAJORITY}"
-    rows = printed[["method", "accuracy"]].rename(columns={"accuracy": "paper"})
-    rows = pd.concat([rows, pd.DataFrame({"method": [MAJORITY]})], ignore_index=True)
-    table = table.set_index("variant").reindex(rows["method"].map(names))
-    for column, name in zip(["ours", "low", "high", "nme"], [*INTERVALS[3:], NME], strict=True):
-        rows[column] = 100 * table[name].to_numpy()
-    rows.loc[rows["method"] == MAJORITY, ["low", "high"]] = np.nan
-    return rows
-
-
-def landmark_bars(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
-    """variant, landmark, nme, low, high: the bars of the paper's figure 3."""
+    scores = predictions.scores
+    pairs = permutations((*trials.VARIANTS, trials.TRIVIAL), 2)
+    wanted = [(*pair, measure) for pair in pairs for measure in MEASURES]
+    ours = trials.KINDS[trials.PAPER][1:]
+    wanted += [(name, trials.BASELINE, measure) for name in ours for measure in LANDMARK_NME]
     rows = [
-        (name, landmark, *_ends([crossed_interval(predictions.errors[name][:, :, place])]))
-        for name in names
-        for place, landmark in enumerate(LANDMARKS)
+        (name, other, measure, crossed_interval(scores(name, measure) - scores(other, measure)))
+        for name, other, measure in wanted
     ]
-    return pd.DataFrame(rows, columns=["variant", "landmark", "nme", "low", "high"])
+    aside = turned(predictions.truth.landmarks.numpy())
+    for name in ours:
+        change = 100 * (predictions.errors[name] - predictions.errors[trials.BASELINE])
+        rows += [(name, trials.BASELINE, *part) for part in _parts(change, aside)]
+    return _table(["variant", "other", "measure"], rows)
+
+
+def _parts(change: np.ndarray, aside: np.ndarray) -> Iterator[tuple[str, Estimate]]:
+    """Of a change of NME (seeds, N, 5): the nose's less that of the other landmarks.
+
+    Where some of the faces look aside and some do not: theirs, and theirs less the others', whose
+    interval is over seeds alone.
+    """
+    nose = LANDMARKS.index("nose")
+    less = change[:, :, nose] - np.delete(change, nose, 2).mean(2)
+    yield "NME of the nose less that of others", crossed_interval(less)
+    if 1 < aside.sum() < len(aside):
+        theirs, others = (change[:, which].mean(2) for which in (aside, ~aside))
+        more = mean_interval(theirs.mean(1) - others.mean(1))
+        yield "NME of turned faces", crossed_interval(theirs)
+        yield "NME of turned faces less that of others", more
+
+
+def table_1(printed: pd.DataFrame, variants: pd.DataFrame) -> pd.DataFrame:
+    """The paper's Table 1 beside ours: method, paper, variant, value, low, high, in per cent."""
+    ours = variants[variants["measure"] == ACCURACY].drop(columns=["kind", "measure", "n"])
+    rows = printed.rename(columns={"accuracy": "paper"}).merge(ours, on="variant", how="left")
+    blind = ours[ours["variant"] == trials.TRIVIAL].assign(method=MAJORITY)
+    return pd.concat([rows, blind.drop(columns=["low", "high"])], ignore_index=True)
 
 
 def epoch_curves(trainings: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
@@ -185,35 +173,24 @@ def epoch_curves(trainings: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     trainings: records with a column ``variant``. A second stage goes on where stage 1 ended.
     """
     parts = []
-    for name in (name for name in names if (trainings["variant"] == name).any()):
-        records = trainings[trainings["variant"] == name]
-        before = sum(stage1["epochs"] for stage1 in records["stage1"].head(1) if stage1)
-        columns: dict[str, object] = {"variant": name}
-        for measure, ends in (("nme", ""), ("accuracy", "accuracy_")):
-            values = np.stack([curve[measure] for curve in records["curve"]])
-            columns["epoch"] = before + 1 + np.arange(values.shape[1])
-            columns[measure] = values.mean(0)
-            columns |= {f"{ends}low": values.min(0), f"{ends}high": values.max(0)}
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+    for name in names:
+        for record in trainings[trainings["variant"] == name].to_dict("records"):
+            before = record["stage1"]["epochs"] if record["stage1"] else 0
+            curve = pd.DataFrame(record["curve"])
+            parts.append(curve.assign(variant=name, epoch=before + 1 + curve.index))
+    ends = {"": "mean", "low": "min", "high": "max"}
+    columns = {end or "nme": ("nme", how) for end, how in ends.items()}
+    columns |= {f"accuracy_{end}".strip("_"): ("accuracy", how) for end, how in ends.items()}
+    groups = pd.concat(parts).groupby(["variant", "epoch"], sort=False)
+    return groups.agg(**columns).reset_index()
 
 
 def face_errors(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
-    """variant, error: the mean error of every face, all seeds together, and the mean shape's."""
-    errors = {name: predictions.nme(name) for name in names}
-    errors[MEAN_SHAPE] = predictions.nme(trials.TRIVIAL)
-    parts = [pd.DataFrame({"variant": n, "error": v.ravel()}) for n, v in errors.items()]
-    return pd.concat(parts, ignore_index=True)
-
-
-def error_curves(faces: pd.DataFrame) -> pd.DataFrame:
-    """variant, error, share: the share of ``face_errors`` that are at most some error."""
-    parts = [
-        pd.DataFrame({"variant": name, "error": THRESHOLDS,
-                      "share": [(errors <= threshold).mean() for threshold in THRESHOLDS]})
-        for name, errors in faces.groupby("variant", sort=False)["error"]
-    ]  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
+    """variant, error: the mean error of every face in %, of all seeds, and the mean shape's."""
+    errors = {name: predictions.scores(name, NME) for name in names}
+    errors[MEAN_SHAPE] = predictions.scores(trials.TRIVIAL, NME)
+    rows = {name: pd.Series(values.ravel(), name="error") for name, values in errors.items()}
+    return pd.concat(rows, names=["variant"]).reset_index(level="variant")
 
 
 def frames(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
@@ -251,40 +228,97 @@ def attribute_table(predictions: Predictions, names: Iterable[str]) -> pd.DataFr
     return pd.concat(parts, ignore_index=True)
 
 
-def similarity_table(records: pd.DataFrame) -> pd.DataFrame:
-    """variant, pair, first, second, layer, cka, low, high: means and intervals over seeds."""
-    table = _over_seeds(records, "cka", ["first", "second", "layer", "cka"])
-    pair = table["first"] + " and " + table["second"]
-    return table.assign(pair=pair, setting=table["variant"])
-
-
-def probe_table(records: pd.DataFrame) -> pd.DataFrame:
-    """variant, stream, layer, task, value, low, high: means and intervals over seeds."""
-    return _over_seeds(records, "probes", ["stream", "layer", "task", "value"])
-
-
-def by_seed(records: pd.DataFrame, kind: str, columns: list[str]) -> pd.DataFrame:
-    """One row a measured value of the looks: variant, seed and the columns."""
+def by_seed(records: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """One row a number of the looks: variant, seed, what ``LOOKS`` has of a kind, value."""
+    if records.empty:
+        raise FileNotFoundError(f"no record with {kind} is stored")
     rows = [
         (record["variant"], record["seed"], *row)
         for record in records.to_dict("records")
         for row in record[kind]
     ]
-    return pd.DataFrame(rows, columns=["variant", "seed", *columns])
+    return pd.DataFrame(rows, columns=["variant", "seed", *LOOKS[kind], "value"])
 
 
-def _over_seeds(records: pd.DataFrame, kind: str, columns: list[str]) -> pd.DataFrame:
-    if records.empty:
-        raise FileNotFoundError(f"no record with {kind} is stored")
-    *keys, value = columns
-    rows = []
-    for names, part in by_seed(records, kind, columns).groupby(["variant", *keys], sort=False):
-        mean = mean_interval(part[value].to_numpy())
-        single = mean.n == 1  # an infinite interval cannot be drawn
-        low, high = (mean.value,) * 2 if single else (mean.low, mean.high)
-        rows.append((*names, mean.value, low, high, mean.n))
-    return pd.DataFrame(rows, columns=["variant", *keys, value, "low", "high", "n"])
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means of ``by_seed`` over the seeds: value, low, high, n.
+
+    A single seed's interval is drawn as its value, as an infinite one cannot be.
+    """
+    keys = [name for name in rows if name not in ("seed", "value")]
+    groups = rows.groupby(keys, sort=False)["value"]
+    table = _table(keys, ((*names, mean_interval(part)) for names, part in groups))
+    single = np.isinf(table["low"])
+    table.loc[single, "low"] = table.loc[single, "high"] = table["value"]
+    return table
 
 
-def _ends(estimates: Iterable[Estimate]) -> list[float]:
-    return [number for mean in estimates for number in (mean.value, mean.low, mean.high)]
+def _table(keys: Sequence[str], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
+    """Rows of names that end with an estimate, as a table: keys, value, low, high, n."""
+    cells = [(*names, mean.value, mean.low, mean.high, mean.n) for *names, mean in rows]
+    return pd.DataFrame(cells, columns=[*keys, "value", "low", "high", "n"])
+
+
+# The quantities of claims.yaml. They take the tables that the notebook saves.
+
+
+def difference(tables: Tables, variant: str, other: str, measure: str) -> Estimate:
+    """A variant less another, in points, paired by face and seed.
+
+    A single training has no interval: one over its faces does not say what others would give.
+    """
+    where = {"variant": variant, "other": other, "measure": measure}
+    found = stored_estimate(tables, "differences", where)
+    return found if found.n > 1 else mean_interval(np.array([found.value]))
+
+
+def gain(tables: Tables, task: str, variant: str = trials.BASELINE) -> Estimate:
+    """By how many points a variant is better in a task than the best answer without a look.
+
+    task: landmarks, against the mean shape, or attributes, against the majority class.
+    """
+    if task == "landmarks":
+        return difference(tables, trials.TRIVIAL, variant, NME)
+    return difference(tables, variant, trials.TRIVIAL, ACCURACY)
+
+
+def similarity(tables: Tables, variant: str, first: str, second: str) -> Estimate:
+    """CKA of two streams less that of streams that never met, mean over the layers."""
+    return _beyond_single(tables, "cka_by_seed", variant, first=first, second=second)
+
+
+def foreign(tables: Tables, variant: str, stream: str, task: str) -> Estimate:
+    """What a probe of a task reads in a stream's last layer, less that of a single-task network.
+
+    R² of landmarks and balanced accuracy of attributes, as shares.
+    """
+    last = tables.rows("probes_by_seed", "layer")["layer"].max()
+    where = {"stream": stream, "task": task, "layer": last}
+    return _beyond_single(tables, "probes_by_seed", variant, **where)
+
+
+def _beyond_single(tables: Tables, table: str, variant: str, **where: Any) -> Estimate:
+    """What a look into a variant found less what one into single-task networks did, by seed."""
+    ours, alone = (
+        tables.rows(table, "seed", "value", variant=name, **where).groupby("seed")["value"].mean()
+        for name in (variant, trials.SINGLE)
+    )
+    change = (ours - alone).dropna()
+    if change.empty:
+        raise Missing(f"table {table} has no seed of both {variant} and {trials.SINGLE}")
+    return mean_interval(change.to_numpy())
+
+
+def largest(tables: Tables, column: str, variants: Sequence[str]) -> Estimate:
+    """The largest number of a column of some variants' trainings: nothing of it is chance."""
+    rows = tables.rows("trainings", column, "variant")
+    values = rows.loc[rows["variant"].isin(variants), column]
+    if values.empty:
+        raise Missing(f"table trainings has no row of {', '.join(variants)}")
+    most = float(values.max())
+    return Estimate(most, most, most, len(values))
+
+
+QUANTITIES = {
+    function.__name__: function for function in (difference, gain, similarity, foreign, largest)
+}

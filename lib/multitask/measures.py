@@ -1,8 +1,8 @@
 """What a network is trained for, how good it is, and what its streams of features share.
 
 Landmarks are (N, 5, 2) as in ``Faces``, x and y as shares of the image; attributes are (N, A);
-features are (N, D), one row an image. All is computed in float64. Every function raises ValueError
-for numbers that are not finite, for shapes that do not fit and for no rows at all.
+features are (N, D), one row an image. All is computed in float64. Predictions and features that are
+not finite raise ValueError, as those of a network that diverged.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
@@ -113,13 +115,11 @@ def landmark_errors(
     median: divide by the median eye distance of the set instead, so that no face in profile counts
         more than others; ValueError if it is 0.
     """
-    predicted, truth = _points(predicted), _points(truth)
+    predicted, truth = _finite(predicted), np.asarray(truth, dtype=np.float64)
     extent = np.asarray(extent, dtype=np.float64)
     if predicted.shape != truth.shape or extent.shape not in ((2,), (len(truth), 2)):
         shapes = f"{predicted.shape}, {truth.shape} and {extent.shape}"
         raise ValueError(f"landmarks, truth and extent do not fit: {shapes}")
-    if not (np.isfinite(extent) & (extent > 0)).all():
-        raise ValueError("an extent is not a positive number")
     pixels = np.broadcast_to(extent, (len(truth), 2))
     distances = np.linalg.norm((predicted - truth) * pixels[:, None], axis=2)
     left, right = truth[:, EYES].swapaxes(0, 1)
@@ -139,17 +139,23 @@ def attribute_scores(predicted: ArrayLike, truth: ArrayLike) -> pd.DataFrame:
     balanced_accuracy if the known ones are all of one class, f1 (of yes) if neither truth nor
     prediction has a yes, all three and the rate if nothing is known.
     """
-    yes, truth = _finite(predicted, 2) > 0, _attributes(truth)
-    if yes.shape != truth.shape:
-        raise ValueError(f"predictions {yes.shape} do not fit attributes {truth.shape}")
-    has, has_not = ((truth == value).sum(0) for value in (1, 0))
-    right_yes, right_no = (yes & (truth == 1)).sum(0), (~yes & (truth == 0)).sum(0)
-    said_yes = (yes & (truth != UNKNOWN)).sum(0)
+    yes, truth = _finite(predicted) > 0, np.asarray(truth)
+    # as series, in which nothing over nothing is NaN
+    has, has_not, right_yes, right_no, said_yes = (
+        pd.Series(which.sum(0))
+        for which in (
+            truth == 1,
+            truth == 0,
+            yes & (truth == 1),
+            ~yes & (truth == 0),
+            yes & (truth != UNKNOWN),
+        )
+    )
     scores = {
-        "accuracy": _share(right_yes + right_no, has + has_not),
-        "balanced_accuracy": (_share(right_yes, has) + _share(right_no, has_not)) / 2,
-        "f1": _share(2 * right_yes, has + said_yes),
-        "rate": _share(has, has + has_not),
+        "accuracy": (right_yes + right_no) / (has + has_not),
+        "balanced_accuracy": (right_yes / has + right_no / has_not) / 2,
+        "f1": 2 * right_yes / (has + said_yes),
+        "rate": has / (has + has_not),
         "n": has + has_not,
     }
     return pd.DataFrame(scores)
@@ -163,12 +169,12 @@ def pooled_accuracy(scores: pd.DataFrame) -> float:
 
 def mean_shape(landmarks: ArrayLike) -> np.ndarray:
     """The landmarks of the mean face, (N, 5, 2) -> (5, 2): what no look at the image gives."""
-    return _points(landmarks).mean(0)
+    return np.asarray(landmarks, dtype=np.float64).mean(0)
 
 
 def majority(attributes: ArrayLike) -> np.ndarray:
     """Whether more known faces have an attribute than lack it, (N, A) -> (A,) bool; a tie is no."""
-    truth = _attributes(attributes)
+    truth = np.asarray(attributes)
     return (truth == 1).sum(0) > (truth == 0).sum(0)
 
 
@@ -181,7 +187,7 @@ def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
     return {"faces": len(truth), "nme": float(errors.mean()), "accuracy": accuracy}
 
 
-def linear_cka(x: ArrayLike, y: ArrayLike) -> float:
+def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
     """Similarity of two representations of the same images, whatever their bases and scales.
 
     HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) by Kornblith et al., "Similarity of neural network
@@ -191,12 +197,11 @@ def linear_cka(x: ArrayLike, y: ArrayLike) -> float:
     four images. Features that are the same for all images, or in which all images are equally far
     apart, share nothing: 0.
     """
-    x, y = _finite(x, 2), _finite(y, 2)
     if len(x) != len(y) or len(x) < 4:
         raise ValueError(f"the same four images or more, not {len(x)} and {len(y)}")
-    x, y = _unit(_centred(x)), _unit(_centred(y))
-    both, own_x, own_y = _hsic(x, y), _hsic(x, x), _hsic(y, y)
-    return float(both / np.sqrt(own_x * own_y)) if min(own_x, own_y) > SMALLEST else 0.0
+    first, second = (_centred_gram(_finite(features)) for features in (x, y))
+    both, own = (first * second).sum(), np.array([(first**2).sum(), (second**2).sum()])
+    return float(both / np.sqrt(own.prod())) if own.min() > SMALLEST else 0.0
 
 
 def linear_probe(
@@ -208,15 +213,12 @@ def linear_probe(
     with the least leave-one-out error. Targets constant in the test do not count; ValueError if
     all are.
     """
-    train_y, test_y = (_finite(np.reshape(y, (len(y), -1)), 2) for y in (train_y, test_y))
+    train_y, test_y = (np.asarray(y).reshape(len(y), -1) for y in (train_y, test_y))
     predicted, _ = _ridge(train_x, train_y, test_x)
-    if predicted.shape != test_y.shape:
-        raise ValueError(f"targets of the test are {predicted.shape}, not {test_y.shape}")
     varies = np.ptp(test_y, axis=0) > 0
     if not varies.any():
         raise ValueError("all targets are constant in the test")
-    test_y, predicted = test_y[:, varies], predicted[:, varies]
-    return float((1 - ((test_y - predicted) ** 2).mean(0) / test_y.var(0)).mean())
+    return r2_score(test_y[:, varies], predicted[:, varies])
 
 
 def attribute_probe(
@@ -230,9 +232,7 @@ def attribute_probe(
     predictions left out, as those of the fit lie too far apart, and farther for the rarer class.
     Attributes of one class in train or test do not count; ValueError if none is left.
     """
-    train, test = _attributes(train_yes), _attributes(test_yes)
-    if train.shape[1] != test.shape[1]:
-        raise ValueError(f"attributes do not fit: {train.shape} and {test.shape}")
+    train, test = np.asarray(train_yes), np.asarray(test_yes)
     usable = [set(column) >= {0, 1} for part in (train, test) for column in part.T]
     both = np.reshape(usable, (2, -1)).all(0)
     if not both.any():
@@ -249,13 +249,8 @@ def _ridge(
     train_x: ArrayLike, train_y: np.ndarray, test_x: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predictions (M, K) of the test, and (N, K) of every training image by all others."""
-    train_x, test_x = _finite(train_x, 2), _finite(test_x, 2)
-    if len(train_x) != len(train_y) or train_x.shape[1] != test_x.shape[1]:
-        shapes = f"{train_x.shape}, {train_y.shape} and {test_x.shape}"
-        raise ValueError(f"features, targets and the test's features do not fit: {shapes}")
-    spread = train_x.std(0)
-    spread = np.where(spread > 0, spread, 1)
-    x, test = _centred(train_x) / spread, (test_x - train_x.mean(0)) / spread
+    scaler = StandardScaler().fit(train_x)
+    x, test = scaler.transform(train_x), scaler.transform(test_x)
     largest = np.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x)[-1]
     model = RidgeCV(
         PENALTIES * (largest if largest > 0 else 1),  # without any feature that varies
@@ -272,51 +267,24 @@ def _closeness(_: object, predicted: np.ndarray, truth: np.ndarray) -> float:
     return -float(((predicted - truth) ** 2).mean())
 
 
-def _hsic(x: np.ndarray, y: np.ndarray) -> float:
-    """||Y^T X||_F^2 of centred features without its bias, times N (N - 3)."""
-    count = len(x)
-    if count < min(x.shape[1], y.shape[1]):
-        biased = ((x @ x.T) * (y @ y.T)).sum()
-    else:
-        biased = ((y.T @ x) ** 2).sum()
-    # Song's sums over the Gram matrices without their diagonals; all rows of the whole sum to 0
-    a, b = (x**2).sum(1), (y**2).sum(1)
-    return biased - count / (count - 2) * (a @ b) + a.sum() * b.sum() / (count - 1) / (count - 2)
+def _centred_gram(features: np.ndarray) -> np.ndarray:
+    """Inner products of the images without what is the same for all, nor those with themselves.
+
+    Sums of products of two such matrices have no bias: U-centring of Székely and Rizzo, 2014.
+    Scaled by the whole; columns that are constant are 0 and not what rounding leaves.
+    """
+    centred = (features - features.mean(0)) * (np.ptp(features, axis=0) > 0)
+    gram, count = centred @ centred.T, len(centred)
+    gram /= np.trace(gram) or 1
+    np.fill_diagonal(gram, 0)
+    rows = gram.sum(0) / (count - 2)
+    gram -= rows[:, None] + rows - rows.sum() / (count - 1)
+    np.fill_diagonal(gram, 0)
+    return gram
 
 
-def _centred(x: np.ndarray) -> np.ndarray:
-    """Without the mean; columns that are constant are 0 and not what rounding leaves."""
-    return (x - x.mean(0)) * (np.ptp(x, axis=0) > 0)
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(x)
-    return x / norm if norm > 0 else x
-
-
-def _points(landmarks: ArrayLike) -> np.ndarray:
-    points = _finite(landmarks, 3)
-    if points.shape[1:] != (len(LANDMARKS), 2):
-        raise ValueError(f"landmarks are (N, {len(LANDMARKS)}, 2), not {points.shape}")
-    return points
-
-
-def _attributes(attributes: ArrayLike) -> np.ndarray:
-    truth = np.asarray(attributes)
-    if truth.ndim != 2 or not truth.size or not np.isin(truth, (1, 0, UNKNOWN)).all():
-        raise ValueError(f"attributes are (N, A) of 1, 0 or {UNKNOWN}: {truth.shape}")
-    return truth
-
-
-def _finite(values: ArrayLike, dimensions: int) -> np.ndarray:
+def _finite(values: ArrayLike) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim != dimensions or not values.size:
-        raise ValueError(f"{dimensions} dimensions and some numbers, not {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("a number is NaN or infinite")
     return values
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """NaN of nothing."""
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

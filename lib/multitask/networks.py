@@ -8,10 +8,12 @@ name of their stream. All networks take images (N, 3, S, S) in [0, 1] and return
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from lib.engine.training import seeded
 from lib.networks.sizes import count_parameters
@@ -156,20 +158,12 @@ class Separation(Independent):
         """Take over the shared stream of stage 1."""
         self.streams[SHARED].load_state_dict(stage1.streams[SHARED].state_dict())
 
-    @torch.no_grad()
     def settle(self, images: Tensor) -> None:
         """Give the batch norms of an untrained shared stream the statistics of some images.
 
         Without them its maps would shrink from layer to layer, and be as good as absent.
         """
-        norms = [m for m in self.streams[SHARED].modules() if isinstance(m, nn.BatchNorm2d)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.momentum = 1.0
-        run_stream(self.streams[SHARED].train(), images)
-        self.train(self.training)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        update_bn([images], self.streams[SHARED])
 
     @torch.no_grad()
     def pass_own(self) -> None:
@@ -261,18 +255,18 @@ def multitask_network(
         return NETWORKS[name](tasks, shape)
 
 
-def matched_widths(tasks: Mapping[str, int], target: int, shape: Shape) -> tuple[int, ...]:
-    """The widths, all times one factor, that bring hard sharing nearest to ``target`` weights."""
+@cache  # it builds many networks
+def matched_widths(tasks: tuple[tuple[str, int], ...], shape: Shape) -> tuple[int, ...]:
+    """The widths, all times one factor, with which hard sharing is as large as the paper's network.
 
-    def wider(percent: int) -> tuple[int, ...]:
-        return tuple(max(1, round(width * percent / 100)) for width in shape.widths)
-
-    def distance(percent: int) -> int:
-        network = HardSharing(tasks, shape._replace(widths=wider(percent)))
-        return abs(count_parameters(network) - target)
-
+    tasks: number of outputs by name, as pairs.
+    """
+    percents = range(50, 500, 2)
+    wider = [tuple(max(1, round(w * percent / 100)) for w in shape.widths) for percent in percents]
     with torch.device("meta"):
-        return wider(min(range(50, 500, 2), key=distance))
+        paper = count_parameters(Separation(dict(tasks), shape, fusion="concat"))
+        plain = [HardSharing(dict(tasks), shape._replace(widths=widths)) for widths in wider]
+    return min(zip(wider, plain, strict=True), key=lambda p: abs(count_parameters(p[1]) - paper))[0]
 
 
 def layers_of(stream: nn.Module) -> list[nn.Module]:
@@ -290,7 +284,7 @@ def run_stream(stream: nn.Module, images: Tensor) -> list[Tensor]:
 
 def _stream(widths: tuple[int, ...], read: int) -> nn.Module:
     inputs = (3, *(read * width for width in widths[:-1]))
-    return nn.ModuleList(map(_layer, inputs, widths))
+    return nn.Sequential(*map(_layer, inputs, widths))
 
 
 def _layer(inputs: int, outputs: int) -> nn.Module:

@@ -40,11 +40,8 @@ def draw_faces(
     """The paper's fig. 4: true and predicted landmarks, a row a network, a column a face.
 
     images: (N, 3, S, S) uint8. truth and each of predictions: (N, 5, 2) shares of the sides.
-    errors: (N,) NME of each, written below the pictures. ValueError where numbers differ.
+    errors: (N,) NME of each, written below the pictures.
     """
-    shapes = {np.shape(points) for points in predictions.values()}
-    if not len(images) == len(truth) == len(titles) > 0 or shapes != {truth.shape}:
-        raise ValueError("as many titles and sets of points as images are needed, at least one")
     shown = {title: image / 255 for title, image in zip(titles, images, strict=True)}
     figure = pictures({wrapped(name, 18): shown for name in predictions})
     side = images.shape[-1]

@@ -8,10 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import combinations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -158,7 +156,9 @@ def variants(sizes: MultiTaskStudy, seed: int) -> dict[str, MultiTaskTrial]:
         TUNED: replace(conv, copied=True, pass_own=True),
         LONG: longer,
         WEIGHTED: replace(longer, landmark_weight=sizes.landmark_weight),
-        WIDE: replace(whole, widths=matching_widths(first.shape, _outputs(first))),
+        WIDE: replace(
+            whole, widths=networks.matched_widths(tuple(_outputs(first).items()), first.shape)
+        ),
         COPIES: replace(longer, network="independent"),
         RANDOM: replace(smtn, shared="", stage1=None),
         JOINT: replace(whole, network="separation", fusion="concat"),
@@ -196,15 +196,6 @@ def evidence(sizes: MultiTaskStudy) -> Iterator[tuple[Callable[..., dict], objec
         yield from ((run_separation, look) for look, n in looks if n == name)
 
 
-@cache  # it builds many networks
-def matching_widths(shape: networks.Shape, outputs: tuple[tuple[str, int], ...]) -> tuple[int, ...]:
-    """Widths of hard sharing with as many weights as the paper's network of a shape."""
-    network = networks.multitask_network(
-        "separation", dict(outputs), shape, seed=0, fusion="concat"
-    )
-    return networks.matched_widths(dict(outputs), count_parameters(network), shape)
-
-
 def run_multitask(trial: MultiTaskTrial, context: Context) -> dict:
     """Train, keep the network and its predictions, and say how it went.
 
@@ -240,18 +231,16 @@ def run_separation(trial: SeparationTrial, context: Context) -> dict:
     value], R^2 for landmarks, mean balanced accuracy for attributes; fitted on training faces,
     tried on test faces. The first layer is 1.
     """
-    networks = [load_network(each, context) for each in (trial.beside, trial.of) if each]
-    main = trial.of.faces.tests[0]
-    images, points, labels = [], [], []
-    for faces in (faces_of(trial.of.faces, part, context) for part in ("train", main)):
-        images.append(faces.images[: trial.probed])
-        points.append(faces.landmarks[: trial.probed].numpy())
-        labels.append(faces.attributes[: trial.probed].numpy())
-    fitted: dict[str, list[np.ndarray]] = {}
-    features: dict[str, list[np.ndarray]] = {}
-    for network in networks:
-        fitted |= measures.stream_features(network, images[0])
-        features |= measures.stream_features(network, images[1])
+    opened = [load_network(each, context) for each in (trial.beside, trial.of) if each]
+    parts = [faces_of(trial.of.faces, p, context) for p in ("train", trial.of.faces.tests[0])]
+    images, points, labels = (
+        [getattr(faces, name)[: trial.probed] for faces in parts]
+        for name in ("images", "landmarks", "attributes")
+    )
+    fitted, features = (
+        {k: v for network in opened for k, v in measures.stream_features(network, shown).items()}
+        for shown in images
+    )
     cka = [
         (first, second, layer, measures.linear_cka(*pair))
         for first, second in combinations(features, 2)
@@ -285,7 +274,7 @@ def untrained(trial: MultiTaskTrial) -> networks.MultiTask:
     """The network with random weights, on the CPU: nothing has to be trained or loaded for it."""
     return networks.multitask_network(
         trial.network,
-        dict(_outputs(trial)),
+        _outputs(trial),
         trial.shape,
         seed=trial.seed,
         fusion=trial.fusion,
@@ -293,8 +282,8 @@ def untrained(trial: MultiTaskTrial) -> networks.MultiTask:
     )
 
 
-def _outputs(trial: MultiTaskTrial) -> tuple[tuple[str, int], ...]:
-    return ("landmarks", 2 * len(LANDMARKS)), ("attributes", attribute_count(trial.faces.name))
+def _outputs(trial: MultiTaskTrial) -> dict[str, int]:
+    return {"landmarks": 2 * len(LANDMARKS), "attributes": attribute_count(trial.faces.name)}
 
 
 def build(trial: MultiTaskTrial, context: Context) -> networks.MultiTask:

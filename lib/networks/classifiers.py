@@ -10,21 +10,19 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.data.catalogue import refuse_below
 from lib.engine.training import seeded
-from lib.networks.sizes import refuse_below_one
 
 # mean and deviation of each colour channel, in pixel values of [0, 1]
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# convolutions of each stage, and their channels in units of the width
-VGG16_STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
-VGG5_STAGES = ((1, 1), (1, 2), (1, 4), (1, 8))
 RESNET20_SHA256 = "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8"
 
 
@@ -38,7 +36,7 @@ class Classifier(nn.Module):
 
     def __init__(self, classes: int, width: int, channels: int) -> None:
         super().__init__()
-        refuse_below_one(classes=classes, width=width)
+        refuse_below(1, classes=classes, width=width)
         # Inside the network and not in the data: an image that is optimised sees its gradient
         # in pixel values and its bounds at 0 and 1, whatever the network was trained with. In the
         # state: weights never meet another normalisation than their own.
@@ -59,44 +57,33 @@ class Classifier(nn.Module):
         return self.linear(self.features((images - self.mean) / self.std).mean((2, 3)))
 
 
-class _VGG(Classifier):
-    def __init__(self, stages: tuple[tuple[int, int], ...], classes: int, width: int) -> None:
+class VGG(Classifier):
+    """A VGG with batch norm, a max-pool after each stage and one linear layer.
+
+    stages: convolutions of each, and their channels in units of ``width``, those of the first.
+    """
+
+    def __init__(self, stages: tuple[tuple[int, int], ...], classes: int, width: int = 64) -> None:
+        from torchvision.models.vgg import make_layers  # here: importing it takes a second
+
         super().__init__(classes, width, stages[-1][1] * width)
-        layers, inputs = [], 3
+        plan: list[int | str] = []  # channels of each convolution; M is a max-pool
         for convolutions, factor in stages:
-            for _ in range(convolutions):
-                # the bias does nothing before a norm: kept for the published parameter count
-                conv = nn.Conv2d(inputs, factor * width, 3, padding=1)
-                layers += [conv, nn.BatchNorm2d(factor * width), nn.ReLU(inplace=True)]
-                inputs = factor * width
-            layers.append(nn.MaxPool2d(2))
-        self.layers = nn.Sequential(*layers)
+            plan += [*[factor * width] * convolutions, "M"]
+        # with biases that do nothing before a norm: kept for the published parameter count
+        self.layers = make_layers(plan, batch_norm=True)
         _initialise(self)
 
     def features(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
 
-class _Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut without parameters (option A)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.stride, self.added = stride, outputs - inputs
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-
-    def _shortcut(self, x: Tensor) -> Tensor:
-        """Every ``stride``-th pixel; new channels are zero, half before and half after."""
-        x = x[:, :, :: self.stride, :: self.stride]
-        before = self.added // 2
-        return F.pad(x, (0, 0, 0, 0, before, self.added - before))
+class _OptionA(nn.Module):
+    """A shortcut without parameters: every second pixel, and as many new channels of zeros."""
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(residual + self._shortcut(x))
+        before = x.shape[1] // 2  # half of the new ones; the others come after
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, x.shape[1] - before))
 
 
 class ResNet20(Classifier):
@@ -110,9 +97,9 @@ class ResNet20(Classifier):
         super().__init__(classes, width, 4 * width)
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = _stage(width, width, stride=1)
-        self.layer2 = _stage(width, 2 * width, stride=2)
-        self.layer3 = _stage(2 * width, 4 * width, stride=2)
+        self.layer1 = _stage(width, width)
+        self.layer2 = _stage(width, 2 * width)
+        self.layer3 = _stage(2 * width, 4 * width)
         _initialise(self)
 
     def features(self, x: Tensor) -> Tensor:
@@ -120,12 +107,16 @@ class ResNet20(Classifier):
         return self.layer3(self.layer2(self.layer1(x)))
 
 
-def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    first = _Block(inputs, outputs, stride)
-    return nn.Sequential(first, *(_Block(outputs, outputs, 1) for _ in range(2)))
+def _stage(inputs: int, outputs: int) -> nn.Sequential:
+    """Three blocks of two convolutions, the first with half of the pixels for more channels."""
+    from torchvision.models.resnet import BasicBlock  # here: importing it takes a second
+
+    grows = inputs != outputs
+    first = BasicBlock(inputs, outputs, 2 if grows else 1, _OptionA() if grows else None)
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range(2)))
 
 
-def _initialise(network: Classifier) -> None:
+def _initialise(network: nn.Module) -> None:
     """He et al.'s initialisation of the convolutions, biases at zero."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
@@ -134,25 +125,16 @@ def _initialise(network: Classifier) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def vgg16(classes: int, width: int = 64) -> Classifier:
-    """VGG16 with batch norm, five max-pools and one linear layer instead of three.
-
-    width: channels of the first stage; 64 with 10 classes has 14,728,266 parameters.
-    """
-    return _VGG(VGG16_STAGES, classes, width)
-
-
-def vgg5(classes: int, width: int = 64) -> Classifier:
-    """A VGG of one convolution a stage and four stages: learns in minutes on a CPU.
-
-    width: channels of the first stage. A VGG16 that is narrow enough for a CPU is so deep for its
-    width that its output hardly follows its input; this one stays easy to steer.
-    """
-    return _VGG(VGG5_STAGES, classes, width)
-
-
-_Build = Callable[[int, int], Classifier]
-CLASSIFIERS: dict[str, _Build] = {"vgg16": vgg16, "vgg5": vgg5, "resnet20": ResNet20}
+# five max-pools, and one linear layer instead of three: 14,728,266 parameters for 10 classes
+vgg16 = partial(VGG, ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8)))
+# learns in minutes on a CPU. A VGG16 that is narrow enough for that is so deep for its width that
+# its output hardly follows its input; this one stays easy to steer
+vgg5 = partial(VGG, ((1, 1), (1, 2), (1, 4), (1, 8)))
+CLASSIFIERS: dict[str, Callable[[int, int], Classifier]] = {
+    "vgg16": vgg16,
+    "vgg5": vgg5,
+    "resnet20": ResNet20,
+}
 
 
 def build_classifier(architecture: str, classes: int, width: int, seed: int) -> Classifier:

@@ -17,32 +17,22 @@ def count_parameters(network: nn.Module, *, trained_only: bool = False) -> int:
 
 def count_weights(*modules: nn.Module) -> int:
     """Weights of all (transposed) convolutions in the modules, each layer once; no biases."""
-    layers = (layer for layer in _layers(*modules) if isinstance(layer, CONVOLUTIONS))
-    return sum(layer.weight.numel() for layer in layers)
+    return count_values(*modules)["weights"]
 
 
 def count_values(*modules: nn.Module) -> dict[str, int]:
     """Stored numbers by kind (``KINDS``); integers such as a norm's counter of batches are none.
 
     weights, biases: of (transposed) convolutions. norms: scales and shifts; statistics: running
-    means and variances. other: of every other layer.
+    means and variances. other: of every other layer. A layer that is met twice counts once.
     """
     counts = dict.fromkeys(KINDS, 0)
-    for layer in _layers(*modules):
+    for layer in nn.ModuleList(modules).modules():
         own = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
         for name, tensor in own:
             if tensor.is_floating_point():
                 counts[_kind(layer, name, tensor)] += tensor.numel()
     return counts
-
-
-def mib(values: int, bits: int = 32) -> float:
-    """Size of so many numbers in MiB (2^20 bytes)."""
-    return values * bits / 8 / 2**20
-
-
-def _layers(*modules: nn.Module) -> list[nn.Module]:
-    return list(dict.fromkeys(layer for module in modules for layer in module.modules()))
 
 
 def _kind(layer: nn.Module, name: str, tensor: Tensor) -> str:
@@ -53,11 +43,9 @@ def _kind(layer: nn.Module, name: str, tensor: Tensor) -> str:
     return "other"
 
 
-def refuse_below_one(**sizes: int) -> None:
-    """Raise ValueError, with the name, for a size below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, not {size}")
+def mib(values: int, bits: int = 32) -> float:
+    """Size of so many numbers in MiB (2^20 bytes)."""
+    return values * bits / 8 / 2**20
 
 
 def refuse_other_channels(images: Tensor, channels: int) -> None:

@@ -1,24 +1,27 @@
-"""From records to tables, and every claim of the paper with its rule.
+"""From records to tables, and from tables to the quantities that claims judge.
 
-Among the sources "general" is the one trained on most (ImageNet), "other" the one with unrelated
-class names (Places365 in the paper), "stage" the task in between (Caltech-256).
+Among the sources of a network "general" is the one trained on most (ImageNet), "other" the one with
+unrelated class names (Places365 in the paper), "stage" the task in between (Caltech-256).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
 
 from lib.figures.charts import readable
-from lib.ledger.claims import Evidence, Ledger, above, below, between
-from lib.ledger.estimates import Estimate, mean_interval
-from lib.transfer.agreement import MEASURES, kendall, over_models, selection_regret
+from lib.ledger.estimates import Estimate, bootstrap, mean_interval
+from lib.ledger.tables import Missing, Tables
 from lib.transfer.scores import SCORES
 from lib.transfer.sources import source_name
-from lib.transfer.trials import TransferStudy
+from lib.transfer.trials import PERMUTATIONS, TransferStudy
 
 KEYS = ["network", "source"]
 UNTRAINED = "no training"
@@ -27,8 +30,10 @@ RANDOM = "random choice"
 # top-1 on ImageNet in per cent, published with the weights; what was never trained on it has 0
 IMAGENET_ACCURACY = dict(mobilenet_v2=70.8, squeezenet1_1=58.2, alexnet=56.5, resnet18=69.8)
 NEAR_BEST = 0.2  # accuracy: sources that end this close to a network's best one
-PAPER_SCORES = ("softmax", "emd")
-LEAST = 5  # models: fewer cannot be ranked with any certainty
+LEARNED = 2  # times chance: a model that ends below has learned nothing, early or late
+POOL = 3  # models that a choice is made from
+DRAWS = 400  # of a bootstrap
+RESAMPLES = 50_000  # of a permutation test, which is exact where there are fewer orders
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
@@ -47,27 +52,23 @@ def written_out(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: table[name].map(readable) for name in columns})
 
 
-def accuracies(fine: pd.DataFrame, momentum: float, metric: str = "best") -> pd.DataFrame:
+def accuracies(fine: pd.DataFrame, metric: str = "best") -> pd.DataFrame:
     """Mean of a metric over seeds: network, source, value, low, high, n; in the metric's units.
 
     low, high: Student's t over seeds; NaN for a single one.
     """
-    rows = []
-    for key, group in fine[fine["momentum"] == momentum].groupby(KEYS, sort=False):
-        mean = mean_interval(group[metric])
-        ends = (mean.low, mean.high) if mean.n > 1 else (np.nan, np.nan)
-        rows.append((*key, mean.value, *ends, mean.n))
-    return pd.DataFrame(rows, columns=[*KEYS, "value", "low", "high", "n"])
+    means = fine.groupby(KEYS, sort=False)[metric].agg(mean_interval)
+    columns = ["value", "low", "high", "n"]
+    table = pd.DataFrame(means.tolist(), index=means.index)[columns]
+    return table.replace([-np.inf, np.inf], np.nan).reset_index()
 
 
-def curves(fine: pd.DataFrame, momentum: float) -> pd.DataFrame:
+def curves(fine: pd.DataFrame) -> pd.DataFrame:
     """network, source, epoch, accuracy, low, high as shares: mean and range of the seeds."""
-    rows = []
-    for key, group in fine[fine["momentum"] == momentum].groupby(KEYS, sort=False):
-        runs = np.array(group["curve"].tolist()) / 100
-        for epoch, values in enumerate(runs.T, start=1):
-            rows.append((*key, epoch, values.mean(), values.min(), values.max()))
-    return pd.DataFrame(rows, columns=[*KEYS, "epoch", "accuracy", "low", "high"])
+    runs = fine[[*KEYS, "curve"]].explode("curve").astype({"curve": float})
+    runs["epoch"] = runs.groupby(level=0).cumcount() + 1
+    lines = runs.groupby([*KEYS, "epoch"], sort=False)["curve"]
+    return lines.agg(accuracy="mean", low="min", high="max").div(100).reset_index()
 
 
 def best_curves(lines: pd.DataFrame) -> pd.DataFrame:
@@ -82,60 +83,60 @@ def best_curves(lines: pd.DataFrame) -> pd.DataFrame:
     return lines[near.loc[pd.MultiIndex.from_frame(lines[KEYS])].to_numpy() & late]
 
 
-def table_1(fine: pd.DataFrame, scores: pd.DataFrame, momentum: float) -> pd.DataFrame:
+def table_1(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """The paper's table with intervals in text, and what it lacks."""
-    rows = scores.set_index(KEYS)
-    shown = pd.DataFrame(index=rows.index)
+    shown = scores[KEYS].copy()
     for name, digits in (("softmax", 1), ("emd", 0), ("normalised_emd", 3)):
-        shown[name] = _texts(rows[[name, f"{name}_low", f"{name}_high"]], digits)
+        shown[name] = _texts(scores[[name, f"{name}_low", f"{name}_high"]], digits)
     for metric, title in (("best", "max accuracy %"), ("chosen", "chosen by halves %")):
-        means = accuracies(fine, momentum, metric).set_index(KEYS).loc[rows.index]
+        means = scores[KEYS].merge(accuracies(fine, metric), on=KEYS)
         shown[title] = _texts(means[["value", "low", "high"]], 1)
     for metric, title in (("best_epoch", "epoch"), ("reached", "epochs to 95 %")):
-        means = accuracies(fine, momentum, metric).set_index(KEYS).loc[rows.index]
-        shown[title] = means["value"].round(1)
-    return shown.reset_index()
+        means = scores[KEYS].merge(accuracies(fine, metric), on=KEYS)
+        shown[title] = means["value"].round(1).to_numpy()
+    return shown
 
 
 def _texts(rows: pd.DataFrame, digits: int) -> list[str]:
     """Each row's number, and its interval where it has one."""
-    return [
-        f"{value:,.{digits}f}"
-        + ("" if np.isnan(low) else f" [{low:,.{digits}f}, {high:,.{digits}f}]")
-        for value, low, high in rows.to_numpy(float)
-    ]
+    texts = rows.map(f"{{:,.{digits}f}}".format)
+    ends = "[" + texts.iloc[:, 1] + ", " + texts.iloc[:, 2] + "]"
+    return (texts.iloc[:, 0] + " " + ends.where(rows.iloc[:, 1].notna(), "")).str.strip().tolist()
 
 
-def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame, momentum: float) -> pd.DataFrame:
-    """One row a model and score, with intervals; accuracies as shares, for the figure."""
-    means = accuracies(fine, momentum).set_index(KEYS)[["value", "low", "high"]] / 100
+def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """One row a model and score, with intervals; accuracies as shares.
+
+    images: those behind a score. outputs: classes of the source.
+    """
+    means = accuracies(fine).set_index(KEYS)[["value", "low", "high"]] / 100
     means.columns = ["accuracy", "accuracy_low", "accuracy_high"]
-    rows = [
-        (row["network"], row["source"], name, row[name], row[f"{name}_low"], row[f"{name}_high"])
-        for _, row in scores.iterrows()
+    ends = {"value": "", "low": "_low", "high": "_high"}
+    parts = [
+        scores[[*KEYS, "images", "outputs"]].assign(
+            score=name, **{column: scores[name + end] for column, end in ends.items()}
+        )
         for name in SCORES
     ]
-    long = pd.DataFrame(rows, columns=[*KEYS, "score", "value", "low", "high"])
-    return long.merge(means.reset_index(), on=KEYS)
+    return pd.concat(parts, ignore_index=True).merge(means.reset_index(), on=KEYS)
 
 
-def models(fine: pd.DataFrame, scores: pd.DataFrame, momentum: float) -> pd.DataFrame:
-    """One row a model: network, source, accuracy in per cent, and every score, more is better.
+def models(points: pd.DataFrame) -> pd.DataFrame:
+    """``against_accuracy`` as one row a model: network, source, accuracy, and all that ranks.
 
-    The trivial ranker is among them: the published ImageNet accuracy of what was trained on it.
+    In each score more is better. Two rankers look at no score: a random choice, for which all
+    models are the same, and the published ImageNet accuracy, where any was trained on it.
     """
-    means = accuracies(fine, momentum).rename(columns={"value": "accuracy"})
-    table = scores[[*KEYS, *SCORES]].merge(means[[*KEYS, "accuracy"]], on=KEYS)
-    table[list(SCORES)] *= list(SCORES.values())
-    published = table["network"].map(IMAGENET_ACCURACY).fillna(0.0)
-    return table.assign(
-        **{IMAGENET: published.where(table["source"].str.startswith("imagenet"), 0.0)}
-    )
+    signed = points.assign(value=points["value"] * points["score"].map(SCORES))
+    table = signed.pivot_table("value", [*KEYS, "accuracy"], "score", sort=False).reset_index()
+    published = table["network"].map(IMAGENET_ACCURACY)
+    published = published.where(table["source"].str.startswith("imagenet")).fillna(0.0)
+    return table.assign(**{RANDOM: 0.0} | ({IMAGENET: published} if published.any() else {}))
 
 
 def rankers(table: pd.DataFrame) -> list[str]:
     """The columns of ``models`` that rank: every score, and ImageNet accuracy where it can."""
-    return [*SCORES, *([IMAGENET] if table[IMAGENET].any() else [])]
+    return [name for name in (*SCORES, IMAGENET) if name in table and table[name].any()]
 
 
 def groups(sizes: TransferStudy) -> dict[str, list[str]]:
@@ -144,185 +145,263 @@ def groups(sizes: TransferStudy) -> dict[str, list[str]]:
     return networks | {"all": [family.architecture for family in sizes.families]}
 
 
+# Score and accuracy, more is better in both -> -1 to 1. Kendall: tau-b. weighted tau: Vigna's,
+# which counts errors among the best more.
+MEASURES: dict[str, Callable] = {
+    "Kendall": stats.kendalltau,
+    "weighted tau": stats.weightedtau,
+    "Spearman": stats.spearmanr,
+}
+
+
+def agreement(score: ArrayLike, accuracy: ArrayLike, measure: str = "Kendall") -> float:
+    """A rank correlation; 0 for a score that is the same for all, as it tells nothing."""
+    if np.ptp(score) == 0 or np.ptp(accuracy) == 0:
+        return 0.0
+    return float(MEASURES[measure](score, accuracy).statistic)
+
+
+def _agreement(rows: pd.DataFrame, measure: str) -> float:
+    return agreement(rows.iloc[:, 0], rows.iloc[:, 1], measure)
+
+
 def rank_correlations(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame:
     """Rank correlations with accuracy: group, score, measure, value, low, high, n.
 
-    networks: see ``groups``; the models of a group's networks are ranked together.
+    networks: see ``groups``; the models of a group's networks are ranked together. The interval is
+    a bootstrap of the models: a model drawn twice is tied with itself.
+    """
+    found = {
+        (group, score, measure): bootstrap(
+            partial(_agreement, measure=measure), part[[score, "accuracy"]], draws=DRAWS
+        )
+        for group, members in networks.items()
+        for part in [table[table["network"].isin(members)]]
+        for score in rankers(part)
+        for measure in MEASURES
+    }
+    keys = pd.MultiIndex.from_tuples(found, names=["group", "score", "measure"])
+    columns = ["value", "low", "high", "n"]
+    return pd.DataFrame(list(found.values()), index=keys)[columns].reset_index()
+
+
+def chosen_accuracy(score: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    """Mean accuracy of the model that a score (models,) puts first, over all pools of ``POOL``.
+
+    accuracy: (..., models). Models that share the highest score of a pool share the choice.
+    """
+    pools = np.array(list(combinations(range(len(score)), POOL)))
+    first = score[pools] == score[pools].max(1, keepdims=True)
+    return ((accuracy[..., pools] * first).sum(-1) / first.sum(-1)).mean(-1)
+
+
+def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame:
+    """Accuracy lost by a ranker's choice against the best of a pool: score, network, regret.
+
+    The mean over all pools of ``POOL`` models, as a share. network: the group, see ``groups``.
     """
     rows = []
     for group, members in networks.items():
         part = table[table["network"].isin(members)]
-        for score in rankers(part):
-            for name, measure in MEASURES.items():
-                found = over_models(measure, part[score], part["accuracy"])
-                rows.append((group, score, name, found.value, found.low, found.high, found.n))
-    columns = ["group", "score", "measure", "value", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame:
-    """Accuracy lost by each ranker's first model, as a share: score, network (group), regret."""
-    rows = []
-    for group, members in networks.items():
-        part = table[table["network"].isin(members)]
-        for score in rankers(part):
-            rows.append((score, group, selection_regret(part[score], part["accuracy"]) / 100))
-        rows.append((RANDOM, group, (part["accuracy"].max() - part["accuracy"].mean()) / 100))
+        accuracy = part["accuracy"].to_numpy()
+        best = chosen_accuracy(accuracy, accuracy)
+        for score in (*rankers(part), RANDOM):
+            lost = best - chosen_accuracy(part[score].to_numpy(), accuracy)
+            rows.append((score, group, float(lost)))
     return pd.DataFrame(rows, columns=["score", "network", "regret"])
 
 
-@dataclass(frozen=True)
-class Results:
-    """What a run has given: named tables of the fine-tunings and scores, one row a model."""
-
-    sizes: TransferStudy
-    fine: pd.DataFrame
-    scores: pd.DataFrame
-    models: pd.DataFrame
-
-    @property
-    def network(self) -> str:
-        """The first network, whose sources are those of the paper's table."""
-        return self.sizes.families[0].architecture
-
-    @property
-    def other(self) -> str:
-        """The second base of that network."""
-        return self.sizes.families[0].bases[1]
-
-    def staged(self, base: str) -> str:
-        """The name of a base fine-tuned on the stage."""
-        return f"{base} & {self.sizes.stage}"
-
-    def source(self, name: str) -> pd.Series:
-        """The scores of the first network's source."""
-        rows = self.scores[self.scores["network"] == self.network]
-        return rows.set_index("source").loc[name]
-
-    def score(self, source: str, name: str) -> Estimate:
-        """A score of the first network's source, with its interval over images.
-
-        shuffled: the normalised EMD with permuted class names and the range of permutations.
-        """
-        row = self.source(source)
-        return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], int(row["images"]))
-
-    def gain(self, source: str, over: str) -> Estimate:
-        """Accuracy points of one source over another, paired by seed."""
-        rows = self.fine[self.fine["momentum"] == self.sizes.momenta[0]]
-        best = rows[rows["network"] == self.network].set_index(["source", "seed"])["best"]
-        return mean_interval((best[source] - best[over]).dropna())
+# The quantities of claims.yaml. They take the tables that the notebook saves.
 
 
-def enter_claims(book: Ledger, results: Results) -> None:
-    """Judge every claim and enter it."""
-    _enter_ranks(Evidence(book, "figures/agreement.png"), results)
-    _enter_choices(Evidence(book, "figures/regret.png"), results)
-    _enter_vocabulary(Evidence(book, "tables/table_1.csv"), results)
-    _enter_accuracy(Evidence(book, "figures/curves.png"), results)
+def rank(tables: Tables, score: str, within: bool = False) -> Estimate:
+    """Kendall's tau of a score and accuracy; within: over pairs of models of one network only."""
+    return correlation(_models(tables, [score], within)[[score, "accuracy", "group"]])
 
 
-def _enter_ranks(entry: Evidence, results: Results) -> None:
-    """Better score, higher accuracy, fewer epochs; then the scores that the paper does not have."""
-    rows, constant = results.models, "constant score: 0"
-    add = partial(entry.add, rule=above(0, LEAST), baseline=constant)
-    paper = {"softmax": ".733 / .733", "emd": ".600 / .467"}
-    own = rows[rows["network"] == results.network]
-    for group, part in {"one network": own, "all": rows}.items():
-        for score in PAPER_SCORES:
-            id = f"{score}-{group}".replace(" ", "-")
-            text = f"A better {score} score means a higher accuracy ({group}, Kendall > 0)"
-            add(id, text, over_models(kendall, part[score], part["accuracy"]), paper=paper[score])
-    for first, second, told in (
-        ("emd", "softmax", "praised; -.133 / -.267 by its table"),
-        ("normalised_emd", "emd", "not in the paper"),
-    ):
-        better = over_models(
-            lambda one, other, accuracy: kendall(one, accuracy) - kendall(other, accuracy),
-            *(rows[name] for name in (first, second, "accuracy")),
+def early(tables: Tables, score: str) -> Estimate:
+    """Kendall's tau of a score and few epochs to 95 %, over pairs of models of one network.
+
+    Models that learned nothing are left out: they end where they start.
+    """
+    runs = tables.rows("fine_tunings", *KEYS, "best", "chance", "reached")
+    means = runs.groupby(KEYS)[["best", "chance", "reached"]].mean()
+    learned = means[means["best"] > LEARNED * means["chance"]].reset_index()
+    rows = _models(tables, [score], within=True).merge(learned, on=KEYS)
+    return correlation(rows.assign(soon=-rows["reached"])[[score, "soon", "group"]])
+
+
+def better(tables: Tables, first: str, second: str, within: bool = False) -> Estimate:
+    """Kendall's tau of one score less that of another, see ``rank``.
+
+    p: of the test that swaps the two scores' ranks of a model, for each model or not.
+    """
+    rows = _models(tables, [first, second], within)[[first, second, "accuracy", "group"]]
+
+    def difference(drawn: pd.DataFrame) -> float:
+        one, two, accuracy, group = drawn.to_numpy().T
+        return _tau(one, accuracy, group) - _tau(two, accuracy, group)
+
+    _, _, accuracy, group = rows.to_numpy().T
+    in_order = _pairs_in_order(accuracy, group)
+    test = stats.permutation_test(
+        rows[[first, second]].rank().to_numpy().T,
+        lambda one, two, axis: in_order(one) - in_order(two),
+        permutation_type="samples",
+        n_resamples=RESAMPLES,
+        rng=0,
+    )
+    return replace(bootstrap(difference, rows, draws=DRAWS), p=float(test.pvalue))
+
+
+def choice(tables: Tables, score: str, over: str) -> Estimate:
+    """Points of accuracy that a choice by one ranker gains over that by another, over seeds.
+
+    The mean over all pools of ``POOL`` models. The models are those of the run: the interval is
+    about the chance of their fine-tunings alone.
+    """
+    rows = _models(tables, [score, over])
+    runs = tables.rows("fine_tunings", *KEYS, "seed", "best")
+    best = runs.pivot_table("best", "seed", KEYS)
+    accuracy = best.reindex(columns=pd.MultiIndex.from_frame(rows[KEYS])).to_numpy()
+    one, other = (chosen_accuracy(rows[name].to_numpy(), accuracy) for name in (score, over))
+    return _over_seeds(pd.Series(one - other))
+
+
+def level(tables: Tables, score: str, source: str) -> Estimate:
+    """A score of one of the paper's sources, with its interval over images."""
+    rows = tables.rows("scores", *KEYS, "value", "low", "high", "images", score=score)
+    row = _of_role(rows, source).iloc[0]
+    return Estimate(row["value"], row["low"], row["high"], int(row["images"]))
+
+
+def ratio(tables: Tables, score: str, source: str, over: str, by_classes: bool = False) -> Estimate:
+    """A score of one source over that of another; two independent intervals over images.
+
+    by_classes: over the same ratio of uniform outputs, whose softmax scores are images / classes.
+    """
+    one, other = (level(tables, score, role) for role in (source, over))
+    rows = tables.rows("scores", *KEYS, "outputs", score=score)
+    classes = [_of_role(rows, role)["outputs"].iloc[0] for role in (source, over)]
+    value = one.value / other.value * (classes[0] / classes[1] if by_classes else 1)
+    half = np.exp(np.hypot(*(np.log(found.high / found.low) / 2 for found in (one, other))))
+    return Estimate(value, value / half, value * half, one.n, log=True)
+
+
+def names(tables: Tables, source: str) -> Estimate:
+    """Normalised EMD of a source less that with permuted class names; middle 95 % of these."""
+    columns = ("normalised_emd", "shuffled", "shuffled_low", "shuffled_high")
+    rows = _of_role(tables.rows("shuffled", *KEYS, *columns), source)
+    true, mean, low, high = (float(rows.iloc[0][column]) for column in columns)
+    return Estimate(true - mean, true - high, true - low, PERMUTATIONS)
+
+
+def points(tables: Tables, source: str, over: str) -> Estimate:
+    """Points of accuracy of one of the paper's sources over another, paired by seed."""
+    rows = tables.rows("fine_tunings", *KEYS, "seed", "best")
+    one, other = (_of_role(rows, role).set_index("seed")["best"] for role in (source, over))
+    return _over_seeds(one - other)
+
+
+def gain(tables: Tables, source: str) -> Estimate:
+    """Points of accuracy of a source over the most frequent class, its epoch chosen by halves."""
+    rows = _of_role(tables.rows("fine_tunings", *KEYS, "chosen", "chance"), source)
+    return mean_interval(rows["chosen"] - rows["chance"])
+
+
+def flattery(tables: Tables) -> Estimate:
+    """Points that the best test epoch is above one chosen by halves, over models.
+
+    Half of the images choose with more noise than all would: the true number is smaller.
+    """
+    rows = tables.rows("fine_tunings", *KEYS, "best", "chosen")
+    return mean_interval((rows["best"] - rows["chosen"]).groupby([rows[k] for k in KEYS]).mean())
+
+
+QUANTITIES = {
+    function.__name__: function
+    for function in (
+        rank, early, better, choice, level, ratio, names, points, gain, flattery
+    )
+}  # fmt: skip
+
+
+def _models(tables: Tables, scores: list[str], within: bool = False) -> pd.DataFrame:
+    """``models`` of a run; group: the models whose order counts, all or those of one network."""
+    rows = models(tables.rows("scores", *KEYS, "score", "value", "accuracy"))
+    if absent := [score for score in scores if score not in rows]:
+        raise Missing(f"no model of this run has a score {', '.join(absent)}")
+    return rows.assign(group=pd.factorize(rows["network"])[0] if within else 0)
+
+
+def _of_role(rows: pd.DataFrame, role: str) -> pd.DataFrame:
+    """The rows of the source with a role, such as "other & stage", in the first staged network.
+
+    The paper's six sources have one order: untrained, general, general & stage, other, ...
+    """
+    staged = rows[rows["source"].str.contains(" & ")]
+    own = rows[rows["network"].isin(staged["network"].head(1))]
+    two = [name.split(" & ") for name in own["source"].unique() if " & " in name]
+    if len(two) != 2:
+        raise Missing("the two sources that were fine-tuned on a task in between are not there")
+    (general, stage), (other, _) = two
+    parts = {"untrained": UNTRAINED, "general": general, "other": other, "stage": stage}
+    source = " & ".join(parts[part] for part in role.split(" & "))
+    if source not in set(own["source"]):
+        raise Missing(f"the source {source} is not there")
+    return own[own["source"] == source]
+
+
+def _over_seeds(values: pd.Series) -> Estimate:
+    """Mean of paired differences, one a seed that all the models have."""
+    if values.dropna().empty:
+        raise Missing("no seed has all the fine-tunings that this needs")
+    return mean_interval(values.dropna().to_numpy())
+
+
+def _pairs_in_order(truth: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of scores (..., models): pairs of a group in the right order less the others."""
+    i, j = np.triu_indices(len(truth), 1)
+    same = group[i] == group[j]
+    i, j = i[same], j[same]
+    order = np.sign(truth[i] - truth[j])
+    return lambda scores: np.sign(scores[..., i] - scores[..., j]) @ order
+
+
+def _tau(score: np.ndarray, truth: np.ndarray, group: np.ndarray) -> float:
+    """Kendall's tau-b over the pairs of models of one group; 0 where all of these are tied."""
+    untied = [_pairs_in_order(values, group)(values) for values in (score, truth)]
+    scale = np.sqrt(np.prod(untied))
+    return float(_pairs_in_order(truth, group)(score) / scale) if scale else 0.0
+
+
+def correlation(rows: pd.DataFrame) -> Estimate:
+    """Tau of a table of score, truth and group; the interval is a bootstrap of the models.
+
+    p: two-sided, of the truths permuted among the models of each group. It is exact where no group
+    has more than eight models, and for a single group where nothing is tied.
+    """
+    if len(rows) < POOL:
+        raise Missing(f"{len(rows)} models cannot be ranked")
+    found = bootstrap(lambda drawn: _tau(*drawn.to_numpy().T), rows, draws=DRAWS)
+    if rows.nunique().tolist() == [len(rows), len(rows), 1]:
+        exact = stats.kendalltau(rows.iloc[:, 0], rows.iloc[:, 1], method="exact")
+        return replace(found, p=float(exact.pvalue))
+    chances, total = np.ones(1), 0.0  # of pairs in order less the others: from -pairs to pairs
+    for _, part in rows.groupby("group"):
+        if len(part) < 2:
+            continue
+        score, truth, group = part.to_numpy().T
+        in_order, pairs = _pairs_in_order(truth, group), len(part) * (len(part) - 1) // 2
+        test = stats.permutation_test(
+            (score,),
+            lambda drawn, axis, in_order=in_order: in_order(drawn),
+            permutation_type="pairings",
+            n_resamples=RESAMPLES,
+            rng=0,
         )
-        text = f"{first} ranks better than {second} (difference of Kendall > 0)"
-        add(f"{first}-{second}", text, better, paper=told, baseline="equal: 0")
-    early = accuracies(results.fine, results.sizes.momenta[0], "reached")
-    merged = rows.merge(early[[*KEYS, "value"]], on=KEYS)
-    for score in PAPER_SCORES:
-        text = f"A better {score} score means fewer epochs to 95 % (Kendall > 0)"
-        value = over_models(kendall, merged[score], -merged["value"])
-        add(f"early-{score}", text, value, paper="by eye")
-    for score in rankers(rows):
-        if score not in (*PAPER_SCORES, "centred_emd"):
-            id = f"rank-{score}".replace(" ", "-").lower()
-            text = f"Control: {score} ranks the models (Kendall > 0)"
-            add(id, text, over_models(kendall, rows[score], rows["accuracy"]))
-
-
-def _enter_choices(entry: Evidence, results: Results) -> None:
-    rows = results.models
-    lost = rows["accuracy"].max() - rows["accuracy"].mean()
-    for score in (*PAPER_SCORES, "normalised_emd", "log_me"):
-        regret = over_models(selection_regret, rows[score], rows["accuracy"])
-        text = f"The model with the best {score} loses less than a point against the best model"
-        paper = "0 / 0" if score in PAPER_SCORES else "not in the paper"
-        entry.add(f"regret-{score}", text, regret, below(1, LEAST), paper, f"random: {lost:.1f}")
-
-
-def _enter_vocabulary(entry: Evidence, results: Results) -> None:
-    """What class names alone do to the scores."""
-    stage, general, other = results.sizes.stage, results.sizes.general, results.other
-    score, uniform = results.score, "uniform: 1"
-    ratio = results.source(UNTRAINED)["outputs"] / results.source(stage)["outputs"]
-    value = _ratio(score(stage, "softmax"), score(UNTRAINED, "softmax"))
-    text = "Scratch over untrained: softmax scores differ more than their class counts do"
-    entry.add("counts", text, value, above(ratio), "3.9 / 27", f"class counts: {ratio:.1f}")
-    for id, source, paper in (
-        ("uniform", UNTRAINED, "1.00 by definition"),
-        ("uniform-scratch", stage, "1.00 / .93"),
-    ):
-        text = f"{source}: the EMD is that of a uniform output (ratio in .95 to 1.05)"
-        value = score(source, "normalised_emd")
-        entry.add(id, text, value, between(0.95, 1.05), paper, uniform)
-    value = _minus(score(other, "emd"), score(UNTRAINED, "emd"))
-    text = f"The EMD ranks {other} below the untrained network (difference > 0)"
-    entry.add("unrelated", text, value, above(0), "+9,075 / +8,959")
-    value = score(other, "normalised_emd")
-    text = f"but {other} knows more than a uniform output (normalised EMD < 1)"
-    entry.add("unrelated-normalised", text, value, below(1), baseline=uniform)
-    value = _minus(score(general, "normalised_emd"), score(general, "shuffled"))
-    text = f"Control: {general}'s EMD hangs on what its names mean (true - shuffled < 0)"
-    entry.add("shuffled", text, value, below(0), baseline="shuffled names: 0")
-    value = _minus(score(general, "emd"), score(results.staged(other), "emd"))
-    text = f"The EMD prefers {results.staged(other)} to {general} (difference > 0)"
-    entry.add("inversion", text, value, above(0), "+6,285 / +2,551")
-
-
-def _enter_accuracy(entry: Evidence, results: Results) -> None:
-    """What the scores are to foretell."""
-    stage, general = results.sizes.stage, results.sizes.general
-    unrelated = results.staged(results.other)
-    text = f"Generality counts too: {general} beats {unrelated} (points > 0)"
-    entry.add("generality", text, results.gain(general, unrelated), above(0), "+7.2 / +10.1")
-    text = f"A stage on {stage} helps {general} (points > 0)"
-    gain = results.gain(results.staged(general), general)
-    entry.add("stage", text, gain, above(0), "+1.1 / +0.4")
-    text = "Untrained and scratch reach a similar accuracy (points within 5)"
-    gain = results.gain(stage, UNTRAINED)
-    entry.add("alike", text, gain, between(-5, 5), "-2.4 / +3.8")
-    main = results.fine[results.fine["momentum"] == results.sizes.momenta[0]]
-    flattery = (main["best"] - main["chosen"]).groupby([main[key] for key in KEYS]).mean()
-    text = "Control: the best test epoch flatters (points over an honest choice > 0)"
-    entry.add("flattery", text, mean_interval(flattery), above(0))
-
-
-def _minus(first: Estimate, second: Estimate) -> Estimate:
-    """The difference of two independent estimates."""
-    half = np.hypot(first.high - first.low, second.high - second.low) / 2
-    value = first.value - second.value
-    return Estimate(value, value - half, value + half, min(first.n, second.n))
-
-
-def _ratio(first: Estimate, second: Estimate) -> Estimate:
-    """The ratio of two independent positive estimates, by their relative errors."""
-    value = first.value / second.value
-    errors = (first.high - first.low) / first.value, (second.high - second.low) / second.value
-    half = value * np.hypot(errors[0], errors[1]) / 2
-    return Estimate(value, value - half, value + half, min(first.n, second.n))
+        drawn = np.rint(test.null_distribution).astype(int) + pairs
+        counts = np.bincount(drawn, minlength=2 * pairs + 1)
+        chances, total = np.convolve(chances, counts / counts.sum()), total + test.statistic
+    away = np.abs(np.arange(len(chances)) - len(chances) // 2) >= abs(total)
+    return replace(found, p=max(float(chances[away].sum()), 1 / RESAMPLES))

@@ -1,53 +1,54 @@
 """What follows from Ueno et al.'s Table 1 alone.
 
-Twelve models, two scores and one accuracy each, without spread: the findings are rank correlations,
-what the sums say about the number of images and the class names, and what a choice by score costs.
+Twelve models, two scores and one accuracy each, without spread: rank correlations, what the sums
+say about the number of images and the class names, and what a choice by score costs.
 ``paper_table_1.csv`` is the paper's table; ``paper_findings.csv`` says what is worked out from it.
+``caltech101_folders.csv`` has the number of images in each folder of the target's archive, which
+are numbered from 1. They add up to the archive's 9,144, and to 8,677 without the background.
 """
 
 from __future__ import annotations
 
-from math import floor, sqrt
+from math import ceil, floor, sqrt
 from pathlib import Path
 
 import pandas as pd
 from scipy import stats
 
-from lib.ledger.claims import judged
-from lib.transfer.agreement import MEASURES, kendall
+from lib.ledger.tables import compared_with_print
+from lib.transfer.analysis import MEASURES, agreement, correlation
 
+HERE = Path(__file__).parent
 # classes: of the source's output; section 4.2 has those of ImageNet and of Caltech-256
-TABLE_1 = pd.read_csv(Path(__file__).with_name("paper_table_1.csv"))
+TABLE_1 = pd.read_csv(HERE / "paper_table_1.csv")
 PARTS = {name: rows.set_index("source") for name, rows in TABLE_1.groupby("network")}
 SOURCES = tuple(TABLE_1["source"].unique())
-PRETRAINED = tuple(name for name in SOURCES if name.startswith(("ImageNet", "Places365")))
+PRETRAINED = [name for name in SOURCES if name.startswith(("ImageNet", "Places365"))]
 DELIVERED = ("ImageNet", "Places365")  # models that can be had without training any
 SIGN = {"softmax": 1, "emd": -1}  # of a score, so that more is better
-IMAGES, WITH_CLUTTER = 8677, 9144  # of Caltech-101, without and with its 102nd folder
+FOLDERS = pd.read_csv(HERE / "caltech101_folders.csv", index_col="folder")["images"]
+BACKGROUND = "BACKGROUND_Google"  # the 102nd folder, which is no class
 HALF_A_DIGIT = 5e-4  # of the sums of maxima, as printed
 
 
 def audit() -> pd.DataFrame:
     """Every finding: id (index), statement, paper (NaN: not given), ours, unit, agrees, ..."""
-    findings = pd.read_csv(Path(__file__).with_name("paper_findings.csv"), index_col="id")
-    values = _of_ranks() | _of_names() | _of_images()
-    for name, sources in (("all", SOURCES), ("delivered", DELIVERED)):
-        for row in regrets(sources).itertuples():
-            values[f"regret-{name}-{row.score}-{row.network}"] = 100 * row.regret
+    findings = pd.read_csv(HERE / "paper_findings.csv", index_col="id")
+    values = _of_ranks() | _of_sums()
     ours = {id.lower().replace(" & ", "-").replace(" ", "-"): v for id, v in values.items()}
-    return judged(findings.assign(ours=pd.Series(ours, dtype=float)[findings.index]))
+    return compared_with_print(findings.assign(ours=pd.Series(ours, dtype=float)[findings.index]))
 
 
-def rank_correlations(sources: tuple[str, ...] = SOURCES) -> pd.DataFrame:
-    """Rank correlations of score and accuracy among some sources: network, score, measure, value.
+def rank_correlations() -> pd.DataFrame:
+    """Rank correlations of score and accuracy: network, score, measure, value.
 
     The sign of the EMD is turned: more is better.
     """
     rows = [
-        (network, score, name, measure(SIGN[score] * part[score], part["accuracy"]))
-        for network, part in ((name, rows.loc[list(sources)]) for name, rows in PARTS.items())
-        for score in SIGN
-        for name, measure in MEASURES.items()
+        (network, score, name, agreement(sign * part[score], part["accuracy"], name))
+        for network, part in PARTS.items()
+        for score, sign in SIGN.items()
+        for name in MEASURES
     ]
     return pd.DataFrame(rows, columns=["network", "score", "measure", "value"])
 
@@ -66,15 +67,14 @@ def normalised() -> pd.DataFrame:
 
 
 def regrets(sources: tuple[str, ...] = SOURCES) -> pd.DataFrame:
-    """Accuracy lost by the top-scored model, best minus chosen: score, network, regret."""
-    rows = []
-    for network in PARTS:
-        part = PARTS[network].loc[list(sources)]
+    """Accuracy lost by the top-scored model, best minus chosen: rankers by networks."""
+    columns = {}
+    for network, part in ((name, rows.loc[list(sources)]) for name, rows in PARTS.items()):
         accuracy = part["accuracy"]
         chosen = {score: accuracy[(sign * part[score]).idxmax()] for score, sign in SIGN.items()}
         chosen |= {"ImageNet model": accuracy["ImageNet"], "random choice": accuracy.mean()}
-        rows += [(score, network, accuracy.max() - value) for score, value in chosen.items()]
-    return pd.DataFrame(rows, columns=["score", "network", "regret"])
+        columns[network] = accuracy.max() - pd.Series(chosen)
+    return pd.DataFrame(columns)
 
 
 def sizes_of_test_set(largest: int) -> list[int]:
@@ -84,64 +84,79 @@ def sizes_of_test_set(largest: int) -> list[int]:
     return sizes[pd.concat(fits, axis=1).all(axis=1)].tolist()
 
 
+def splits(test: int) -> list[str]:
+    """The splits that leave this number of test images, of those that one would think of.
+
+    1 to 50 % of each folder or of all images, rounded down, up or to the nearest, with the
+    background folder or without.
+    """
+    without = FOLDERS.drop(BACKGROUND)
+    counts = {"all folders": FOLDERS, "without background": without}
+    counts |= {f"{name}, as one": pd.Series([part.sum()]) for name, part in counts.items()}
+    return [
+        f"{percent} % of {name}, {rounding.__name__}"
+        for name, part in counts.items()
+        for percent in range(1, 51)
+        for rounding in (floor, round, ceil)
+        if sum(rounding(images * percent / 100) for images in part) == test
+    ]
+
+
 def _of_ranks() -> dict[str, float]:
     """The text praises the EMD, but softmax ranks as well or better.
 
     By the text better models peak earlier: the correlation with the epoch should be below 0.
     """
-    values = {}
-    for row in rank_correlations().itertuples():
-        values[f"{row.measure}-{row.score}-{row.network}"] = row.value
-    for row in rank_correlations(PRETRAINED).itertuples():
-        values[f"{row.measure}-pretrained-{row.score}-{row.network}"] = row.value
+    values: dict[str, float] = {}
+    for score, sign in SIGN.items():
+        pairs = {"score": sign * TABLE_1[score], "accuracy": TABLE_1["accuracy"]}
+        both = pd.DataFrame(pairs | {"group": pd.factorize(TABLE_1["network"])[0]})
+        values[f"p-{score}-both"] = correlation(both).p or 0.0
+        for network, part in PARTS.items():
+            ranks, accuracy = sign * part[score], part["accuracy"]
+            exact = stats.kendalltau(ranks, accuracy, method="exact")
+            few = agreement(ranks[PRETRAINED], accuracy[PRETRAINED])
+            values |= {
+                f"p-{score}-{network}": exact.pvalue,
+                f"wrong-{score}-{network}": round((1 - exact.statistic) / 2 * 15),
+                f"kendall-pretrained-{score}-{network}": few,
+                f"epoch-{score}-{network}": agreement(ranks, part["epoch"], "Spearman"),
+            }
     for network, part in PARTS.items():
-        for name, sign in (SIGN | {"accuracy": 1}).items():
-            value = MEASURES["Spearman"](sign * part[name], part["epoch"])
-            values[f"epoch-{name}-{network}"] = value
-        for score, sign in SIGN.items():
-            exact = stats.kendalltau(sign * part[score], part["accuracy"], method="exact")
-            values[f"p-{score}-{network}"] = exact.pvalue
-            values[f"wrong-{score}-{network}"] = round((1 - exact.statistic) / 2 * 15)
         ratios = normalised()[network].dropna()
-        values[f"kendall-normalised-{network}"] = kendall(-ratios, part["accuracy"][ratios.index])
+        accuracy = part["accuracy"][ratios.index]
+        values[f"kendall-normalised-{network}"] = agreement(-ratios, accuracy)
     return values
 
 
-def _of_names() -> dict[str, float]:
-    """An untrained network's EMD is the mean distance of the names, whatever the network."""
-    emd = TABLE_1.pivot_table(index="source", columns="network", values="emd")
-    untrained, constant = emd.loc["untrained"], emd["AlexNet"]["Caltech-256"]
-    first, second = untrained[list(PARTS)]
-    values = {"untrained-emd": 100 * (first - second) / first}
-    for network in PARTS:
-        values[f"places-{network}"] = emd[network]["Places365"] - untrained[network]
-        for source, ratio in normalised()[network].items():
-            values[f"normalised-{source}-{network}"] = ratio
-    for images in (6941, WITH_CLUTTER - sizes_of_test_set(3000)[0]):
-        values[f"emd-image-untrained-{images}"] = first / images
-        values[f"emd-image-constant-{images}"] = constant / images
-    return values
+def _of_sums() -> dict[str, float]:
+    """What the sums say about the images that they are of, and about the names of the classes.
 
-
-def _of_images() -> dict[str, float]:
-    """A maximum of C probabilities is at least 1 / C: their sum bounds the number of images.
-
-    Two AlexNets know nothing before they are fine-tuned: the untrained and the constant one.
+    A maximum of C probabilities is at least 1 / C: their sum bounds the number of images. An
+    untrained network's EMD is the mean distance of the names, whatever the network. Two AlexNets
+    know nothing before they are fine-tuned: the untrained and the constant one.
     """
     untrained, constant = (PARTS["AlexNet"].loc[name] for name in ("untrained", "Caltech-256"))
+    other = PARTS["ResNet-18"].loc["untrained", "emd"]
     (test,) = sizes_of_test_set(3000)
+    rest = FOLDERS.sum() - test
     first, second = untrained["accuracy"], constant["accuracy"]
     error = sqrt((first * (1 - first) + second * (1 - second)) / test)
     return {
+        f"places-{network}": part["emd"]["Places365"] - part["emd"]["untrained"]
+        for network, part in PARTS.items()
+    } | {
+        "untrained-emd": 100 * (untrained["emd"] - other) / untrained["emd"],
+        "emd-image-untrained": untrained["emd"] / rest,
+        "emd-image-constant": constant["emd"] / rest,
         "images-1000": floor((untrained["softmax"] + HALF_A_DIGIT) * 1000),
-        "images-257": floor((constant["softmax"] + HALF_A_DIGIT) * 257),
         "images-256": floor((constant["softmax"] + HALF_A_DIGIT) * 256),
-        "images-80": int(0.8 * IMAGES),
-        "images-80-clutter": int(0.8 * WITH_CLUTTER),
         "images-test": test,
-        "images-train": IMAGES - test,
-        "images-train-clutter": WITH_CLUTTER - test,
-        "collapsed": int(0.8 * IMAGES) / constant["softmax"],
+        "images-quarters": (FOLDERS // 4).sum(),
+        "images-splits": len(splits(test)),
+        "images-rest": rest,
+        "maximum-untrained": 1000 * untrained["softmax"] / rest,
+        "maximum-constant": 256 * constant["softmax"] / rest,
         "twins-images": round(test * (first - second)),
         "twins-p": 2 * stats.norm.sf((first - second) / error),
     }

@@ -10,7 +10,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from lib.figures.charts import check_rows
 from lib.figures.style import FAINT, GREY, INK, LIGHTEST, PALETTE, SMALL, WIDTH
 
 NAMED = 6  # source classes with a ribbon of their own
@@ -23,12 +22,8 @@ def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: s
 
     image: (H, W, 3) uint8. flows: source, probability, distance, a row for every source class; the
     most probable have a ribbon of their own, the others one at their mean distance. The EMD is
-    the sum of probability times distance. Raises ValueError for probabilities that do not add up
-    to 1.
+    the sum of probability times distance.
     """
-    check_rows(flows, ["source", "probability", "distance"])
-    if (flows["probability"] < 0).any() or abs(flows["probability"].sum() - 1) > 1e-3:
-        raise ValueError("the probabilities of the source classes must add up to 1")
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 4))
     left.imshow(image)
@@ -51,11 +46,8 @@ def _grouped(flows: pd.DataFrame) -> list[tuple[str, float, float]]:
     ordered = flows.sort_values("probability", ascending=False, kind="stable")
     shown, rest = ordered[:NAMED], ordered[NAMED:]
     groups = list(zip(shown["source"], shown["probability"], shown["distance"], strict=True))
-    if len(rest):
-        total = rest["probability"].sum()
-        # where all have 0 their mean distance weighs nothing
-        weights = rest["probability"] if total else None
-        mean = float(np.average(rest["distance"], weights=weights))
+    if total := rest["probability"].sum():
+        mean = float(np.average(rest["distance"], weights=rest["probability"]))
         groups.append((f"{len(rest)} others", total, mean))
     return groups
 
@@ -75,7 +67,8 @@ def _draw_ribbons(ax: Axes, groups: list[tuple[str, float, float]], scale: Norma
     for (name, probability, distance), height in zip(groups, heights, strict=True):
         y -= height / 2
         colour, half = DISTANCES(scale(distance)), probability / 2
-        ax.text(0, y, _cut(name, 19), ha="right", va="center", fontsize=SMALL)
+        cut = name if len(name) < 20 else f"{name[:18].rstrip()}…"
+        ax.text(0, y, cut, ha="right", va="center", fontsize=SMALL)
         ax.text(0.5, y, f"{100 * probability:.1f} %", ha="right", va="center", fontsize=SMALL)
         ax.barh(y, 0.22, 0.12, 0.05, color=FAINT)
         ax.barh(y, 0.22 * probability, 0.12, 0.05, color=PALETTE[0], gid="share")
@@ -85,7 +78,3 @@ def _draw_ribbons(ax: Axes, groups: list[tuple[str, float, float]], scale: Norma
     ax.barh(0, 0.05, 1, 1.25, color=INK)
     ax.set(xlim=(-0.42, 1.6), ylim=(y - 0.05, -y + 0.2))
     ax.axis("off")
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"

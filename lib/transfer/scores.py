@@ -8,17 +8,20 @@ image recognition" (in Japanese), section 3. LEEP and NCE are others'.
 
 The second half needs the model's features alone: ``features`` (N, D) and ``labels`` (N,).
 
-Everything is computed in float64 where not said otherwise. All raise ValueError for arrays whose
-shapes do not fit, for no images, for NaN and infinite values; the first half for probabilities that
-are negative or do not add up to 1, labels that are not integers of 0..T-1 and negative distances;
-the second half for fewer than two classes.
+Everything is computed in float64. ``all_scores`` raises ValueError for arrays whose shapes do not
+fit, for no images, for NaN and infinite values, for probabilities that are negative or do not add
+up to 1, for labels that are not integers of 0..T-1 or all the same, and for negative distances. The
+functions of single scores take arrays that are known to be good.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.stats import entropy, rankdata
+from scipy.spatial.distance import pdist
+from scipy.stats import entropy, spearmanr
+from sklearn.metrics import mutual_info_score
+from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 SCORES = {  # 1 if more is taken as closer to the target, else -1
@@ -36,7 +39,6 @@ SCORES = {  # 1 if more is taken as closer to the target, else -1
 TOLERANCE = 1e-2  # of a row's sum: float16 has three digits for each of a thousand probabilities
 ITERATIONS, CLOSE = 100, 1e-6  # of LogME's fixed point: most, and the change that ends it
 SMALLEST = 1e-10  # of the largest eigenvalue: less is rounding
-BLOCK = 1000  # images whose similarities to all others are held at once
 PROBE, COMPONENTS = 500, 32  # of PARC, as its authors have them: images, principal components
 
 
@@ -49,8 +51,9 @@ def all_scores(
     On one BLAS thread: several wait for each other in the eigenvalues of a few hundred features,
     many times as long as the work itself when other processes use the cores too.
     """
-    probabilities = np.asarray(probabilities, dtype=np.float64)  # once, not in each of them
-    features = np.asarray(features, dtype=np.float64)
+    probabilities, features, labels, distances = _checked(
+        probabilities, features, labels, distances
+    )
     emd, uniform = emd_score(probabilities, labels, distances), uniform_emd(labels, distances)
     return {
         "softmax": softmax_score(probabilities),
@@ -68,7 +71,7 @@ def all_scores(
 
 def softmax_score(probabilities: np.ndarray) -> float:
     """Sum over images of the largest probability (3.1): N / C to N, higher is taken as closer."""
-    return float(_checked_probabilities(probabilities).max(1).sum())
+    return float(probabilities.max(1).sum())
 
 
 def emd_score(probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarray) -> float:
@@ -77,15 +80,11 @@ def emd_score(probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarr
     All mass must go to one class, so there is nothing to optimise: the distance is the mean of the
     class distances. 0 or more, lower is taken as closer.
     """
-    probabilities = np.asarray(probabilities)
-    distances = _checked_distances(distances, probabilities.shape[-1])
     return float((class_sums(probabilities, labels, distances.shape[1]).T * distances).sum())
 
 
 def class_sums(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """(T, C): the probabilities summed over the images of each target class."""
-    probabilities = _checked_probabilities(probabilities)
-    labels = _checked_labels(labels, len(probabilities), classes)
     count = len(labels)
     one_hot = csr_array((np.ones(count), (labels, np.arange(count))), shape=(classes, count))
     return one_hot @ probabilities
@@ -97,8 +96,6 @@ def uniform_emd(labels: np.ndarray, distances: np.ndarray) -> float:
     The EMD score over this is the normalised EMD: 1 is uninformed, whatever the class names. The
     EMD of an image less that of a uniform output is the centred EMD: 0 is uninformed.
     """
-    distances = _checked_distances(distances, len(distances))
-    labels = _checked_labels(labels, len(labels), distances.shape[1])
     return float(distances.mean(0)[labels].sum())
 
 
@@ -108,7 +105,6 @@ def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:
     Mean of log sum_z P(y_i | z) f(x_i)_z with the empirical P(y | z) = sum of f_z over the images
     of y, over its sum over all. Nguyen, Hassner, Seeger and Archambeau, ICML 2020, eqs. 1 and 2.
     """
-    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     joint = class_sums(probabilities, labels, int(labels.max()) + 1)
     total = joint.sum(0)
     given = joint / np.where(total > 0, total, 1)
@@ -121,11 +117,8 @@ def nce(probabilities: np.ndarray, labels: np.ndarray) -> float:
     Tran, Nguyen and Hassner, "Transferability and hardness of supervised classification tasks",
     ICCV 2019, eq. 4.
     """
-    top = _checked_probabilities(probabilities).argmax(1)
-    labels = _checked_labels(labels, len(top), int(np.max(labels)) + 1)
-    joint = np.zeros((probabilities.shape[1], labels.max() + 1))  # (C, T) counts
-    np.add.at(joint, (top, labels), 1)
-    return float(entropy(joint.sum(1)) - entropy(joint, axis=None))
+    top = probabilities.argmax(1)
+    return float(mutual_info_score(labels, top) - entropy(np.bincount(labels)))
 
 
 def log_me(features: np.ndarray, labels: np.ndarray) -> float:
@@ -135,7 +128,6 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
     MacKay's fixed point gives for all classes at once. Higher is better. You, Liu, Wang and Long,
     "LogME: practical assessment of pre-trained models for transfer learning", ICML 2021, eq. 2.
     """
-    features, labels = _checked_features(features, labels)
     targets = _one_hot(labels)  # (N, T)
     count, squares = len(targets), (targets**2).sum(0)
     values, projected = _spectrum(features, targets)  # (K,), (K, T)
@@ -167,7 +159,6 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     Bao et al., "An information-theoretic approach to transferability in task transfer learning",
     ICIP 2019, definition 2; with the pseudo-inverse, so with N < D it is at its largest.
     """
-    features, labels = _checked_features(features, labels)
     targets = _one_hot(labels)
     # with f = U S V^T the two covariances cancel to projections of the labels on U
     _, projected = _spectrum(features - features.mean(0), targets)
@@ -175,16 +166,10 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
 
 
 def nearest_neighbour_accuracy(features: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images whose nearest other image, by cosine in float32, is of their class."""
-    features, labels = _checked_features(features, labels)
-    units = _of_unit_length(features).astype(np.float32)
-    right = 0
-    for start in range(0, len(units), BLOCK):
-        similar = units[start : start + BLOCK] @ units.T
-        rows = np.arange(len(similar))
-        similar[rows, start + rows] = -np.inf
-        right += (labels[similar.argmax(1)] == labels[start : start + BLOCK]).sum()
-    return right / len(labels)
+    """Share of images whose nearest other image, by cosine, is of their class."""
+    neighbours = NearestNeighbors(n_neighbors=1, metric="cosine").fit(features)
+    nearest = neighbours.kneighbors(return_distance=False)[:, 0]
+    return float((labels[nearest] == labels).mean())
 
 
 def parc(features: np.ndarray, labels: np.ndarray) -> float:
@@ -194,26 +179,19 @@ def parc(features: np.ndarray, labels: np.ndarray) -> float:
     pairs of ``PROBE`` images, the features reduced to ``COMPONENTS`` by PCA. Bolya, Mittapalli and
     Hoffman, "Scalable diverse model selection for accessible transfer learning", NeurIPS 2021.
     """
-    features, labels = _checked_features(features, labels)
     if len(labels) > PROBE:
         chosen = np.sort(np.random.default_rng(0).permutation(len(labels))[:PROBE])
-        features, labels = _checked_features(features[chosen], labels[chosen])  # maybe one class
+        features, labels = features[chosen], labels[chosen]
     if features.shape[1] > COMPONENTS:
         centred = features - features.mean(0)
         features = centred @ np.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS].T
-    pairs = np.tril_indices(len(labels), -1)
-    units = _of_unit_length(features - features.mean(1, keepdims=True))
-    apart = rankdata(1 - (units @ units.T)[pairs])
+    # Pearson's r is undefined for features that are all the same: as far as unrelated ones
+    apart = np.nan_to_num(pdist(features, "correlation"), nan=1.0)
     # one-hot labels are as far apart as they can be, or equal: Pearson's r has two values
-    differ = rankdata((labels[:, None] != labels[None])[pairs])
-    if np.ptp(apart) == 0:  # features that are the same for all images tell nothing
+    differ = pdist(labels[:, None], "hamming")
+    if np.ptp(apart) == 0 or np.ptp(differ) == 0:  # what is the same for all images tells nothing
         return 0.0
-    return float(100 * np.corrcoef(apart, differ)[0, 1])
-
-
-def _of_unit_length(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)
+    return float(100 * spearmanr(apart, differ).statistic)
 
 
 def _spectrum(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -233,46 +211,31 @@ def _one_hot(labels: np.ndarray) -> np.ndarray:
     return np.eye(codes.max() + 1)[codes]
 
 
-def _checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    values = np.asarray(probabilities, dtype=np.float64)
-    if values.ndim != 2 or not values.size:
-        raise ValueError(f"probabilities are (N, C) of at least one image, not {values.shape}")
-    if not np.isfinite(values).all() or values.min() < 0:
-        raise ValueError("a probability is negative, NaN or infinite")
-    sums = values.sum(1)
+def _checked(
+    probabilities: np.ndarray, features: np.ndarray, labels: np.ndarray, distances: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The arrays in float64, labels as they are."""
+    labels = np.asarray(labels)
+    named = {"probabilities": probabilities, "features": features, "distances": distances}
+    tables = {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
+    for name, values in tables.items():
+        if values.ndim != 2 or not values.size:
+            raise ValueError(f"{name} are a table of at least one row, not {values.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"one of the {name} is NaN or infinite")
+        if name != "features" and values.min() < 0:
+            raise ValueError(f"{name} are 0 or more, not {values.min():.4g}")
+    outputs, features, distances = tables.values()
+    if not len(outputs) == len(features) == labels.size or labels.dtype.kind not in "iu":
+        shapes = f"{outputs.shape}, {features.shape} and {labels.dtype} {labels.shape}"
+        raise ValueError(f"labels are integers, one a row of the other two, not {shapes}")
+    if labels.min() < 0 or labels.max() >= distances.shape[1] or np.ptp(labels) == 0:
+        told = f"0 to {distances.shape[1] - 1}, not {labels.min()} to {labels.max()}"
+        raise ValueError(f"labels are of at least two classes, {told}")
+    if len(distances) != outputs.shape[1]:
+        raise ValueError(f"distances have {len(distances)} rows for {outputs.shape[1]} outputs")
+    sums = outputs.sum(1)
     worst = int(np.abs(sums - 1).argmax())
     if abs(sums[worst] - 1) > TOLERANCE:
         raise ValueError(f"the probabilities of image {worst} add up to {sums[worst]:.4g}, not 1")
-    return values
-
-
-def _checked_labels(labels: np.ndarray, count: int, classes: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.shape != (count,) or not count:
-        raise ValueError(f"labels are (N,) for {count} images, at least one, not {labels.shape}")
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"labels are integers, not {labels.dtype}")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"labels are 0 to {classes - 1}, not {labels.min()} to {labels.max()}")
-    return labels
-
-
-def _checked_distances(distances: np.ndarray, sources: int) -> np.ndarray:
-    distances = np.asarray(distances, dtype=np.float64)
-    if distances.ndim != 2 or len(distances) != sources or not distances.size:
-        raise ValueError(f"distances are (C, T) with C = {sources}, not {distances.shape}")
-    if not np.isfinite(distances).all() or distances.min() < 0:
-        raise ValueError("a distance is negative, NaN or infinite")
-    return distances
-
-
-def _checked_features(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    features, labels = np.asarray(features, dtype=np.float64), np.asarray(labels)
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not features.size:
-        shapes = f"{features.shape} and {labels.shape}"
-        raise ValueError(f"features are (N, D) and labels (N,), not {shapes}")
-    if not np.isfinite(features).all():
-        raise ValueError("a feature is NaN or infinite")
-    if len(np.unique(labels)) < 2:
-        raise ValueError("all images have one class: nothing to tell apart")
-    return features, labels
+    return outputs, features, labels, distances

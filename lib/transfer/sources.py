@@ -15,7 +15,7 @@ from lib.engine.batches import Epochs, Mirrored
 from lib.engine.sweep import Context
 from lib.engine.training import seeded, train
 from lib.networks.sizes import count_parameters
-from lib.networks.sources import SourceNetwork, load_published, new_head, source_network
+from lib.networks.sources import SourceNetwork, load_published, source_network
 
 EVALUATION_BATCH = 100  # images
 
@@ -156,8 +156,10 @@ def fine_tune(
     whole network after the epoch with the highest test accuracy.
     """
     device = next(network.parameters()).device
-    head = new_head(source.architecture, len(data.classes), width=source.width, seed=seed)
-    network.head = head.to(device)
+    classes = len(data.classes)
+    # its head alone; a seed stands for the weights that are drawn after those of the layers
+    whole = source_network(source.architecture, classes, width=source.width, seed=seed)
+    network.head = whole.head.to(device)
     start = network.kept if recipe.frozen else 0
     early, late = network.layers[:start].eval(), network.part(start)
     images = data.train_images

@@ -14,7 +14,6 @@ from lib.continual.audit import (
     audit,
     densities,
     piece_files,
-    readings,
     similarity,
     stored_sizes,
 )
@@ -61,8 +60,7 @@ def test_what_agrees_with_the_paper(table):
     assert table[table["paper"].isna()]["agrees"].isna().all()
     wrong = """size-fine-tune size-blocks size-resblock size-auto-encoder size-resblock-cyclegan
         size-block-mask size-two-tasks size-two-tasks-masked size-saving size-resblock-ratio
-        sum-two-tasks sum-saving mask-pairs resblock-mse-3 resblock-ssim-4 resblock-loss-4
-        resblock-loss-5 changed-scratch kinds methods"""
+        sum-two-tasks sum-saving mask-pairs changed-scratch kinds methods"""
     assert set(given.index[~given["agrees"].astype(bool)]) == set(wrong.split())
 
 
@@ -110,39 +108,24 @@ def test_similarity_is_that_of_masks_with_these_numbers():
         assert row.mutual_information == pytest.approx(bits, abs=1e-9)
 
 
-def test_readings_combine_what_the_scan_has_twice():
-    rows = readings("loss of task 5")
-    assert len(rows.drop_duplicates()) == len(rows) == 16
-    assert set(rows["Scratch"]) == {447_480} and set(rows["Decoder"]) == {544_249, 344_348}
-    (single,) = readings("SSIM of task 4").to_numpy().tolist()
-    assert single == [0.3678, 0.3555, 0.3595, 0.3501, 0.3467]
-
-
 def test_claims_against_table_2(table):
-    """By eye: 532.83 > 244.00, 0.9281 > 0.9138, 0.3467 < 0.3678, 460268 > 413833, and so on."""
     expected = {
-        "resblock-mse-3": 0,
-        "resblock-ssim-3": 1,
-        "resblock-ssim-4": 0,
-        "resblock-loss-4": 0,
-        "resblock-loss-5": 0.5,  # 520221 > 447480 > 320221
-        "worst-piggyback-ssim-3": 1,
-        "worst-piggyback-loss-4": 1,
-        "worst-piggyback-loss-5": 0.75,  # not where 521470 < 544249
-        "worst-resblock-mse-3": 1,
-        "worst-resblock-ssim-4": 1,
+        "resblock-mse-3": 2.1837,
+        "resblock-ssim-3": 0.0143,
+        "resblock-ssim-4": -0.0211,
+        "resblock-loss-4": 1.1122,
+        "resblock-loss-5": 1.1626,
+        "piggyback-ratio-loss-4": 1.3023,
+        "constant-1": 1.2346,
+        "constant-2": 4.7619,
         "kept": 12,
         "changed-fine-tune": 4,
         "changed-scratch": 0,
-        "constant": 4,  # 0.57, 0.70 < 100 / 81; 1.87, 4.26 < 100 / 21
         "epochs-4": 4,
         "kinds": 3,
         "methods": 3,
     }
-    assert table["ours"][list(expected)].to_dict() == expected
-    ratio = table["ours"]["piggyback-ratio-loss-4"]
-    assert ratio == pytest.approx(528_587 / 405_893)
-    assert "Fine-tune 400400 or 490490" in table["explanation"]["resblock-loss-5"]
+    assert table["ours"][list(expected)].to_dict() == pytest.approx(expected, abs=5e-5)
 
 
 def test_files_hold_what_was_counted_and_little_more():

@@ -34,7 +34,6 @@ from lib.continual.tasks import (
     palette,
     ssim,
     stream_task,
-    trivial,
 )
 from lib.continual.trials import TaskTrial, base, parent, planned
 from lib.data.segmented import Segmented
@@ -312,7 +311,7 @@ def test_an_earlier_task_is_its_own_last_layer_on_the_new_body(context):
 @pytest.mark.parametrize(
     ("of", "tasks", "others"),
     [
-        (BASE, "T1", {"nothing"}),
+        (BASE, "T1", set()),
         (trial("fine-tune", 3), "T1 T2 T3", set()),
         (trial("piggyback", 2), "T1 T2", {"zero_rates"}),
         (trial("piggyback", 2, run=1, alone=True), "T2", {"zero_rates"}),
@@ -340,12 +339,6 @@ def test_the_loss_is_the_mean_of_the_last_tenth(context):
     losses = file_of(of, context)["losses"].tolist()
     assert len(losses) == 20 and np.mean(losses[:10]) > np.mean(losses[10:])
     assert run_task(of, context)["train_loss"] == pytest.approx((losses[18] + losses[19]) / 2)
-
-
-def test_scratch_stores_what_doing_nothing_scores(context):
-    nothing = run_task(trial("scratch", 3), context)["nothing"]
-    assert nothing == trivial(stream_task(STREAM, 3, context))
-    assert nothing.keys() == {"mse", "ssim"}
 
 
 def test_the_auto_encoder_is_measured_by_what_it_gives_back(context):

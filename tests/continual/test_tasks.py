@@ -25,12 +25,12 @@ from lib.continual.tasks import (
     optimised,
     palette,
     run_gatys,
+    run_trivial,
     ssim,
     stream_task,
     to_rgb,
-    trivial,
 )
-from lib.continual.trials import TASKS, GatysTrial
+from lib.continual.trials import TASKS, GatysTrial, TrivialTrial
 from lib.data.images import load_images
 from lib.data.segmented import Segmented, load_segmented
 from lib.engine.sweep import Context, trial_key
@@ -106,10 +106,11 @@ def test_miou_is_that_of_a_confusion_matrix_counted_by_hand():
     assert metrics["accuracy"] == pytest.approx(100 * common.sum() / matrix.sum())
 
 
-def test_all_background_by_hand():
+def test_the_majority_class_by_hand():
     """Ten of 14 labelled pixels: an intersection over union of 10 / 14, and one of 0."""
-    labels = torch.tensor([0] * 10 + [1] * 4 + [255] * 2).view(1, 4, 4)
-    metrics = trivial(made_up("segmentation", torch.zeros(1, 3, 4, 4, dtype=torch.uint8), labels))
+    labels = torch.tensor([3] * 10 + [1] * 4 + [255] * 2).view(1, 4, 4)
+    each = made_up("segmentation", torch.zeros(1, 3, 4, 4, dtype=torch.uint8), labels)
+    metrics = scored_answers(each)["majority class"]
     assert metrics == pytest.approx({"miou": 100 * 10 / 14 / 2, "accuracy": 100 * 10 / 14})
 
 
@@ -121,7 +122,7 @@ def test_mse_is_in_levels_of_255_by_hand():
     assert metrics["mse"] == pytest.approx((3**2 + 1**2) / 2, rel=1e-4)
     red = torch.zeros_like(grey)
     red[:, 0] = 255
-    nothing = trivial(made_up("colour", red, labels))
+    nothing = scored_answers(made_up("colour", red, labels))["grey picture"]
     assert nothing["mse"] == pytest.approx((43.028**2 + 127.5**2) / 2, rel=1e-4)
 
 
@@ -275,21 +276,49 @@ def test_an_rgb_output_is_scored_with_the_inputs_luma_and_as_it_is():
     assert metrics["ssim_rgb"] < 0.9
 
 
-def test_doing_nothing_by_hand(context):
-    """A grey photograph, and a photograph without any style."""
+def scored_answers(each: Task) -> dict[str, dict[str, float]]:
+    rgb = isinstance(each, Style)
+    return {name: evaluate(each, forward, rgb=rgb) for name, forward in each.answers().items()}
+
+
+def test_colourless_and_the_mean_colour_by_hand():
     images = photographs()
-    nothing = trivial(made_up("colour", images, torch.zeros(3, 24, 24)))
+    answers = scored_answers(made_up("colour", images, torch.zeros(3, 24, 24)))
     levels = pillow(images, "YCbCr")[..., 1:] - 128
-    assert nothing["mse"] == pytest.approx((levels**2).mean(), rel=0.02)
+    mean = levels.mean((0, 1, 2))
+    assert answers["grey picture"]["mse"] == pytest.approx((levels**2).mean(), rel=0.02)
+    assert answers["mean chroma"]["mse"] == pytest.approx(((levels - mean) ** 2).mean(), rel=0.02)
     grey = torch.from_numpy(pillow(images, "L"))[:, None].repeat(1, 3, 1, 1) / 255
-    assert nothing["ssim"] == pytest.approx(ssim(grey, images / 255), abs=1e-3)
-    assert nothing["ssim"] < 0.99
-    each = stream_task(STREAM, 5, context)
-    rgb = each.test.images.float() / 255
-    nothing, expected = trivial(each), reference(5)(rgb, rgb)
-    assert nothing["content"] == 0 and nothing["ssim_content"] == pytest.approx(1, abs=1e-6)
-    assert nothing["total"] == pytest.approx(float(expected.total.mean()), rel=1e-4)
-    assert "ssim" not in nothing
+    assert answers["grey picture"]["ssim"] == pytest.approx(ssim(grey, images / 255), abs=1e-3)
+    assert answers["grey picture"]["ssim"] < 0.99
+
+
+def test_untouched_photograph_and_style_picture_by_hand(context):
+    answers = run_trivial(TrivialTrial(STREAM, 5), context)["answers"]
+    rgb = stream_task(STREAM, 5, context).test.images.float() / 255
+    _, style = load_images("photos:ihc", size=16, channels=3)
+    shown = {
+        "untouched photograph": rgb,
+        "style picture": (style / 255).expand(len(rgb), -1, -1, -1),
+    }
+    assert answers.keys() == shown.keys()
+    pictures = optimised(STREAM, 5, context)
+    for name, output in shown.items():
+        expected = reference(5)(output, rgb)
+        for part in ("total", "content", "style"):
+            found, wanted = answers[name][part], float(getattr(expected, part).mean())
+            assert found == pytest.approx(wanted, rel=1e-4, abs=1e-9)
+        assert answers[name]["ssim_content"] == pytest.approx(ssim(output, rgb), abs=1e-5)
+        assert answers[name]["ssim"] == pytest.approx(ssim(output[:2], pictures), abs=1e-5)
+    assert answers["style picture"]["style"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_small_style_picture_is_pasted_into_the_corner(context):
+    each = stream_task(STREAM, 4, context)
+    wide = torch.rand(2, 3, 16, 20)
+    pasted = each.answers()["style picture"](wide)
+    assert torch.equal(pasted[..., :16], each.perceptual.style.expand(2, -1, -1, -1))
+    assert torch.equal(pasted[..., 16:], wide[..., 16:])
 
 
 def test_pictures_to_look_at():
@@ -340,10 +369,9 @@ def test_optimised_pictures_are_kept(tmp_path, monkeypatch):
     metrics = run_gatys(GatysTrial(STREAM, 4), context)
     images = stream_task(STREAM, 4, context).test.images[:2].float() / 255
     loss = reference(4)
-    for name, of in (("total", pictures), ("untouched", images)):
-        assert metrics[name] == pytest.approx(float(loss(of, images).total.mean()), rel=1e-4)
-    assert metrics["total"] < 0.9 * metrics["untouched"]
-    assert metrics["ssim_content"] == pytest.approx(ssim(pictures, images), abs=1e-5)
+    reached, untouched = (float(loss(of, images).total.mean()) for of in (pictures, images))
+    assert metrics["total"] == pytest.approx(reached, rel=1e-4)
+    assert reached < 0.9 * untouched
 
 
 def test_a_style_is_compared_with_the_optimised_pictures(context):
@@ -357,10 +385,6 @@ def test_a_style_is_compared_with_the_optimised_pictures(context):
     metrics = evaluate(each, lambda _: output, rgb=True, optimised=of_5)
     assert metrics["ssim"] == pytest.approx(ssim(of_4, of_5), abs=1e-5)
     assert metrics["ssim"] < 0.99
-    nothing = trivial(each, of_4)
-    images = each.test.images[:2].float() / 255
-    assert nothing["ssim"] == pytest.approx(ssim(images, of_4), abs=1e-5)
-    assert nothing["ssim"] < 0.99
 
 
 # colours

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from lib.data import labelled
-from lib.data.drawn.scenes import CATEGORIES, object_names, render_objects
+from lib.data.drawn.scenes import CATEGORIES, render_objects
 from lib.data.labelled import (
     CIFAR10_CLASSES,
     DRAWN,
@@ -24,7 +24,6 @@ from lib.data.labelled import (
 )
 
 FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
-SEVEN = 7  # records of a fake file
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +53,6 @@ def fake(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     for seed, name in enumerate(FILES, start=10):
         write(folder / name, [seed % 3, 9, 9, 0, 1, 2, 2], seed)
-    monkeypatch.setattr(labelled, "RECORDS", SEVEN)
     monkeypatch.setattr(labelled, "CIFAR10_MD5", checksums(folder))
     return tmp_path
 
@@ -107,27 +105,15 @@ def test_a_balanced_order_lets_the_classes_take_turns():
 def test_damaged_files_are_named(fake, name):
     path = fake / "cifar-10-batches-bin" / name
     content = path.read_bytes()
-    for damaged, why in (
-        (content[:-100], "has 21,411 bytes, not 21,511"),
-        (content + b"x", "has 21,512 bytes"),
-        (content[:5000] + bytes([content[5000] ^ 1]) + content[5001:], "has md5 .* not "),
-    ):
+    for damaged in (content[:-100], content[:5000] + bytes([content[5000] ^ 1]) + content[5001:]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=f"{name} {why}"):
+        with pytest.raises(ValueError, match=f"{name} has md5 .* not .*: damaged"):
             load_labelled("cifar10", train=1, test=1, root=fake)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=name):
+    with pytest.raises(FileNotFoundError, match="download cifar10"):
         load_labelled("cifar10", train=1, test=1, root=fake)
     path.write_bytes(content)
     assert len(load_labelled("cifar10", train=1, test=1, root=fake).train_labels) == 1
-
-
-def test_a_label_out_of_range_is_named(fake, monkeypatch):
-    folder = fake / "cifar-10-batches-bin"
-    write(folder / FILES[1], [0, 1, 10, 3, 4, 5, 6], seed=1)
-    monkeypatch.setattr(labelled, "CIFAR10_MD5", checksums(folder))
-    with pytest.raises(ValueError, match=r"data_batch_2\.bin has label 10"):
-        load_labelled("cifar10", train=1, test=1, root=fake)
 
 
 def test_missing_data_say_where_they_were_looked_for_and_what_is_embedded(tmp_path):
@@ -136,15 +122,6 @@ def test_missing_data_say_where_they_were_looked_for_and_what_is_embedded(tmp_pa
     assert str(tmp_path / "cifar-10-batches-bin") in str(caught.value)
     with pytest.raises(FileNotFoundError, match="256_ObjectCategories"):
         load_labelled("caltech256", size=32, root=tmp_path)
-
-
-def test_the_python_version_alone_is_one_clear_error(fake):
-    (fake / "cifar-10-batches-py").mkdir()
-    assert len(load_labelled("cifar10", train=1, test=1, root=fake).test_labels) == 1
-    labelled._cifar10.cache_clear()
-    (fake / "cifar-10-batches-bin").rename(fake / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"batches-py is .*batches-bin.*download cifar10"):
-        load_labelled("cifar10", train=1, test=1, root=fake)
 
 
 def test_digits_are_enlarged_four_times_in_three_equal_channels():
@@ -176,14 +153,12 @@ def test_digits_are_split_by_class():
 @pytest.mark.parametrize("name", DRAWN)
 def test_labels_of_drawn_tasks_are_those_of_the_pictures(name):
     data = load_labelled(name, train=60, test=20)
-    classes, part = DRAWN[name]
+    classes, part, (seed, _) = DRAWN[name]
     assert data.classes == classes
     assert data.train_images.shape == (60, 3, 32, 32)
     assert len(data.test_labels) == 20
-    seed, _ = labelled._DRAWN_SEEDS[name]
-    pictures, numbers = render_objects(120, size=32, seed=seed)
-    names = object_names(120, size=32, seed=seed)
-    assert [CATEGORIES["A"][number] for number in numbers] == [each[0] for each in names]
+    drawn = render_objects(120, size=32, seed=seed)
+    pictures, names = drawn.images, [words.split() for words in drawn.captions]
     for image, label in zip(data.train_images, data.train_labels, strict=True):
         (place,) = [i for i, each in enumerate(pictures) if torch.equal(each, image)]
         assert names[place][part] == classes[label]
@@ -233,7 +208,7 @@ def test_a_class_of_one_photograph_is_refused(caltech):
     folder = caltech / "caltech101/101_ObjectCategories/ant"
     for path in sorted(folder.iterdir())[1:]:
         path.unlink()
-    with pytest.raises(ValueError, match="ant has 1 photographs"):
+    with pytest.raises(ValueError, match=r"ant/image_0000\.png is the only photograph"):
         load_labelled("caltech101", size=32, root=caltech)
 
 

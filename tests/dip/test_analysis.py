@@ -12,6 +12,8 @@ import torch
 from lib.dip import analysis
 from lib.dip.network import Architecture, EncoderDecoder, Layers
 from lib.dip.trials import STOPS, stratified
+from lib.ledger.estimates import Estimate
+from lib.ledger.tables import Tables
 
 SMALL = Layers(4, 2, "nearest")
 
@@ -76,11 +78,57 @@ def test_the_papers_world_is_found_again():
     assert worlds["corner"]["kept"] < worlds["corner"]["broken"]
 
 
-def test_the_ratio_of_two_ladders():
-    plain = pd.DataFrame({"slc": [1, 0], "rmse_images": [[0.3, 0.5, 0.2], [0.1, 0.1, 0.1]]})
-    flat = pd.DataFrame({"slc": [0, 1], "rmse_images": [[0.1, 0.1, 0.1], [0.2, 0.3, 0.15]]})
-    ratio = analysis.spread_ratio(plain, flat)
-    assert ratio.value == pytest.approx(0.5) and ratio.n == 3
+def test_the_share_above_chance_is_that_of_epsilon_squared():
+    """Four networks of two levels: eta squared 16/17, chance 1/3, (16/17 - 1/3) / (2/3)."""
+    rows = pd.DataFrame({"trained": [1.0, 2.0, 5.0, 6.0], "slc": [0, 0, 1, 1]})
+    share = analysis.above_chance(rows, "trained", "slc", draws=20)
+    assert share.value == pytest.approx((16 / 17 - 1 / 3) / (2 / 3)) and share.n == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_without_meaning_have_no_share_above_chance(seed):
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"trained": rng.normal(size=150), "slc": rng.integers(0, 7, 150)})
+    share = analysis.above_chance(rows, "trained", "slc", draws=200)
+    assert share.low < 0 < share.high and abs(share.value) < 0.1
+
+
+def test_what_is_left_with_both_factors_fixed():
+    """Inside every cell of depth and SLC the two errors are opposed; overall they go together."""
+    places = [(d, s, e) for d in (1, 2) for s in (0, 1) for e in (-0.01, 0.0, 0.01)]
+    rows = pd.DataFrame(
+        [{"depth": d, "slc": s, "trained": d + s + e, "dip_fixed": d + s - e} for d, s, e in places]
+    )
+    rank = analysis.correlations(rows)
+    assert rank["overall"].value > 0.6 and rank["within both"].value == pytest.approx(-1)
+
+
+def test_quantities_read_the_saved_tables(tmp_path):
+    """Each by hand: rows of the two stored tables, and the share that a residual network keeps."""
+    plain = pd.DataFrame(
+        {"slc": [0], "rmse_images": [[0.1, 0.1]], "trivial_rmse": [0.2]},
+    )
+    residual = pd.DataFrame(
+        {
+            "slc": [1, 0, 2],
+            "rmse_images": [[0.18, 0.2], [0.1, 0.1], [0.2, 0.2]],
+            "trivial_rmse": [0.2] * 3,
+        }
+    )
+    images = analysis.residual_images(plain, residual)
+    assert len(images) == 8 and set(images["path"]) == {"as in the report", "global residual"}
+    (tmp_path / "tables").mkdir()
+    images.to_csv(tmp_path / "tables" / "residual_images.csv", index=False)
+    line = {"axis": "dip_fixed", "held fixed": "overall", "value": -0.7, "low": -0.8, "high": -0.6}
+    pd.DataFrame([line | {"n": 9}]).to_csv(tmp_path / "tables" / "correlation.csv", index=False)
+    line = {"axis": "trained", "factor": "slc", "above_chance": 0.9, "low": 0.8, "high": 0.95}
+    pd.DataFrame([line | {"n": 9}]).to_csv(tmp_path / "tables" / "eta_squared.csv", index=False)
+    tables = Tables(tmp_path)
+    share = analysis.residual_share(tables)
+    assert share.value == pytest.approx(0.05) and share.n == 2  # .01 and 0 of .1
+    assert analysis.correlation(tables, "dip_fixed", "overall") == Estimate(-0.7, -0.8, -0.6, 9)
+    assert analysis.explained(tables, "trained", "slc").value == 0.9
+    assert analysis.unexplained(tables, "dip_fixed", explained=False).value == -0.7
 
 
 @pytest.mark.parametrize("architecture", [Architecture(3), Architecture(8, (0, 2, 7))])

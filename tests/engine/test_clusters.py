@@ -3,11 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from faults import ENVIRONMENT, finish, start, write_study
 
 from lib.engine.files import REPOSITORY
 
@@ -25,27 +24,16 @@ PARAMETERS = 'profile = "quick"  # size\nengine = "joblib"  # or dask\naddress =
 def test_a_notebook_sweeps_on_a_cluster(tmp_path, monkeypatch):
     from dask.distributed import LocalCluster
 
-    path = os.pathsep.join((str(REPOSITORY), str(Path(__file__).parents[1])))
-    monkeypatch.setenv("PYTHONPATH", path)  # for the workers too
-    cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(SWEEP)]
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    (tmp_path / "notebooks").mkdir()
-    nbformat.write(notebook, tmp_path / "notebooks" / "01_study.ipynb")
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])  # for the workers too
+    study = write_study(tmp_path / "notebooks", SWEEP, parameters=PARAMETERS)
     reports = tmp_path / "reports"
-    command = [sys.executable, str(REPOSITORY / "papermill_runs.py")]
-    command += ["--folder", str(tmp_path / "notebooks"), "-p", "engine", "dask", "-p", "address"]
     local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(**local) as cluster:
         workers = {info["pid"] for info in _information(cluster).values()}
-        done = subprocess.run(
-            [*command, cluster.scheduler_address],
-            env=os.environ | {"REPORTS_ROOT": str(reports)},
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
+        scheduler = ("-p", "engine", "dask", "-p", "address", cluster.scheduler_address)
+        process = start(study, reports, *scheduler)
+        said = finish(process)
+    assert process.returncode == 0, said
     executed = nbformat.read(reports / "quick" / "01_study" / "executed.ipynb", 4)
     assert f"done: {[number**2 for number in range(8)]}" in str(executed)
     log = (reports / "quick" / "01_study" / "log").read_text().splitlines()

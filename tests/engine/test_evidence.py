@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from faults import ENVIRONMENT, wait_for
+from faults import python, wait_for
 from trials import Toy, grid, unlucky, work
 
-from lib.engine import evidence
+from lib.engine import sweep
 from lib.engine.files import REPOSITORY
 from lib.engine.sweep import Store, run, trial_key
 
@@ -45,7 +43,7 @@ def test_notebooks_take_turns_and_only_what_is_missing_runs(tmp_path, capsys):
     for path in (tmp_path / "01_a" / "trials").glob("*.json"):
         path.unlink()  # as in a fresh clone: records.jsonl alone
     capsys.readouterr()
-    table = evidence.gather({"01_a": plan(A + A), "02_b": plan(B)}, tmp_path, 1)
+    table = sweep.gather({"01_a": plan(A + A), "02_b": plan(B)}, tmp_path, 1)
     assert table.values.tolist() == [["01_a", 4, 0], ["02_b", 2, 0]]
     assert ran(tmp_path, "01_a") == [1, 0, 2, 3] and ran(tmp_path, "02_b") == [7, 8]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
@@ -57,29 +55,29 @@ def test_notebooks_take_turns_and_only_what_is_missing_runs(tmp_path, capsys):
 
 def test_time_that_is_up_before_the_first_trial_still_gives_the_table(tmp_path):
     run(work, A[:1], tmp_path / "01_a" / "trials", jobs=1)
-    table = evidence.gather({"01_a": plan(A)}, tmp_path, 0)
+    table = sweep.gather({"01_a": plan(A)}, tmp_path, 0)
     assert table.values.tolist() == [["01_a", 1, 3]]
     assert (tmp_path / "01_a" / "records.jsonl").exists()
 
 
 def test_a_trial_in_progress_is_finished_and_then_it_stops(tmp_path):
     slow = [Toy(number, pause=0.2) for number in range(3)]
-    table = evidence.gather({"01_a": plan(slow)}, tmp_path, 0.1 / 60)
+    table = sweep.gather({"01_a": plan(slow)}, tmp_path, 0.1 / 60)
     assert table.values.tolist() == [["01_a", 1, 2]]
 
 
 def test_a_failure_stops_nothing_and_is_not_tried_twice_in_a_call(tmp_path, capsys):
     plans = {"01_a": plan(A + A, unlucky)}
-    assert evidence.gather(plans, tmp_path, 1).values.tolist() == [["01_a", 2, 2]]
+    assert sweep.gather(plans, tmp_path, 1).values.tolist() == [["01_a", 2, 2]]
     assert capsys.readouterr().out.count("failed: ValueError: odd numbers are unlucky") == 2
     (tmp_path / "01_a" / "luck").touch()
-    assert evidence.gather(plans, tmp_path, 1).values.tolist() == [["01_a", 4, 0]]
+    assert sweep.gather(plans, tmp_path, 1).values.tolist() == [["01_a", 4, 0]]
     assert ran(tmp_path, "01_a") == [0, 2, 1, 3]
 
 
 def test_a_notebook_without_its_data_set_is_skipped_with_one_line(tmp_path, capsys):
     plans = {"01_a": plan(A, no_data), "02_b": plan(B), "03_c": no_plan}
-    table = evidence.gather(plans, tmp_path, 1)
+    table = sweep.gather(plans, tmp_path, 1)
     assert table.values.tolist() == [["01_a", 0, 4], ["02_b", 2, 0]]
     lines = capsys.readouterr().out.splitlines()
     skipped = [line for line in lines if "skipped" in line]
@@ -91,18 +89,14 @@ def test_a_notebook_without_its_data_set_is_skipped_with_one_line(tmp_path, caps
 
 def test_ctrl_c_stops_it_with_a_table_and_without_a_traceback(tmp_path):
     code = (
-        "from pathlib import Path; from lib.engine.evidence import gather; "
+        "from pathlib import Path; from lib.engine.sweep import gather; "
         "from faults import waits; from trials import grid; "
         f"plans = {{'01_a': lambda: [(waits, trial) for trial in grid(6)]}}; "
         f"print(gather(plans, Path({str(tmp_path)!r}), 1).values.tolist())"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    # a shell that runs the tests in the background has switched Ctrl-C off
+    process = python(
+        code, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     )
     trials = tmp_path / "01_a" / "trials"
     wait_for(lambda: len(list(trials.glob("*.json"))) == 3, process)  # number 3 waits for ``go``
@@ -117,9 +111,9 @@ def test_ctrl_c_stops_it_with_a_table_and_without_a_traceback(tmp_path):
 def test_the_low_priority_is_asked_for_where_there_is_one(monkeypatch):
     asked = []
     monkeypatch.setattr(os, "nice", asked.append)
-    evidence.be_nice()
+    sweep.be_nice()
     monkeypatch.delattr(os, "nice")
-    evidence.be_nice()
+    sweep.be_nice()
     assert asked == [19]
 
 

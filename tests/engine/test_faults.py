@@ -11,8 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
 import warnings
 
@@ -20,11 +18,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from faults import (
-    ENVIRONMENT,
     contents,
     dying,
     mount,
     needs_artefact,
+    python,
     short_files,
     small_disk,
 )
@@ -37,16 +35,6 @@ SWEEP = (
     "from trials import *; from lib.engine.sweep import run; "
     "table = run(work, grid({}), {!r}, jobs=1)"
 )
-
-
-def python(code: str, environment: dict[str, str] = ENVIRONMENT) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def ok(table: pd.DataFrame) -> bool:
@@ -78,6 +66,7 @@ def test_a_record_that_fails_half_way(tmp_path):
         run(gives_much, grid(TRIALS), tmp_path, jobs=1)
     failed = Store(tmp_path).path(grid(TRIALS)[2])
     assert f"{failed} could not be written: {os.strerror(errno.EFBIG)}" in str(caught.value)
+    assert f"2 of {TRIALS} trials are stored in {tmp_path}" in str(caught.value)
     assert contents(tmp_path) == stored
     assert ok(run(gives_much, grid(TRIALS), tmp_path, jobs=1))
     assert contents(tmp_path).items() >= stored.items()

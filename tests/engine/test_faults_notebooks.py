@@ -219,8 +219,7 @@ def test_records_are_packed_at_the_end_or_the_row_says_why_not(tmp_path):
     packed.unlink()
     packed.mkdir()
     row = run_one(job)
-    assert row.status == "failed"
-    assert f"the records of {job.folder / 'trials'} could not be packed" in row.error
+    assert row.status == "failed" and str(packed) in row.error
 
 
 def test_a_repository_with_odd_names(tmp_path):
@@ -250,7 +249,6 @@ len(report.table(table[["number", "word"]], "words", "数"))
     results = top / "reports" / "quick" / "01_study"
     assert f"{top}/lib/engine/files.py ['数', '数'] ['', '']" in printed(results)
     assert pd.read_csv(results / "tables" / "words.csv")["word"].tolist() == ["数"] * 2
-    assert (top / "reports" / "index.html").exists()
 
 
 def save_report(report: Report, count: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+RESULTS = "00_results"  # reads the committed ledgers of the others
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -47,12 +48,12 @@ def test_no_error_or_warning_is_committed(notebook):
     assert not [o for o in outputs if o.get("name") == "stderr"]
 
 
-def test_rhythm(notebook):
+def test_rhythm(path, notebook):
     """At least as much prose as code, short cells, narrow lines."""
     code = code_cells(notebook)
     prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
     lengths = [len([x for x in cell.source.split("\n") if x.strip()]) for cell in code]
-    assert 20 <= len(code) <= 41
+    assert 20 <= len(code) <= 41 or path.stem == RESULTS
     assert len(prose) >= len(code)
     assert statistics.median(lengths) <= 11
     assert max(lengths) <= 40
@@ -72,14 +73,14 @@ def test_headings(notebook):
     assert set(levels[1:]) == {"##"}
 
 
-def test_parameters_are_scalars_with_a_comment(notebook):
+def test_parameters_are_scalars_with_a_comment(path, notebook):
     (cell,) = tagged(notebook, "parameters")
     assert code_cells(notebook)[0] is cell
     for line in cell.source.strip().split("\n"):
         (assignment,) = ast.parse(line).body
         assert isinstance(assignment.value, ast.Constant), line
         assert "  # " in line, f"no comment: {line}"
-    assert 'profile = "quick"' in cell.source
+    assert f'profile = "{"medium" if path.stem == RESULTS else "quick"}"' in cell.source
 
 
 def test_enough_checked_cells_with_output(notebook):

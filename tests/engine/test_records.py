@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,14 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from faults import ENVIRONMENT, python
 from trials import Toy, grid, unlucky, work
 
-from lib.engine.files import REPOSITORY
 from lib.engine.sweep import Store, read_packed, run, trial_key
-
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests")))
-}
 
 
 @pytest.fixture
@@ -56,7 +51,7 @@ def test_a_packed_record_is_the_record_and_its_trial_is_not_run_again(trials, ca
 def test_floats_keep_all_digits(trials):
     run(lambda trial, context: {"third": trial.number / 3}, [Toy(1)], trials, jobs=1)
     Store(trials).pack()
-    (record,) = read_packed(trials.with_name("records.jsonl")).records.values()
+    (record,) = read_packed(trials.with_name("records.jsonl"))[0].values()
     assert record["metrics"]["third"] == 1 / 3
 
 
@@ -100,15 +95,15 @@ def test_a_line_of_another_shape_is_damaged(packed, line):
     with packed.open("a") as file:
         file.write(f"{line}\n")
     with pytest.warns(UserWarning, match="line 5 of"):
-        content = read_packed(packed)
-    assert len(content.records) == 4
-    assert content.damaged == [line]
+        records, damaged = read_packed(packed)
+    assert len(records) == 4
+    assert damaged == [line]
 
 
 def test_two_runs_that_pack_at_once_lose_nothing(trials):
     run(work, grid(8), trials, jobs=1)
     code = f"from lib.engine.sweep import Store; [Store({str(trials)!r}).pack() for _ in range(20)]"
-    both = [subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT) for _ in range(2)]
+    both = [python(code) for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
     assert len(keys(trials.with_name("records.jsonl"))) == 8
 
@@ -124,10 +119,7 @@ def test_kill_nine_in_mid_pack_leaves_a_whole_file(trials):
         "    Store(folder).pack()\n"
     )
     for pause in (0.0, 0.01, 0.05, 0.2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
+        process = python(code)
         process.stdout.readline()
         time.sleep(pause)
         process.send_signal(signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import pandas as pd
@@ -135,18 +136,11 @@ def test_a_committed_figure_stays_in_the_list_of_the_run_that_shows_it(
     assert names == {"curves": "Curves.", "faces": "Twelve faces."}
 
 
-def test_committed_claims_leave_audits_out(open_toy, tmp_path):
-    folder = tmp_path / "committed" / "medium" / NOTEBOOK
-    folder.mkdir(parents=True)
-    rows = {
-        "id": ["a", "b"],
-        "our_value": [1 / 3, 2],
-        "ci_low": [0, 2],
-        "ci_high": [1, 2],
-        "n": [5, 1],
-        "verdict": ["reproduced", "audit"],
-    }
-    pd.DataFrame(rows).to_csv(folder / "claims.csv", index=False)
-    table = open_toy().committed_claims()
-    assert table["id"].tolist() == ["a"]
-    assert table["our_value"].tolist() == [0.333]
+def test_it_judges_the_claims_of_its_run_and_shows_those_of_the_committed_one(open_toy, tmp_path):
+    study = open_toy()
+    rows = study.claims().data.count("<tr")
+    assert study.claims().data.count("awaits its records") == rows - 1  # no table is saved yet
+    committed = tmp_path / "committed" / "medium" / NOTEBOOK
+    committed.mkdir(parents=True)
+    shutil.copy(study.report.folder / "claims.csv", committed)
+    assert 5 <= study.headlines().data.count("<tr") - 1 <= 8 < rows

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from lib.image_weights import analysis
 from lib.image_weights.layer import Recipe
@@ -25,97 +26,76 @@ def student(arm, seed, accuracy, share=0.3, status="ok", recipe=None):
 
 
 @pytest.fixture
-def trials():
+def runs():
     """Three seeds; the arm is better by 1, 2 and 3 points, though the seeds differ by more."""
     rows = []
     for seed, base in enumerate((60.0, 70.0, 80.0)):
         rows.append(student("original", seed, base))
         rows.append(student("generated", seed, base + 1 + seed))
-        rows.append(student("generated", seed, base - 1, recipe=UNTIL_REACHED))
+        rows.append(student("generated", seed, base - seed, recipe=UNTIL_REACHED))
     rows.append(student("soft label", 0, 61.0))
-    return pd.DataFrame([*rows, student("hard label", 0, 99.0, status="error")])
+    return analysis.arm_runs(pd.DataFrame([*rows, student("hard label", 0, 99.0, status="error")]))
 
 
 def synthesis(label, kl, targets="mixture", **more):
-    kl = list(kl)
-    values = dict.fromkeys((*analysis.MEASURES, "largest_error", "in_order"), [0.5] * len(kl))
+    values = {name: [0.5] * len(kl) for name in analysis.PER_IMAGE}
     shared = {"label": label, "targets": targets, "kl": kl, "start_kl": [1.0] * len(kl)}
-    return values | shared | {"steps_to": [-1] * len(kl), "images_per_second": 1.0} | more
+    return values | shared | {"steps_to": [], "images_per_second": 1.0} | more
 
 
-def test_runs_that_failed_are_left_out_and_arms_have_names(trials):
-    runs = analysis.arm_runs(trials)
+def test_runs_that_failed_are_left_out_and_arms_have_names(runs):
     names = {"original", "generated 30%", "generated 30%, reached", "soft label 30%"}
-    assert set(runs["name"]) == names
-    assert len(runs) == len(trials) - 1
+    assert set(runs["arm"]) == names and len(runs) == 10
 
 
-def test_differences_are_paired_by_seed(trials):
-    table = analysis.arms(analysis.arm_runs(trials)).set_index("arm")
+def test_differences_are_paired_by_seed_and_corrected_for_the_arms(runs):
+    table = analysis.arms(runs).set_index("arm")
     row = table.loc["generated 30%"]
     theirs = stats.ttest_rel([61.0, 72.0, 83.0], [60.0, 70.0, 80.0])
     interval = theirs.confidence_interval()
     assert (row.n, row["mean"], row.difference) == (3, 72.0, 2.0)
     assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
+    assert (row["std"], row.paired_std) == pytest.approx((11.0, 1.0))
     assert row.p == pytest.approx(theirs.pvalue)
-    assert row["std"] == pytest.approx(11.0)
-    assert table.loc["soft label 30%"].n == 1 and np.isnan(table.loc["soft label 30%"].p)
+    single = table.loc["soft label 30%"]
+    assert (single.n, single.p) == (1, 1.0)
+    others = table.drop("original")
+    assert list(others.p_holm) == pytest.approx(list(multipletests(others.p, method="holm")[1]))
+    assert np.isnan(table.p_holm["original"])
 
 
-def test_contrast_of_arms_and_of_their_mean(trials):
-    runs = analysis.arm_runs(trials)
-    pair = analysis.contrast(runs, "generated 30%", "generated 30%, reached")
-    assert (pair.value, pair.n) == (3.0, 3)
-    both = analysis.contrast(runs, ("generated 30%", "generated 30%, reached"))
-    assert both.value == pytest.approx(0.5)
-    only = analysis.contrast(runs, ("generated 30%", "soft label 30%"))
-    assert (only.value, only.n) == (1.0, 1), "a seed that lacks an arm does not count"
+def test_images_have_a_row_each_and_trials_too():
+    rows = [
+        synthesis("SGD", [0.0101, 0.01], start_kl=[0.0, 0.4], steps_to=[-1, 7], rms=[1.0, 2.0]),
+        synthesis("PGD, hard", [0.0, 0.2], local=[0.1, np.nan]),
+    ]
+    images, table = (make(pd.DataFrame(rows)) for make in (analysis.by_image, analysis.summary))
+    assert list(images["way"]) == ["SGD"] * 2 + ["PGD, hard"] * 2
+    assert list(images["KL before"]) == [0.0, 0.4, 1.0, 1.0] and list(images["rms"][:2]) == [1, 2]
+    sgd, attack = table.to_dict("records")
+    assert (sgd["way"], sgd["target"], sgd["images"], sgd["rms"]) == ("SGD", "mixture", 2, 1.5)
+    assert (sgd["reached before"], sgd["reached"], sgd["median steps"]) == (0.5, 0.5, 7)
+    assert (attack["KL"], attack["reached before"], attack["local"]) == (0.1, 0.0, 0.1)
+    assert np.isnan(attack["median steps"]) and attack["reached low"] < 0.5 < attack["reached high"]
 
 
-def test_a_share_is_reached_within_the_tolerance():
-    row = pd.Series(synthesis("SGD", [0.0, 0.0099, 0.01, 0.0101]))
-    assert analysis.reached(row).value == 0.75
+def test_what_is_gone_is_of_means():
+    assert analysis.gone([1.0, 3.0], [0.1, 0.3]).value == pytest.approx(0.9)
+    assert analysis.gone([1.0, 1.0], [2.0, 2.0]).value == -1, "further away than before"
 
 
-def test_summary_has_a_row_a_trial():
-    rows = [synthesis("SGD", [0.1, 0.3], steps_to=[-1, 7]), synthesis("momentum", [0.0, 0.0])]
-    table = analysis.summary(pd.DataFrame(rows)).set_index("way")
-    assert table.loc["SGD", "KL"] == pytest.approx(0.2)
-    assert table.loc["SGD", "median steps"] == 7
-    assert np.isnan(table.loc["momentum", "median steps"])
-    assert table.loc["momentum", "reached"] == 1
-
-
-def test_one_finds_the_one_trial():
-    table = pd.DataFrame([synthesis("SGD", [1.0]), synthesis("SGD", [2.0], targets="two")])
-    assert analysis.one(table, "SGD", "two").kl == [2.0]
-    with pytest.raises(ValueError):
-        analysis.one(table, "momentum")
-
-
-def test_drop_and_ratio_are_of_means():
-    row = pd.Series(synthesis("SGD", [0.1, 0.3], start_kl=[1.0, 3.0]))
-    assert analysis.drop(row).value == pytest.approx(0.9)
-    row["twin 1: start_kl"], row["twin 1: kl"] = [1.0, 1.0], [2.0, 2.0]
-    assert analysis.drop(row, "twin 1").value == pytest.approx(-1), "further away than before"
-    estimate = analysis.ratio(row.kl, [0.2, 0.6])
-    assert estimate.value == estimate.low == estimate.high == pytest.approx(0.5)
-
-
-def test_history_share_knows_the_two_extremes():
-    rng = np.random.default_rng(0)
-    quiet, loud = (pd.Series({"fine": list(level + rng.random(50))}) for level in (1, 20))
-    assert analysis.history_share(quiet, loud, loud).value == pytest.approx(1)
-    assert analysis.history_share(quiet, loud, quiet).value == pytest.approx(0)
-    middle = pd.Series(
-        {"fine": list(np.sqrt(np.mean(quiet.fine) * np.mean(loud.fine)) * np.ones(50))}
-    )
-    assert analysis.history_share(quiet, loud, middle).value == pytest.approx(0.5)
+def test_onlookers_are_shown_the_mixture():
+    twin = {"vgg5 1: start_kl": [1.0, 3.0], "vgg5 1: kl": [0.5, 1.5]}
+    ways = ("SGD", "momentum", "until reached")
+    rows = [synthesis(way, [0.2, 0.2], **twin) for way in ways]
+    rows.append(synthesis("until reached", [0.9], "two", **twin))
+    table = analysis.onlookers(pd.DataFrame(rows), "vgg5 0", ["vgg5 1"])
+    assert list(table["onlooker"]) == ["(itself)", "vgg5 1"] * 3
+    assert list(table["value"]) == pytest.approx([0.8, 0.5] * 3)
+    assert list(table) == ["driven", "way", "onlooker", "value", "low", "high", "n"]
 
 
 def test_the_papers_table_is_the_papers():
-    best = max(analysis.PAPER_ACCURACY, key=analysis.PAPER_ACCURACY.get)
-    gain = analysis.PAPER_ACCURACY[best] - analysis.PAPER_ACCURACY[0]
-    assert (best, round(gain, 3)) == (30, 0.084)
+    assert analysis.PAPER_ACCURACY[30] - analysis.PAPER_ACCURACY[0] == pytest.approx(0.084)
     others = [analysis.PAPER_ACCURACY[share] - 92.476 for share in (10, 20, 40, 50)]
     assert np.mean(others) == pytest.approx(-0.156)

@@ -10,7 +10,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from lib.image_weights.attacks import (
+from lib.image_weights.synthesis import (
     COARSE,
     FINE,
     OPPONENT,

@@ -126,7 +126,7 @@ def test_a_file_in_place_of_the_folder_is_one_clear_error(root):
 
 
 def test_importing_is_light():
-    heavy = "('torch', 'matplotlib', 'IPython', 'seaborn', 'jinja2')"
+    heavy = "('torch', 'matplotlib', 'IPython', 'seaborn', 'nbconvert')"
     script = f"import sys, lib.ledger.report; print([m for m in {heavy} if m in sys.modules])"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)

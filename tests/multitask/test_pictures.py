@@ -46,24 +46,6 @@ def test_faces_have_both_sets_of_points_in_pixels():
     assert fits(figure)
 
 
-@pytest.mark.parametrize("bad", ["titles", "truth", "prediction", "nothing", "no network"])
-def test_faces_that_do_not_match_are_refused(bad):
-    truth, predictions = points()
-    images, titles = IMAGES, TITLES
-    if bad == "titles":
-        titles = TITLES[:3]
-    elif bad == "truth":
-        truth = truth[:3]
-    elif bad == "prediction":
-        predictions["SMTN"] = predictions["SMTN"][:1]
-    elif bad == "no network":
-        predictions = {}
-    else:
-        images, titles, truth, predictions = IMAGES[:0], [], truth[:0], {"a": truth[:0]}
-    with pytest.raises(ValueError, match="at least one"):
-        draw_faces(images, truth, predictions, titles)
-
-
 def test_a_mosaic_holds_the_channels_that_vary_most():
     """Channel c is 0 everywhere but for one pixel of c: the larger, the higher its variance."""
     stream = np.zeros((11, 16, 16))

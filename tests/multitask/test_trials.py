@@ -495,29 +495,28 @@ def test_features_are_the_maps_in_squares(context):
     assert found["attributes"][3] == pytest.approx(maps["attributes"][3].flatten(1).numpy())
 
 
-def test_the_shared_stream_of_smtn_is_the_baselines(context):
-    """So its probes are as well."""
-    first, second = (look(name, context)["probes"] for name in (study.BASELINE, study.SMTN))
-    shared = [each for each in second if each[0] == "shared"]
-    assert [each[3] for each in shared] == pytest.approx([each[3] for each in first], abs=1e-3)
-
-
 def test_tables_of_looks_by_hand():
     rows = [
         {"variant": "A", "seed": seed, "cka": [["shared", "points", 1, value]],
          "probes": [["shared", 2, "landmarks", 2 * value]]}
         for seed, value in enumerate([0.1, 0.2, 0.6])
     ]  # fmt: skip
-    table = analysis.similarity_table(pd.DataFrame(rows))
-    assert table[["variant", "pair", "layer", "n"]].to_numpy().tolist() == [
-        ["A", "shared and points", 1, 3]
+    cka = analysis.by_seed(pd.DataFrame(rows), "cka")
+    assert cka.to_numpy().tolist()[2] == ["A", 2, "shared", "points", 1, 0.6]
+    table = analysis.over_seeds(cka)
+    assert table[["variant", "first", "second", "layer", "n"]].to_numpy().tolist() == [
+        ["A", "shared", "points", 1, 3]
     ]
     low, high = stats.t.interval(0.95, 2, 0.3, stats.sem([0.1, 0.2, 0.6]))
-    assert table[["cka", "low", "high"]].to_numpy()[0] == pytest.approx([0.3, low, high])
-    table = analysis.probe_table(pd.DataFrame(rows))
-    assert table[["value", "low", "high"]].to_numpy()[0] == pytest.approx([0.6, 2 * low, 2 * high])
-    alone = analysis.probe_table(pd.DataFrame(rows[2:]))
-    assert alone[["value", "low", "high", "n"]].to_numpy().tolist() == [[1.2, 1.2, 1.2, 1]]
+    ends = ["value", "low", "high"]
+    assert table[ends].to_numpy()[0] == pytest.approx([0.3, low, high])
+    probes = analysis.by_seed(pd.DataFrame(rows), "probes")
+    table = analysis.over_seeds(probes)
+    assert table[ends].to_numpy()[0] == pytest.approx([0.6, 2 * low, 2 * high])
+    alone = analysis.over_seeds(probes.tail(1))
+    assert alone[[*ends, "n"]].to_numpy().tolist() == [[1.2, 1.2, 1.2, 1]]
+    with pytest.raises(FileNotFoundError, match="no record with cka"):
+        analysis.by_seed(pd.DataFrame(), "cka")
 
 
 # from trainings to tables
@@ -530,11 +529,11 @@ def test_predictions_are_those_of_the_trainings(context):
     assert shape == pytest.approx(mean_shape(faces.landmarks.numpy()))
     assert (usual > 0).tolist() == (faces.attributes.float().mean(0) > 0.5).tolist()
     assert set(found.errors) == set(found.logits) == {*study.VARIANTS, study.TRIVIAL}
-    table = analysis.variant_table(found).set_index("variant")
+    values = analysis.variant_table(found).set_index(["variant", "measure"])["value"]
     for name, trial in TRIALS.items():
         record = run_multitask(trial, context)
-        assert table.loc[name, "nme"] == pytest.approx(record["test_nme"], rel=1e-5)
-        assert table.loc[name, "accuracy"] == pytest.approx(record["test_accuracy"], rel=1e-5)
+        expected = [100 * record["test_nme"], 100 * record["test_accuracy"]]
+        assert values[name].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_curves_go_on_where_stage_1_ended(context):

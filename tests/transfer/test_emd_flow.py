@@ -71,16 +71,3 @@ def test_few_classes_have_no_others():
     ax = draw_emd_flow(IMAGE, "cat", flows([0.75, 0.25], [1, 5]), "x").axes[1]
     assert ax.get_title() == "EMD = Σ p · d = 2.00"
     assert not any("others" in text for text in words(ax))
-
-
-@pytest.mark.parametrize("bad", [[0.5, 0.4], [1.2, -0.2]])
-def test_what_is_no_distribution_is_refused(bad):
-    with pytest.raises(ValueError, match="add up to 1"):
-        draw_emd_flow(IMAGE, "cat", flows(bad, [1, 2]), "x")
-
-
-def test_nothing_to_draw_is_refused():
-    with pytest.raises(ValueError, match="no rows"):
-        draw_emd_flow(IMAGE, "cat", flows()[:0], "x")
-    with pytest.raises(ValueError, match="no distance"):
-        draw_emd_flow(IMAGE, "cat", flows().drop(columns="distance"), "x")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, sin, sqrt
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,33 +18,14 @@ EYE_WIDTH, IRIS = 0.15, 0.078  # half width of an eye, radius of its iris
 LENS = 0.23  # half width of a spectacle lens
 
 
-@dataclass(frozen=True)
-class Anatomy:
-    """Measures of one face, in half heights of its head, and its colours (3,) float32.
+class Anatomy(SimpleNamespace):
+    """One face: the ``measures`` of faces.yaml as floats, colours as (3,) float32.
 
-    width and depth are the head's other half axes, taper is how much narrower the chin is. The
-    mouth's corners are at (+-mouth_width, mouth); its middle is lower than they are by ``bend``.
+    Measures are in half heights of the head, and so are ``eye`` and ``nose``, the y of eyes and of
+    the nose's tip. width and depth are the head's other half axes, taper is how much narrower the
+    chin is. The mouth's corners are at (+-mouth_width, mouth); its middle is lower than they are by
+    ``bend``. Colours: skin, hair, lips and iris.
     """
-
-    width: float
-    depth: float
-    taper: float
-    eye_distance: float
-    eye: float
-    eye_opening: float
-    brow: float
-    nose: float
-    nose_width: float
-    nose_height: float
-    mouth: float
-    mouth_width: float
-    mouth_opening: float
-    bend: float
-    lip: float
-    skin: np.ndarray
-    hair: np.ndarray
-    lips: np.ndarray
-    iris: np.ndarray
 
     def on_skin(self, x: float, y: float) -> tuple[float, float, float]:
         """The point of the head that is seen there from the front."""

@@ -8,46 +8,25 @@ attributes together.
 
 from __future__ import annotations
 
-from functools import cache
+from importlib.resources import files
 from math import cos, radians, sin
 
 import numpy as np
-import torch
+import yaml
 from PIL import Image
 
 from lib.data.drawn.face_parts import Anatomy, View, draw_head
 from lib.data.images import load_images
 
-ATTRIBUTES = tuple(  # as CelebA spells them
-    "Bald Bangs Big_Nose Black_Hair Blond_Hair Brown_Hair Bushy_Eyebrows Eyeglasses Goatee"
-    " Gray_Hair Mouth_Slightly_Open Mustache Narrow_Eyes Pale_Skin Rosy_Cheeks Smiling Wearing_Hat"
-    " Wearing_Lipstick Young".split()
-)
+FACES = yaml.safe_load(files("lib.data").joinpath("faces.yaml").read_text(encoding="utf-8"))
+HAIR = FACES["hair"]
+ATTRIBUTES = tuple(sorted((*FACES["attributes"], *HAIR.keys() - {"red"})))
 _PHOTOS = "photos:brick,chelsea,coffee,grass,gravel,motorcycle_left,rocket"
 _PHOTO_SIZE = 128  # pixels; backgrounds are crops of this, a little out of focus
-_HAIR = {
-    "Black_Hair": (0.08, 0.07, 0.08),
-    "Brown_Hair": (0.36, 0.2, 0.1),
-    "Blond_Hair": (0.88, 0.7, 0.36),
-    "Gray_Hair": (0.66, 0.66, 0.68),
-    "red": (0.66, 0.24, 0.08),  # none of CelebA's
-}
-_PALE, _LIGHT, _DARK = (1.0, 0.92, 0.88), (0.9, 0.7, 0.56), (0.4, 0.25, 0.17)
-_IRISES = ((0.2, 0.11, 0.05), (0.14, 0.25, 0.4), (0.15, 0.26, 0.13))  # brown, blue, green
 _FOREHEAD = -0.6  # y of the upper end of a face: what is above may leave the picture
 
 
-@cache
-def face_tensors(count: int, size: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """Images (N, 3, S, S) uint8, landmarks (N, 5, 2) float32, attributes (N, A) int8.
-
-    They are kept in memory: do not write into them. See ``lib.data.faces.draw_faces``.
-    """
-    made = [_face(np.random.default_rng((seed, index)), size) for index in range(count)]
-    return tuple(torch.from_numpy(np.stack(values)) for values in zip(*made, strict=True))
-
-
-def _face(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_face(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One face: (3, S, S) uint8, (5, 2) float32 landmarks, (A,) int8."""
     feminine = rng.random() < 0.5  # no attribute, but what many of them depend on
     has = _attributes(rng, feminine)
@@ -62,66 +41,57 @@ def _face(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _attributes(rng: np.random.Generator, feminine: bool) -> dict[str, bool]:
-    """``ATTRIBUTES``, and "red" for the hair that has no attribute."""
-
-    def chance(share: float, otherwise: float = 0, *, given: bool = True) -> bool:
-        return bool(rng.random() < (share if given else otherwise))
-
-    has = {"Young": chance(0.54), "Wearing_Hat": chance(0.14), "Smiling": chance(0.48)}
-    has["Bald"] = not (has["Wearing_Hat"] or feminine) and chance(0.17, 0.37, given=has["Young"])
-    grey = 0.04 if has["Young"] else 0.4
-    shares = [*(np.array((0.33, 0.31, 0.28, 0.08)) * (1 - grey)), grey]
-    names = ("Black_Hair", "Brown_Hair", "Blond_Hair", "red", "Gray_Hair")
-    colour = names[rng.choice(5, p=shares)]
-    hair = not (has["Wearing_Hat"] or has["Bald"])
-    has |= {name: hair and name == colour for name in names}
-    has["Bangs"] = hair and chance(0.45, 0.15, given=feminine)
-    has["Eyeglasses"] = chance(0.13, 0.28, given=has["Young"])
-    has["Mouth_Slightly_Open"] = chance(0.65, 0.25, given=has["Smiling"])
-    has["Mustache"] = not feminine and chance(0.3)
-    has["Goatee"] = not feminine and chance(0.6, 0.16, given=has["Mustache"])
-    bearded = has["Mustache"] or has["Goatee"]
-    has["Wearing_Lipstick"] = not bearded and chance(0.65, 0.04, given=feminine)
-    has["Narrow_Eyes"] = chance(0.24, 0.14, given=has["Smiling"])
-    has["Bushy_Eyebrows"] = chance(0.1, 0.32, given=feminine)
-    has["Big_Nose"] = chance(0.12, 0.32, given=feminine)
-    has["Rosy_Cheeks"] = chance(0.22, 0.08, given=feminine)
-    has["Pale_Skin"] = chance(0.15)
+    """``ATTRIBUTES``, and "feminine", and "red" for the hair that has no attribute."""
+    has = {"feminine": feminine}
+    for name, rule in FACES["attributes"].items():
+        with_it, without = np.broadcast_to(rule["share"], 2)
+        share = with_it if has.get(rule.get("given"), True) else without
+        has[name] = not any(has[other] for other in rule.get("unless", ())) and bool(
+            rng.random() < share
+        )
+        if name == "Bald":  # then the colour of the hair
+            has |= _hair(rng, has)
     return has
+
+
+def _hair(rng: np.random.Generator, has: dict[str, bool]) -> dict[str, bool]:
+    grey = FACES["grey"][not has["Young"]]
+    *coloured, _ = HAIR.values()
+    shares = [*(np.array([hair["share"] for hair in coloured]) * (1 - grey)), grey]
+    colour = list(HAIR)[rng.choice(len(HAIR), p=shares)]
+    seen = not (has["Wearing_Hat"] or has["Bald"])
+    return {name: seen and name == colour for name in HAIR}
 
 
 def _anatomy(rng: np.random.Generator, has: dict[str, bool]) -> Anatomy:
     """Measures and colours that show the attributes and otherwise differ at random."""
-    vary, smiling = rng.uniform, has["Smiling"]
+    vary, smiling, tones = rng.uniform, has["Smiling"], FACES["skin"]
     eye = vary(-0.08, 0.04)
     nose = eye + vary(0.36, 0.47)
     tint = vary(0, 1)
-    tone = np.array(_LIGHT) * (1 - tint) + np.array(_DARK) * tint
-    skin = np.asarray((_PALE if has["Pale_Skin"] else tone) * vary(0.95, 1.03, 3), np.float32)
-    colour = next((c for name, c in _HAIR.items() if has[name]), _HAIR["Brown_Hair"])
-    hair = (np.array(colour) * vary(0.85, 1.12) + vary(0, 0.03)).astype(np.float32)
-    lipstick = (vary(0.7, 0.9), vary(0.02, 0.15), vary(0.12, 0.35))
+    tone = np.array(tones["light"]) * (1 - tint) + np.array(tones["dark"]) * tint
+    skin = (tones["pale"] if has["Pale_Skin"] else tone) * vary(0.95, 1.03, 3)
+    colour = next((name for name in HAIR if has[name]), "Brown_Hair")
+    hair = np.array(HAIR[colour]["colour"]) * vary(0.85, 1.12) + vary(0, 0.03)
+    lipstick = np.array((vary(0.7, 0.9), vary(0.02, 0.15), vary(0.12, 0.35)))
+    skin = skin.astype(np.float32)
     lips = lipstick if has["Wearing_Lipstick"] else skin * (0.88, 0.66, 0.66)
+    measures = {}
+    for name, (usual, *others) in ((n, r.items()) for n, r in FACES["measures"].items()):
+        shown = [bounds for attribute, bounds in others if has[attribute]]
+        measures[name] = vary(*(shown or [usual[1]])[0])
+    measures["mouth"] += nose - 0.04 * smiling
+    measures["mouth_width"] += 0.08 * smiling
+    measures["mouth_opening"] *= has["Mouth_Slightly_Open"]
+    iris = FACES["irises"]["colours"][rng.choice(3, p=FACES["irises"]["shares"])]
     return Anatomy(
-        width=vary(0.7, 0.82),
-        depth=vary(0.8, 0.92),
-        taper=vary(0.12, 0.4),
-        eye_distance=vary(0.29, 0.36),
         eye=eye,
-        eye_opening=vary(0.022, 0.036) if has["Narrow_Eyes"] else vary(0.075, 0.1),
-        brow=vary(0.06, 0.075) if has["Bushy_Eyebrows"] else vary(0.018, 0.028),
         nose=nose,
-        nose_width=vary(0.17, 0.2) if has["Big_Nose"] else vary(0.085, 0.11),
-        nose_height=vary(0.2, 0.32),
-        mouth=nose + vary(0.22, 0.28) - 0.04 * smiling,
-        mouth_width=vary(0.2, 0.27) + 0.08 * smiling,
-        mouth_opening=vary(0.06, 0.1) * has["Mouth_Slightly_Open"],
-        bend=vary(0.08, 0.13) if smiling else vary(-0.03, 0.01),
-        lip=vary(0.06, 0.075) if has["Wearing_Lipstick"] else vary(0.035, 0.055),
+        **measures,
         skin=skin,
-        hair=hair,
-        lips=np.array(lips, np.float32),
-        iris=np.array(_IRISES[rng.choice(3, p=(0.6, 0.25, 0.15))], np.float32),
+        hair=hair.astype(np.float32),
+        lips=lips.astype(np.float32),
+        iris=np.array(iris, np.float32),
     )
 
 
@@ -144,19 +114,14 @@ def _view(rng: np.random.Generator, face: Anatomy) -> View:
     return View(turn, roll, scale, centre, face.taper)
 
 
-@cache
-def _photos() -> tuple[Image.Image, ...]:
-    images = load_images(_PHOTOS, size=_PHOTO_SIZE, channels=3)[1]
-    return tuple(Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images)
-
-
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """A random square of a photograph, 0..1: (3, S, S) float32."""
-    photos = _photos()
+    photos = load_images(_PHOTOS, size=_PHOTO_SIZE, channels=3)[1]
     side = rng.uniform(0.3, 0.95) * _PHOTO_SIZE
     x, y = rng.uniform(0, _PHOTO_SIZE - side, 2)
     box = (x, y, x + side, y + side)
-    crop = photos[rng.integers(len(photos))].resize((size, size), Image.Resampling.BILINEAR, box)
+    photo = Image.fromarray(photos[rng.integers(len(photos))].permute(1, 2, 0).numpy())
+    crop = photo.resize((size, size), Image.Resampling.BILINEAR, box)
     return np.asarray(crop).transpose(2, 0, 1).astype(np.float32, "C") / 255
 
 

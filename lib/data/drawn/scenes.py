@@ -3,65 +3,59 @@
 Ten categories of objects with a silhouette and typical colours of their own stand on crops of the
 photographs inside the scikit-image wheel, are shaded and throw shadows. Embedded data for
 segmentation, colourisation, style transfer and classification.
+
+A silhouette lies in a circle of radius 1 around 0, x to the right, y down. It is a sequence of
+parts, painted in order; a part is a polygon and its paint: ``main`` (the colour of the one object
+drawn), ``shade`` or ``tint`` (``main`` made darker or lighter), or a colour of ``COLOURS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
+import yaml
+from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from lib.data.catalogue import refuse_below
-from lib.data.drawn.shapes import COLOURS, SCENES, SHAPES, draw_shape, relief, shadow
 from lib.data.images import load_images
 
+SCENES = yaml.safe_load(files("lib.data").joinpath("scenes.yaml").read_text(encoding="utf-8"))
 CATEGORIES = {domain: tuple(names) for domain, names in SCENES["categories"].items()}
+COLOURS = {name: tuple(colour) for name, colour in SCENES["colours"].items()}
 BORDER = 255  # label of the border around an object, as in PASCAL VOC
+OVERSAMPLING = 3  # a pixel of a silhouette is the mean of 3 x 3
+_BACKGROUNDS = SCENES["backgrounds"]
+# the words for what objects stand on
+GROUNDS = tuple(ground["words"].split()[-1] for ground in _BACKGROUNDS["A"] + _BACKGROUNDS["B"])
 _STREAMS = {"A": 0, "B": 1, "objects": 2, "order": 3}  # of random numbers, by what they decide
 _TYPICAL_SHARE = 0.65
 _ANY = tuple(name for name in COLOURS if name not in ("black", "glass"))
+_GRAINS = ("grass", "gravel", "brick", "chelsea")  # photographs
 _PHOTO_SIZE = 256  # pixels; backgrounds are crops of this
 _LEAST = 6  # visible pixels; less of an object is counted as border
+Shape = tuple[tuple[str, np.ndarray], ...]
 
 
-@dataclass(frozen=True)
-class _Background:
-    """A photograph as a background: its words in a caption, the part used, a tint if it is grey."""
-
-    photo: str
-    words: str
-    part: Sequence[float] = (0, 0, 1, 1)  # left, top, right, bottom
-    tint: Sequence[float] = (1, 1, 1)
-
-    @property
-    def word(self) -> str:
-        """The last of its words."""
-        return self.words.split()[-1]
-
-    def crop(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """A random square: (3, S, S) float32, perhaps mirrored, lighter or darker."""
-        left, top, right, bottom = (part * _PHOTO_SIZE for part in self.part)
-        side = rng.uniform(0.45, 0.95) * min(right - left, bottom - top)
-        x, y = rng.uniform(left, right - side), rng.uniform(top, bottom - side)
-        photo, box = _photo(self.photo, tuple(self.tint)), (x, y, x + side, y + side)
-        pixels = np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box))
-        pixels = pixels[:, :: 1 if rng.random() < 0.5 else -1].transpose(2, 0, 1)
-        return pixels.astype(np.float32, "C") * rng.uniform(0.75, 1.2)
-
-
-_BACKGROUNDS = {
-    domain: [_Background(**fields) for fields in backgrounds]
-    for domain, backgrounds in SCENES["backgrounds"].items()
-}
+def _background(rng: np.random.Generator, size: int, fields: dict[str, Any]) -> np.ndarray:
+    """A random square of a photograph: (3, S, S) float32, perhaps mirrored, lighter or darker."""
+    left, top, right, bottom = (_PHOTO_SIZE * part for part in fields.get("part", (0, 0, 1, 1)))
+    side = rng.uniform(0.45, 0.95) * min(right - left, bottom - top)
+    x, y = rng.uniform(left, right - side), rng.uniform(top, bottom - side)
+    photo, box = _photo(fields["photo"], *fields.get("tint", (1, 1, 1))), (x, y, x + side, y + side)
+    pixels = np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box))
+    pixels = pixels[:, :: 1 if rng.random() < 0.5 else -1].transpose(2, 0, 1)
+    return pixels.astype(np.float32, "C") * rng.uniform(0.75, 1.2)
 
 
 @cache
-def _photo(name: str, tint: tuple[float, float, float]) -> Image.Image:
+def _photo(name: str, *tint: float) -> Image.Image:
     image = load_images(f"photos:{name}", size=_PHOTO_SIZE, channels=3)[1][0]
     values = image.permute(1, 2, 0).numpy().astype(np.float32) * tint
     return Image.fromarray(values.clip(0, 255).astype(np.uint8))
@@ -69,15 +63,16 @@ def _photo(name: str, tint: tuple[float, float, float]) -> Image.Image:
 
 @dataclass(frozen=True)
 class Scenes:
-    """Scenes of one domain.
+    """Drawn pictures.
 
     images: (N, 3, S, S) uint8. labels: (N, S, S) uint8, 0 background, 1..K the place in
-    ``CATEGORIES[domain]``, plus 1, ``BORDER`` around every object. captions: a sentence each.
+    ``CATEGORIES[domain]``, plus 1, ``BORDER`` around every object. captions: of scenes, a sentence
+    each; of single objects, their category, colour and ground, a word each.
     """
 
     images: Tensor
     labels: Tensor
-    captions: list[str]
+    captions: tuple[str, ...]
 
 
 def render_scenes(count: int, *, size: int, seed: int, domain: str = "A") -> Scenes:
@@ -86,37 +81,24 @@ def render_scenes(count: int, *, size: int, seed: int, domain: str = "A") -> Sce
     size: height and width in pixels, at least 16. domain: "A", or "B": fewer categories with
     numbers of their own, and other backgrounds. Scene i depends on (seed, i, size, domain) alone,
     so a smaller set is the start of a larger one. A caption names what the labels show, from front
-    to back. Kept in memory; each call returns its own copy.
+    to back.
     Raises ValueError, naming the value, for an unknown domain, count < 1, size < 16, seed < 0.
     """
     if domain not in CATEGORIES:
         raise ValueError(f"domain must be one of {list(CATEGORIES)}, not {domain!r}")
     _check(count, size, seed)
-    scenes = _scenes(count, size, seed, domain)
-    return Scenes(scenes.images.clone(), scenes.labels.clone(), list(scenes.captions))
+    return _gather(_scene(size, seed, index, domain) for index in range(count))
 
 
-def render_objects(count: int, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, S, S) uint8 of one object each and its class (N,) int64, 0 to 9.
+def render_objects(count: int, *, size: int, seed: int) -> Scenes:
+    """``count`` pictures of one object each, of the categories of domain A.
 
-    The class is the place in ``CATEGORIES["A"]``. Every ten images from the first on have each
-    class once, in random order. Made hard by clutter: parts of another category at the edge,
-    something in front, odd colours, weak contrast, noise. Otherwise as ``render_scenes``.
+    Every ten pictures from the first on have each category once, in random order. Made hard by
+    clutter: parts of another category at the edge, something in front, odd colours, weak contrast,
+    noise. Otherwise as ``render_scenes``.
     """
     _check(count, size, seed)
-    images, classes = _objects(count, size, seed)[:2]
-    return images.clone(), classes.clone()
-
-
-def object_names(count: int, *, size: int, seed: int) -> list[tuple[str, str, str]]:
-    """(category, colour, ground) of each picture of ``render_objects``, one word each."""
-    _check(count, size, seed)
-    return list(_objects(count, size, seed)[3])
-
-
-def grounds() -> tuple[str, ...]:
-    """The words for what objects stand on."""
-    return tuple(ground.word for domain in _BACKGROUNDS.values() for ground in domain)
+    return _gather(_object(size, seed, index) for index in range(count))
 
 
 def _check(count: int, size: int, seed: int) -> None:
@@ -125,23 +107,9 @@ def _check(count: int, size: int, seed: int) -> None:
     refuse_below(0, seed=seed)
 
 
-@cache
-def _scenes(count: int, size: int, seed: int, domain: str) -> Scenes:
-    made = [_scene(size, seed, index, domain) for index in range(count)]
-    images, labels, captions = zip(*made, strict=True)
-    return Scenes(_stack(images), _stack(labels), list(captions))
-
-
-@cache
-def _objects(count: int, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor, tuple]:
-    """Images, classes, label maps as those of domain A, and names."""
-    made = [_object(size, seed, index) for index in range(count)]
-    images, classes, labels, names = zip(*made, strict=True)
-    return _stack(images), torch.tensor(classes), _stack(labels), names
-
-
-def _stack(arrays: tuple[np.ndarray, ...]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays))
+def _gather(pictures: Iterable[tuple[np.ndarray, np.ndarray, str]]) -> Scenes:
+    images, labels, captions = zip(*pictures, strict=True)
+    return Scenes(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), captions)
 
 
 class _Canvas:
@@ -217,7 +185,7 @@ def _scene(size: int, seed: int, index: int, domain: str) -> tuple[np.ndarray, n
     rng = np.random.default_rng((seed, index, _STREAMS[domain]))
     categories, backgrounds = CATEGORIES[domain], _BACKGROUNDS[domain]
     background = backgrounds[rng.integers(len(backgrounds))]
-    canvas = _Canvas(background.crop(rng, size), rng)
+    canvas = _Canvas(_background(rng, size, background), rng)
     count = int(rng.integers(1, 5))
     for centre in _places(rng, count):
         category = categories[rng.integers(len(categories))]
@@ -225,7 +193,7 @@ def _scene(size: int, seed: int, index: int, domain: str) -> tuple[np.ndarray, n
         canvas.put(category, _colour(rng, category), centre, radius=radius, tilt=tilt)
     seen = canvas.visible()
     labels = canvas.labels(seen, categories)
-    return _bytes(canvas.picture), labels, _caption(canvas, seen, background.words)
+    return _as_bytes(canvas.picture), labels, _caption(canvas, seen, background["words"])
 
 
 def _places(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -253,17 +221,15 @@ def _caption(canvas: _Canvas, seen: np.ndarray, where: str) -> str:
     return " ".join([*words, where])
 
 
-def _object(
-    size: int, seed: int, index: int
-) -> tuple[np.ndarray, int, np.ndarray, tuple[str, str, str]]:
-    """One object: (3, S, S) uint8, its class, (S, S) uint8 labels, (category, colour, ground)."""
+def _object(size: int, seed: int, index: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """One object: (3, S, S) uint8, (S, S) uint8 labels, "category colour ground"."""
     categories = CATEGORIES["A"]
     block = np.random.default_rng((seed, index // 10, _STREAMS["order"]))
     number = int(block.permutation(10)[index % 10])
     rng = np.random.default_rng((seed, index, _STREAMS["objects"]))
     backgrounds = _BACKGROUNDS["A"] + _BACKGROUNDS["B"]
     background = backgrounds[rng.integers(len(backgrounds))]
-    canvas = _Canvas(background.crop(rng, size), rng)
+    canvas = _Canvas(_background(rng, size, background), rng)
     centre, radius = rng.uniform(0.36, 0.64, 2), rng.uniform(0.22, 0.42)
     if rng.random() < 0.5:  # part of a smaller object behind the one that counts
         other = categories[(number + rng.integers(1, 10)) % 10]
@@ -282,18 +248,121 @@ def _object(
     picture = grey + rng.uniform(0.45, 1.1) * (canvas.picture - grey)
     picture = picture + rng.normal(0, 12, (3, 1, 1))
     picture = picture + rng.normal(0, rng.uniform(2, 15), picture.shape)
-    return _bytes(picture), number, labels, (category, colour, background.word)
+    return _as_bytes(picture), labels, f"{category} {colour} {background['words'].split()[-1]}"
 
 
-def _cover(canvas: _Canvas, background: _Background, centre: np.ndarray, radius: float) -> None:
+def _cover(canvas: _Canvas, background: dict[str, Any], centre: np.ndarray, radius: float) -> None:
     """Another photograph over one side of the picture, and up to a third of the object."""
     rng, size = canvas.rng, len(canvas.owner)
     edge = round(size * (0.5 + np.abs(centre - 0.5).max() + radius * rng.uniform(0.3, 0.8)))
     turns = int(rng.integers(4))
     picture = np.rot90(canvas.picture, turns, (1, 2))
-    picture[..., edge:] = background.crop(rng, size)[..., edge:]
+    picture[..., edge:] = _background(rng, size, background)[..., edge:]
     np.rot90(canvas.owner, turns)[:, edge:] = 0
 
 
-def _bytes(picture: np.ndarray) -> np.ndarray:
+def _as_bytes(picture: np.ndarray) -> np.ndarray:
     return picture.clip(0, 255).astype(np.uint8)
+
+
+def draw_shape(
+    shape: Shape, colour: tuple[float, ...], *, side: int, radius: float, angle: float, flip: bool
+) -> np.ndarray:
+    """One shape in the middle of a transparent square: (4, side, side) float32 RGBA in 0..255.
+
+    colour: RGB of the paint ``main``. radius: in pixels. angle: radians, clockwise; ``flip``
+    mirrors left and right first.
+    """
+    paints = COLOURS | {"main": _paint(colour)}
+    paints["shade"] = _paint(0.62 * value for value in colour)
+    paints["tint"] = _paint(0.5 * value + 120 for value in colour)
+    sine, cosine = np.sin(angle), np.cos(angle)
+    turn = np.array([[cosine, sine], [-sine, cosine]]) * radius * OVERSAMPLING
+    turn[0] *= -1 if flip else 1
+    picture = Image.new("RGBA", (side * OVERSAMPLING,) * 2)
+    pencil = ImageDraw.Draw(picture)
+    for paint, points in shape:
+        corners = points @ turn + (side * OVERSAMPLING - 1) / 2
+        pencil.polygon(corners.ravel().tolist(), fill=(*paints[paint], 255))
+    # Pillow weights colours by alpha when it averages: no dark fringe
+    return np.asarray(picture.reduce(OVERSAMPLING)).transpose(2, 0, 1).astype(np.float32, "C")
+
+
+def shadow(alpha: np.ndarray, radius: float) -> np.ndarray:
+    """A soft shadow to the lower right of an object: of (side, side) coverage, both in 0..1."""
+    picture = Image.fromarray((alpha * 255).astype(np.uint8))
+    blurred = np.asarray(picture.filter(ImageFilter.BoxBlur(0.1 * radius)), np.float32) / 255
+    step = round(0.12 * radius)
+    return np.roll(blurred, (step, step), (0, 1))
+
+
+def relief(rng: np.random.Generator, side: int, radius: float) -> np.ndarray:
+    """Factors on a fill (side, side): light from the upper left, and the grain of a photograph."""
+    offsets = (np.arange(side, dtype=np.float32) - side / 2) / radius
+    light = 1.06 - 0.2 * (offsets[:, None] + offsets)
+    photo = _grey(_GRAINS[rng.integers(len(_GRAINS))])
+    rows, columns = (rng.integers(_PHOTO_SIZE, size=2)[:, None] + np.arange(side)) % _PHOTO_SIZE
+    return light * (1 + rng.uniform(0.04, 0.15) * photo[rows[:, None], columns])
+
+
+@cache
+def _grey(photo: str) -> np.ndarray:
+    """A photograph as grain: (256, 256) float32, mean 0, deviation about 1."""
+    image = load_images(f"photos:{photo}", size=_PHOTO_SIZE, channels=1)[1][0, 0].float().numpy()
+    return np.clip((image - image.mean()) / image.std(), -2, 2)
+
+
+def _paint(colour: Iterable[float]) -> tuple[int, ...]:
+    return tuple(min(255, max(0, round(value))) for value in colour)
+
+
+def _polygon(*numbers: float) -> np.ndarray:
+    return np.array(numbers, float).reshape(-1, 2)
+
+
+def _arc(x: float, y: float, rx: float, ry: float, start: float, stop: float) -> np.ndarray:
+    """Points of an elliptic arc; degrees, clockwise from the right."""
+    turn = np.radians(np.linspace(start, stop, 25))
+    return np.stack([x + rx * np.cos(turn), y + ry * np.sin(turn)], 1)
+
+
+def _ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0) -> np.ndarray:
+    sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    upright = _arc(0, 0, rx, ry, 0, 360)
+    return upright @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y)
+
+
+def _band(*numbers: float) -> np.ndarray:
+    """What lies between two arcs that run the same way, as a ring or a crescent does."""
+    outer, inner = _arc(*numbers[:6]), _arc(*numbers[6:])
+    return np.concatenate([outer, inner[::-1]])
+
+
+def _star(waist: float, scale: float) -> np.ndarray:
+    """Five points; waist: the radius between them."""
+    turn = np.radians(np.arange(10) * 36 - 90)
+    points = np.stack([np.cos(turn), np.sin(turn)], 1)
+    points[1::2] *= waist
+    return points * scale
+
+
+def _blade(width: float) -> np.ndarray:
+    """A leaf without its stalk."""
+    y = np.linspace(-0.95, 0.6, 25)
+    half = width * np.sin(np.linspace(0, np.pi, 25)) ** 0.8 * np.linspace(0.75, 1.1, 25)
+    return np.concatenate([np.stack([half, y], 1), np.stack([-half, y], 1)[::-1]])
+
+
+_KINDS: dict[str, Callable[..., np.ndarray]]
+_KINDS = {"polygon": _polygon, "ellipse": _ellipse, "band": _band, "star": _star, "blade": _blade}
+
+
+def _shape(lines: list[str]) -> Shape:
+    """The parts of one silhouette in scenes.yaml."""
+    parts = map(str.split, lines)
+    return tuple((paint, _KINDS[kind](*map(float, numbers))) for paint, kind, *numbers in parts)
+
+
+SHAPES: dict[str, tuple[Shape, ...]] = {
+    name: tuple(map(_shape, variants)) for name, variants in SCENES["shapes"].items()
+}

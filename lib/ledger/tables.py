@@ -1,0 +1,83 @@
+"""The tables that a run has saved, as the quantities of claims read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lib.ledger.estimates import Estimate
+
+
+class Missing(LookupError):
+    """A table, a column or the rows that a quantity needs are not there."""
+
+
+class Tables:
+    """The tables of a run's folder by name: ``tables/NAME.csv``, else ``figures/NAME.csv``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read = cache(self._uncached)
+
+    def _uncached(self, name: str) -> pd.DataFrame:
+        for kind in ("tables", "figures"):
+            path = self.folder / kind / f"{name}.csv"
+            if path.is_file():
+                try:
+                    return pd.read_csv(path)
+                except ValueError as error:
+                    raise ValueError(f"{path} is damaged: {error}") from error
+        raise Missing(f"there is no table {name}")
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """A whole table; raises ``Missing`` where there is none, ValueError for a damaged one."""
+        return self._read(name)
+
+    def rows(self, name: str, *columns: str, **where: Any) -> pd.DataFrame:
+        """The rows of a table in which columns have these values, and need other columns.
+
+        Raises ``Missing``, naming the table, for a column that is not there or for no row.
+        """
+        table = self[name]
+        if absent := [column for column in (*columns, *where) if column not in table]:
+            raise Missing(f"table {name} has no column {', '.join(absent)}")
+        for column, value in where.items():
+            table = table[table[column] == value]
+        if table.empty:
+            told = ", ".join(f"{column} {value}" for column, value in where.items())
+            raise Missing(f"table {name} has no row with {told}")
+        return table
+
+
+def stored_estimate(
+    tables: Tables,
+    table: str,
+    where: Mapping[str, Any],
+    columns: tuple[str, str, str, str] = ("value", "low", "high", "n"),
+) -> Estimate:
+    """A number with its interval, as the one row of a table has it in which columns have values.
+
+    columns: of the number, both ends of its interval, and n.
+    Raises ``Missing`` for no such row and ValueError for several.
+    """
+    rows = tables.rows(table, *columns, **where)
+    if len(rows) > 1:
+        raise ValueError(f"table {table} has {len(rows)} rows with {where}, not one")
+    value, low, high, n = (float(rows.iloc[0][column]) for column in columns)
+    return Estimate(value, low, high, int(n))
+
+
+def compared_with_print(findings: pd.DataFrame) -> pd.DataFrame:
+    """A table of an audit, with ``agrees``: whether ours is the paper's number, where it has one.
+
+    findings: statement, paper (NaN: not given), ours, unit, explanation, and perhaps slack: how far
+    apart the two may be for the paper's rounding.
+    """
+    apart = (findings["paper"] - findings["ours"]).abs()
+    agrees = (apart <= findings.get("slack", 0.0) + 1e-9).astype("boolean")
+    table = findings.assign(agrees=agrees.where(findings["paper"].notna()))
+    return table[["statement", "paper", "ours", "unit", "agrees", "explanation"]]
