@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -123,10 +124,15 @@ def run_batch(
 
 def publish(executed: Path, source: Path, root: Path) -> Path:
     """The executed notebook of results as ``index.html`` in the reports, which opens offline."""
-    reports = os.path.relpath(committed_reports(), root)
+
+    def moved(link: re.Match[str]) -> str:
+        return f"{link[1]}{os.path.relpath(source.parent / link[2], root)}{link[3]}"
+
     page = notebooks.page(executed, source, offline=True)
-    page = page.replace('href="../reports/', f'href="{reports}/').replace(
-        'href=\\"../reports/', f'href=\\"{reports}/'
+    relative = r'(href=\\*")(?![a-z]+:|#)([^"\\]+)(\\*")'  # escaped inside a table's data
+    page = re.sub(relative, moved, page)
+    page = page.replace(
+        "</head>", "<style>a { text-decoration: underline !important }</style></head>", 1
     )
     write_atomically(root / "index.html", page)
     return root / "index.html"

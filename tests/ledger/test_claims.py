@@ -237,7 +237,7 @@ def test_every_study_has_claims_and_headlines(package):
     study = load_claims(package)
     headlines = [claim for claim in study.claims if claim.headline]
     assert 5 <= len(headlines) <= 8
-    assert all(claim.statement.endswith(".") for claim in study.claims)
+    assert all(claim.statement.endswith((".", ".)")) for claim in study.claims)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
