@@ -13,6 +13,7 @@ import torch
 from IPython.display import HTML
 
 from lib.engine import sweep
+from lib.engine.artefacts import NotStored
 from lib.engine.files import committed_reports
 from lib.engine.profiles import Sizes, load_profile
 from lib.figures.style import use_style
@@ -65,12 +66,21 @@ class Study(Generic[Sizes]):
             )
         return table
 
+    def whole(self, function: Callable, trials: Sequence[object]) -> pd.DataFrame:
+        """As ``run``, for what says something only if every trial is there; else ``NotStored``."""
+        table = self.run(function, trials)
+        done = 0 if table.empty else int((table["status"] == "ok").sum())
+        if done < len(trials):
+            raise NotStored(f"{done} of {len(trials)} trials are stored")
+        return table
+
     @contextmanager
     def or_committed(self, *figures: str) -> Iterator[None]:
         """For a cell that needs images or trained networks.
 
         With ``engine="stored"`` they may be missing; then the committed run's figures are shown
-        instead, with the words "from the committed run". With another engine this does nothing.
+        instead, with the words "from the committed run", or without any the reason is printed.
+        With another engine this does nothing.
         """
         try:
             yield
@@ -79,6 +89,8 @@ class Study(Generic[Sizes]):
                 raise
             for name in figures:
                 show_committed(self.report, name, str(error))
+            if not figures:
+                print(f"left out: {error}")
 
     def headlines(self) -> HTML:
         """The rows of the committed medium run that matter most, in words."""

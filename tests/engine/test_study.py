@@ -136,6 +136,16 @@ def test_a_committed_figure_stays_in_the_list_of_the_run_that_shows_it(
     assert names == {"curves": "Curves.", "faces": "Twelve faces."}
 
 
+def test_what_needs_every_trial_is_left_out_where_one_is_missing(open_toy, capsys):
+    study = open_toy()
+    assert study.whole(work, grid(2))["square"].tolist() == [0, 1]
+    stored = open_toy(engine="stored")
+    assert len(stored.whole(work, grid(2))) == 2
+    with stored.or_committed():
+        stored.whole(work, grid(3))
+    assert "left out: 2 of 3 trials are stored" in capsys.readouterr().out
+
+
 def test_it_judges_the_claims_of_its_run_and_shows_those_of_the_committed_one(open_toy, tmp_path):
     study = open_toy()
     rows = study.claims().data.count("<tr")
