@@ -83,16 +83,19 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def fingerprint(path: Path, values: Mapping[str, str]) -> str:
     """Hash of all that a result depends on.
 
-    It covers the code cells, the rooms of ``lib`` that they import, the parameters and the pinned
-    packages, but no prose: an edit in one study leaves the results of the others valid.
+    It covers the code cells, the rooms of ``lib`` that they import, the parameters, the pinned
+    packages and the committed ledger, but no prose: an edit in one study leaves the results of the
+    others valid.
     """
     cells = [cell.source for cell in code_cells(read(path))]
     folders = [REPOSITORY / "lib" / room for room in rooms("\n".join(cells))]
     files = [file for folder in folders for file in sorted(folder.rglob("*"))]
     files = [file for file in files if file.suffix in HASHED and not file.name.startswith(".")]
+    files += REPOSITORY.glob("requirements.txt")
+    files += REPOSITORY.glob(f"reports/medium/{path.stem}/claims.csv")  # its first table
     sums = {
         file.relative_to(REPOSITORY).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in (*files, *REPOSITORY.glob("requirements.txt"))
+        for file in files
     }
     parts = {"code": cells, "parameters": dict(values), "files": sums}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

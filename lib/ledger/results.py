@@ -73,7 +73,7 @@ def in_words(ledger: pd.DataFrame) -> pd.DataFrame:
 
 def as_html(table: pd.DataFrame, escape: bool = True) -> HTML:
     """A table of sentences for a notebook: no index, and all of it on the left."""
-    html = table.to_html(index=False, border=0, escape=escape)
+    html = table.rename_axis(columns=None).to_html(index=False, border=0, escape=escape)
     left = r'<\1 align="left" style="text-align: left; vertical-align: top">'
     return HTML(re.sub(r"<(t[dh])>", left, html))
 
