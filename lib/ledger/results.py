@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -107,25 +108,15 @@ def searchable(ledger: pd.DataFrame, folder: str = "../reports/medium") -> pd.Da
 
     folder: of the reports, relative to the page.
     """
-    table = in_words(ledger).set_axis(
-        ["claim", "the paper prints", "here", "trivial", "finding"], axis=1
-    )
-    links = [f"{folder}/{row.notebook}/{row.evidence}" for row in ledger.itertuples()]
+    table = in_words(ledger).map(escape)
+    table.columns = pd.Index(["claim", "the paper prints", "here", "trivial", "finding"])
+    rows = zip(ledger.itertuples(), table["here"], strict=True)
     table["here"] = [
-        f'<a href="{link}">{text}</a>'
-        for link, text in zip(links, _escaped(table["here"]), strict=True)
+        f'<a href="{folder}/{row.notebook}/{row.evidence}">{text}</a>' for row, text in rows
     ]
-    for name in ("claim", "the paper prints", "trivial", "finding"):
-        table[name] = _escaped(table[name])
     table.insert(0, "whose", ledger["whose"].to_numpy())
     table.insert(0, "paper", ledger["paper"].to_numpy())
     return table
-
-
-def _escaped(texts: pd.Series) -> list[str]:
-    from html import escape
-
-    return [escape(text) for text in texts]
 
 
 def measured_on(profile: str = "medium") -> pd.DataFrame:
