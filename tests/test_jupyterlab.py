@@ -161,13 +161,13 @@ def test_run_all_writes_results(open_notebook, lab):
     """The steps of the real ones: import, sweep in processes of its own, figure, ledger."""
     page = open_notebook(write(lab[1] / "small.ipynb", [*map(new_code_cell, SMALL.split("# --"))]))
     run_all(page, minutes=2)
-    page.get_by_text("claims: 1 | trials: ok ok", exact=True).wait_for(timeout=5000)
+    page.get_by_text("claims: 15 | trials: ok ok", exact=True).wait_for(timeout=5000)
     wait_for(page, f"{DRAWN} === 1", "the figure is drawn")
     warnings = page.locator("[data-mime-type='application/vnd.jupyter.stderr']")
     assert warnings.all_inner_texts() == []
     results = lab[2] / "quick" / "01_small"
     assert len([*results.glob("figures/accuracy.png"), *results.glob("trials/*.json")]) == 3
-    assert "It is right" in (results / "claims.csv").read_text(encoding="utf-8")
+    assert "awaits its records" in (results / "claims.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("code", "error"), [("1 / 0", "ZeroDivision"), ("1 +", "Syntax")])
