@@ -79,9 +79,10 @@ def load_segmented(
         voc2012: train.txt and val.txt (as test); voc2012_aug: train_aug.txt, with the masks of SBD
         beside VOC's in ``SegmentationClass/``, and the same val.txt; voc2012_groups: the same
         images in five classes, background, person, animal, vehicle and indoor.
-        coco2017: instances, a small one in front of a large one, crowds ignored wherever they are; train2017 and val2017 (as
-        test), or where there is no train2017 every fourth image of val2017 in order of id as test
-        and the others as train. Images without any instance are background.
+        coco2017: instances, a small one in front of a large one, crowds ignored wherever they are;
+        train2017 and val2017 (as test), or where there is no train2017 every fourth image of
+        val2017 in order of id as test and the others as train. Images without any instance are
+        background.
         stanford_background, oxford-iiit-pet (the pet in front of its background, the border
         ignored): the images of the lists in ``data/splits``, val and test (as test).
         Behind "@" stands a list of ids: coco2017@medium has the images that
@@ -301,7 +302,7 @@ def _part(name: str, split: str, train: str, test: str) -> str:
     return split if "@" in name else {"train": train, "test": test}[split]
 
 
-_READERS = {
+_READERS: dict[str, Callable[[str, str, str], tuple[list[_Entry], tuple[str, ...]]]] = {
     "voc2012": _voc,
     "voc2012_aug": _voc,
     "voc2012_groups": _voc,
