@@ -263,7 +263,9 @@ class Style(_Data):
         return {name: scored[name] for name in ("total", "content", "style")}
 
     def answers(self) -> dict[str, Forward]:
-        """The photograph as it is, and the style picture pasted over it from its corner."""
+        """The photograph as it is; the style picture pasted over it from its corner; its mean
+        colour everywhere, whose content loss is that of no content at all.
+        """
 
         def paste(inputs: Tensor) -> Tensor:
             style = self.perceptual.style[:, : inputs.shape[2], : inputs.shape[3]]
@@ -271,7 +273,12 @@ class Style(_Data):
             output[..., : style.shape[1], : style.shape[2]] = style
             return output
 
-        return {"untouched photograph": lambda inputs: inputs, "style picture": paste}
+        blank = partial(_everywhere, self.perceptual.style.mean((1, 2)))
+        return {
+            "untouched photograph": lambda inputs: inputs,
+            "style picture": paste,
+            "blank picture": blank,
+        }
 
 
 def _everywhere(values: Tensor, inputs: Tensor) -> Tensor:

@@ -341,13 +341,14 @@ def test_colourless_and_the_mean_colour_by_hand():
     assert answers["grey picture"]["ssim"] < 0.99
 
 
-def test_untouched_photograph_and_style_picture_by_hand(context):
+def test_untouched_photograph_style_picture_and_blank_by_hand(context):
     answers = run_trivial(TrivialTrial(STREAM, 5), context)["answers"]
     rgb = stream_task(STREAM, 5, context).test.images.float() / 255
     _, style = load_images("photos:ihc", size=16, channels=3)
     shown = {
         "untouched photograph": rgb,
         "style picture": (style / 255).expand(len(rgb), -1, -1, -1),
+        "blank picture": (style / 255).mean((2, 3), keepdim=True).expand(len(rgb), -1, 16, 16),
     }
     assert answers.keys() == shown.keys()
     pictures = optimised(STREAM, 5, context)
