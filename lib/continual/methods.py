@@ -31,12 +31,13 @@ from lib.continual.masks import (
 from lib.continual.networks import Generator, PatchDiscriminator, UNet
 from lib.continual.tasks import (
     EVALUATION_BATCH,
-    Likeness,
     Segmentation,
     Task,
     evaluate,
+    likeness,
     optimised,
     stream_task,
+    value_of,
 )
 from lib.continual.trials import ONE_BODY, Stream, TaskTrial, base, history, origin, parent
 from lib.engine.artefacts import artefact, own_checkpoint
@@ -240,13 +241,13 @@ def _identity(trial: TaskTrial, context: Context) -> dict[str, float]:
     net = generator(trial, _network_state(trial, context), context)
     images = stream_task(trial.stream, 1, context).test.images
     error = MeanSquaredError(squared=False).to(context.device)
-    likeness = Likeness(context.device)
+    similar = likeness(context.device)
     for chosen in images.split(EVALUATION_BATCH):
         pictures = chosen.float() / 255
         output = net(pictures)
         error.update(output.contiguous(), pictures)
-        likeness.update(output, pictures)
-    return {"rmse": float(error.compute()), "ssim": likeness.value()}
+        similar.update(output, pictures)
+    return {"rmse": value_of(error), "ssim": value_of(similar)}
 
 
 def _own_loss(task: Task) -> Callable[[nn.Module, Batch], Tensor]:

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MeanSquaredError
+from torchmetrics import MeanMetric, MeanSquaredError, Metric
 from torchmetrics.classification import MulticlassConfusionMatrix
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
@@ -62,22 +62,14 @@ def grey(images: Tensor) -> Tensor:
     return luma(images).repeat(1, 3, 1, 1)
 
 
-class Likeness:
-    """Mean structural similarity of (N, 3, H, W) in [0, 1], a batch after another.
+def likeness(device: torch.device) -> StructuralSimilarityIndexMeasure:
+    """Mean structural similarity of (N, 3, H, W) in [0, 1]; the window's sigma is 1.5."""
+    return StructuralSimilarityIndexMeasure(data_range=1.0).to(device)
 
-    The window is Gaussian with a sigma of 1.5.
-    """
 
-    def __init__(self, device: torch.device) -> None:
-        self.metric = StructuralSimilarityIndexMeasure(data_range=1.0).to(device)
-        self.count = 0
-
-    def update(self, images: Tensor, others: Tensor) -> None:
-        self.metric.update(images, others)
-        self.count += len(images)
-
-    def value(self) -> float:
-        return float(torch.as_tensor(self.metric.compute()))
+def value_of(metric: Metric) -> float:
+    """What a metric has come to."""
+    return float(metric.compute())
 
 
 @dataclass(frozen=True)
@@ -204,15 +196,15 @@ class Colour(_Data):
 
     def metrics(self, scored: Iterable[Scored], rgb: bool) -> dict[str, float]:
         error = MeanSquaredError().to(self.palette.device)
-        likeness, as_it_is = Likeness(self.palette.device), Likeness(self.palette.device)
+        similar, as_it_is = likeness(self.palette.device), likeness(self.palette.device)
         for output, images, _, _ in scored:
             colours = chroma(output) if rgb else output
             error.update(colours.contiguous(), chroma(images))
-            likeness.update(to_rgb(luma(images), colours), images)
+            similar.update(to_rgb(luma(images), colours), images)
             if rgb:
                 as_it_is.update(output.clamp(0, 1), images)
-        scores = {"mse": 255**2 * float(error.compute()), "ssim": likeness.value()}
-        return scores | ({"ssim_rgb": as_it_is.value()} if rgb else {})
+        scores = {"mse": 255**2 * value_of(error), "ssim": value_of(similar)}
+        return scores | ({"ssim_rgb": value_of(as_it_is)} if rgb else {})
 
     def answers(self) -> dict[str, Forward]:
         """No colour, and the mean colour of the training set everywhere."""
@@ -242,7 +234,7 @@ class Style(_Data):
     def metrics(self, scored: Iterable[Scored], rgb: bool) -> dict[str, float]:
         device = self.palette.device
         means = {name: MeanMetric().to(device) for name in ("total", "content", "style")}
-        to_content, to_optimised = Likeness(device), Likeness(device)
+        to_content, to_optimised = likeness(device), likeness(device)
         for output, images, _, optimised in scored:
             picture = self.picture(output, images, rgb)
             losses = self.perceptual(picture, images)
@@ -251,9 +243,9 @@ class Style(_Data):
             to_content.update(picture, images)
             if len(optimised):
                 to_optimised.update(picture[: len(optimised)], optimised)
-        scores = {name: float(mean.compute()) for name, mean in means.items()}
-        scores["ssim_content"] = to_content.value()
-        return scores | ({"ssim": to_optimised.value()} if to_optimised.count else {})
+        scores = {name: value_of(mean) for name, mean in means.items()}
+        scores["ssim_content"] = value_of(to_content)
+        return scores | ({"ssim": value_of(to_optimised)} if to_optimised.update_called else {})
 
     def losses(self, output: Tensor, images: Tensor) -> dict[str, float]:
         """Mean losses of (N, 3, H, W) outputs in [0, 1]: total, content, style."""
@@ -382,10 +374,8 @@ def run_trivial(trial: TrivialTrial, context: Context) -> dict[str, dict[str, di
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
-    """Mean structural similarity of (N, 3, H, W) in [0, 1]; see ``Likeness``."""
-    likeness = Likeness(a.device)
-    likeness.update(a, b)
-    return likeness.value()
+    """Mean structural similarity of (N, 3, H, W) in [0, 1]; see ``likeness``."""
+    return float(likeness(a.device)(a, b))
 
 
 def run_gatys(trial: GatysTrial, context: Context) -> dict[str, float]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -31,12 +31,18 @@ SPLITS = ("train", "test")
 IGNORED = 255  # label of pixels that belong to no class: borders, crowds
 VOC_CLASSES = DATASETS["voc2012"].classes
 VOC_GROUPS = {  # of the challenge itself
+    "background": ("background",),
     "person": ("person",),
     "animal": ("bird", "cat", "cow", "dog", "horse", "sheep"),
     "vehicle": ("aeroplane", "bicycle", "boat", "bus", "car", "motorbike", "train"),
     "indoor": ("bottle", "chair", "diningtable", "pottedplant", "sofa", "tvmonitor"),
 }
+_PLACES = {name: place for place, names in enumerate(VOC_GROUPS.values()) for name in names}
+GROUP_LABELS = {label: _PLACES[name] for label, name in enumerate(VOC_CLASSES)}
+VOC_LABELS = {label: label for label in GROUP_LABELS}
 STANFORD_CLASSES = DATASETS["stanford_background"].classes
+STANFORD_MAPS = (".png", ".regions.txt")
+STANFORD_LABELS = {label: label for label in range(len(STANFORD_CLASSES))}
 PET_LABELS = {1: 1, 2: 0, 3: IGNORED}  # of a trimap: the pet, the background, the border
 SCENES_SEEDS = {"train": 1, "test": 2}
 COCO_TEST_EVERY = 4
@@ -169,7 +175,7 @@ def _naming(path: Path, what: str) -> Iterator[None]:
 def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     folder = locate("voc2012", root)
     groups = name.startswith("voc2012_groups")
-    name, draw = name.replace("_groups", "_aug"), _voc_groups if groups else _voc_labels
+    name, classes = name.replace("_groups", "_aug"), tuple(VOC_GROUPS) if groups else VOC_CLASSES
     if "@" in name:
         masks = {path.stem for path in (folder / "SegmentationClass").glob("*.png")}
         stems = listed_ids(name, split, masks, folder)
@@ -177,33 +183,30 @@ def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...
         listed = {"test": "val", "train": "train_aug" if name == "voc2012_aug" else "train"}[split]
         path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
         stems = sorted(set(path.read_text().split()))
-    entries = []
-    for stem in stems:
-        image, mask = folder / f"JPEGImages/{stem}.jpg", folder / f"SegmentationClass/{stem}.png"
-        entries.append(_Entry(image, _shape(image), partial(draw, mask)))
-    return entries, ("background", *VOC_GROUPS) if groups else VOC_CLASSES
+    read = partial(_translated, meaning=GROUP_LABELS if groups else VOC_LABELS)
+    maps = folder / "SegmentationClass"
+    return _pairs(folder / "JPEGImages", stems, lambda stem: maps / f"{stem}.png", read), classes
 
 
-def _voc_labels(path: Path) -> np.ndarray:
-    """(H, W) uint8 of a mask: the places in the palette are the labels."""
-    return _translated(path, {label: label for label in range(len(VOC_CLASSES))})
-
-
-def _voc_groups(path: Path) -> np.ndarray:
-    """The same with the groups' numbers."""
-    of = {name: place for place, names in enumerate(VOC_GROUPS.values(), start=1) for name in names}
-    return _translated(path, {label: of.get(name, 0) for label, name in enumerate(VOC_CLASSES)})
+def _pairs(
+    images: Path,
+    stems: Iterable[str],
+    map_of: Callable[[str], Path],
+    read: Callable[[Path], np.ndarray],
+) -> list[_Entry]:
+    """Entries of images that have a file each for their label maps, which ``read`` reads."""
+    paths = {stem: images / f"{stem}.jpg" for stem in stems}
+    return [_Entry(path, _shape(path), partial(read, map_of(stem))) for stem, path in paths.items()]
 
 
 def _translated(path: Path, meaning: Mapping[int, int]) -> np.ndarray:
-    """(H, W) uint8 of a mask whose values, but for 255, mean other labels."""
+    """(H, W) uint8 labels of a mask; meaning: its values, all but 255 -> label."""
     with _naming(path, "mask"), Image.open(path) as picture:
         labels = np.array(picture)
     wrong = labels[~np.isin(labels, [*meaning, IGNORED])]
     if labels.ndim != 2 or wrong.size:
         what = f"label {wrong.max()}" if labels.ndim == 2 else f"mode {picture.mode}"
-        first, last = min(meaning), max(meaning)
-        raise ValueError(f"{path} has {what}; labels are {first} to {last} and 255")
+        raise ValueError(f"{path} has {what}; labels are {min(meaning)} to {max(meaning)} and 255")
     table = np.full(256, IGNORED, np.uint8)
     table[list(meaning)] = list(meaning.values())
     return table[labels.astype(np.uint8)]
@@ -262,21 +265,16 @@ def _coco_labels(coco, number: int, path: Path, shape: tuple[int, int]) -> np.nd
 @cache
 def _stanford(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     folder = locate("stanford_background", root)
-    there = {path.name.partition(".")[0]: path for path in (folder / "labels").iterdir()
-             if path.name.endswith((".png", ".regions.txt"))}  # fmt: skip
-    stems = listed_ids(name, _part(name, split, "train", "val"), there, folder)
-    images = [folder / f"images/{stem}.jpg" for stem in stems]
-    entries = [
-        _Entry(image, _shape(image), partial(_stanford_labels, there[stem]))
-        for stem, image in zip(stems, images, strict=True)
-    ]
-    return entries, STANFORD_CLASSES
+    files = (path for path in (folder / "labels").iterdir() if path.name.endswith(STANFORD_MAPS))
+    maps = {path.name.partition(".")[0]: path for path in files}
+    stems = listed_ids(name, {"train": "train", "test": "val"}[split], maps, folder)
+    return _pairs(folder / "images", stems, maps.__getitem__, _stanford_labels), STANFORD_CLASSES
 
 
 def _stanford_labels(path: Path) -> np.ndarray:
     """(H, W) uint8 of a label map; the published ones are text, with -1 for unknown."""
     if path.suffix == ".png":
-        return _translated(path, {label: label for label in range(len(STANFORD_CLASSES))})
+        return _translated(path, STANFORD_LABELS)
     with _naming(path, "label map"):
         labels = np.loadtxt(path, dtype=int, ndmin=2)
         if labels.min() < -1 or labels.max() >= len(STANFORD_CLASSES):
@@ -287,25 +285,14 @@ def _stanford_labels(path: Path) -> np.ndarray:
 @cache
 def _pets(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     folder = locate("oxford-iiit-pet", root)
-    trimaps = {path.stem: path for path in (folder / "annotations/trimaps").glob("[!.]*.png")}
-    stems = listed_ids(name, _part(name, split, "trainval", "test"), trimaps, folder)
-    images = [folder / f"images/{stem}.jpg" for stem in stems]
-    entries = [
-        _Entry(image, _shape(image), partial(_translated, trimaps[stem], PET_LABELS))
-        for stem, image in zip(stems, images, strict=True)
-    ]
-    return entries, ("background", "pet")
-
-
-def _part(name: str, split: str, train: str, test: str) -> str:
-    """The part of the ids that a split is: the set's own names for it, but in a list after "@"."""
-    return split if "@" in name else {"train": train, "test": test}[split]
+    maps = {path.stem: path for path in (folder / "annotations/trimaps").glob("[!.]*.png")}
+    stems = listed_ids(name, {"train": "trainval", "test": "test"}[split], maps, folder)
+    read = partial(_translated, meaning=PET_LABELS)
+    return _pairs(folder / "images", stems, maps.__getitem__, read), ("background", "pet")
 
 
 _READERS: dict[str, Callable[[str, str, str], tuple[list[_Entry], tuple[str, ...]]]] = {
-    "voc2012": _voc,
-    "voc2012_aug": _voc,
-    "voc2012_groups": _voc,
+    **dict.fromkeys(VOC, _voc),
     "coco2017": _coco,
     "stanford_background": _stanford,
     "oxford-iiit-pet": _pets,
