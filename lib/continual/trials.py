@@ -255,13 +255,15 @@ def phases(sizes: ContinualStudy) -> dict[str, list[TaskTrial]]:
     seeds, controls = range(sizes.seeds), range(sizes.controls)
     bases = [planned(sizes, "scratch", 1, seed) for seed in seeds]
     bases += [planned(sizes, "resblock", 0, seed) for seed in seeds]
-    bases += [planned(sizes, "resblock", 0, seed, norms="batch") for seed in controls]
     return {
         "bases": bases,
         **{
             f"task {task}": [trial for seed in seeds for trial in _streams(sizes, task, seed)]
             for task in TASKS[1:]
         },
+        "bases of controls": [
+            planned(sizes, "resblock", 0, seed, norms="batch") for seed in controls
+        ],
         "controls": [trial for seed in controls for trial in _controls(sizes, seed)],
     }
 
