@@ -73,7 +73,7 @@ def _shrink_task(trial: TaskTrial) -> Callable[[int], TaskTrial]:
         stream = replace(
             trial.stream,
             scenes=("scenes_a", "scenes_b"),
-            train=32,
+            train=(32, 32),
             test=4,
             styles=STYLES,
             base_steps=steps,

@@ -10,7 +10,7 @@ from lib.engine.profiles import load_profile
 QUICK = load_profile(ContinualStudy, "quick")
 STREAM = replace(
     QUICK.stream,
-    train=12,
+    train=(12, 12),
     test=6,
     size=16,
     style_size=16,

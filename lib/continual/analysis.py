@@ -317,7 +317,7 @@ def chain(tables: Tables, order: str, way: str = "chained") -> Estimate:
 
 def _long(tables: Tables, name: str, *columns: str) -> pd.DataFrame:
     """A table with the trials' fields; a CSV has no difference between "" and nothing."""
-    texts = ["norms", "loss"]
+    texts = ["norms", "loss", "scenes"]
     rows = tables.rows(name, *FIELDS, *columns)
     return rows.assign(**{text: rows[text].astype(object).fillna("") for text in texts})
 

@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -214,6 +214,18 @@ class Adversary:
     def __init__(self, discriminator: PatchDiscriminator, *, lr: float = 2e-4) -> None:
         self.discriminator = discriminator
         self.optimiser = torch.optim.Adam(discriminator.parameters(), lr=lr, betas=(0.5, 0.999))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the discriminator and its optimiser, for a checkpoint."""
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """The inverse of ``state_dict``."""
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimiser.load_state_dict(dict(state["optimiser"]))
 
     def loss(self, inputs: Tensor, output: Tensor, target: Tensor) -> Tensor:
         """Mean of (D(input, output) - 1)^2 after a step on the target and the detached output."""

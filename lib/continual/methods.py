@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanSquaredError
 
 from lib.continual.losses import Adversary, Anchor, extended, importance, penalty
 from lib.continual.masks import (
@@ -21,6 +22,7 @@ from lib.continual.masks import (
     MaskedNetwork,
     MaskedTask,
     TaskSwitcher,
+    WeightMask,
     fingerprint,
     norm_state_names,
     part,
@@ -28,15 +30,16 @@ from lib.continual.masks import (
 )
 from lib.continual.networks import Generator, PatchDiscriminator, UNet
 from lib.continual.tasks import (
+    EVALUATION_BATCH,
     Segmentation,
     Task,
     evaluate,
-    in_batches,
+    likeness,
     optimised,
-    ssim,
     stream_task,
+    value_of,
 )
-from lib.continual.trials import ONE_BODY, TaskTrial, base, history, origin, parent
+from lib.continual.trials import ONE_BODY, Stream, TaskTrial, base, history, origin, parent
 from lib.engine.artefacts import artefact, own_checkpoint
 from lib.engine.batches import Epochs
 from lib.engine.sweep import Context
@@ -48,12 +51,15 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Learner:
-    """What a method trains: a network, its loss on a batch, and what is kept at the end."""
+    """What a method trains: a network, its loss on a batch, and what is kept at the end.
+
+    adversary: the discriminator of the loss, if it has one.
+    """
 
     network: nn.Module
     loss: Callable[[nn.Module, Batch], Tensor]
     keep: Callable[[], dict[str, Tensor]]
-    lr: float
+    adversary: Adversary | None = None
 
 
 def run_task(trial: TaskTrial, context: Context) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def run_task(trial: TaskTrial, context: Context) -> dict[str, Any]:
     if trial.task == 0:
         return metrics | _identity(trial, context)
     for earlier in history(trial):
-        task = stream_task(trial.stream, earlier.task, context)
+        task = stream_task(earlier.task_stream, earlier.task, context)
         forward = network(earlier, context, body=trial if trial.method in ONE_BODY else None)
         pictures = optimised(trial.stream, earlier.task, context)
         scores = evaluate(task, forward, rgb=earlier.on_images, optimised=pictures)
@@ -159,7 +165,7 @@ def unet(trial: TaskTrial, state: Tensors, context: Context) -> UNet:
     channels = (
         len(state["last.weight"])
         if state
-        else stream_task(trial.stream, trial.task, context).channels
+        else stream_task(trial.task_stream, trial.task, context).channels
     )
     net = UNet(3, channels, width=trial.stream.width, seed=trial.seed)
     if state:
@@ -194,7 +200,7 @@ def _network_state(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
 @torch.enable_grad()  # whoever asks for a trained network may be looking at it without gradients
 def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     stream = trial.stream
-    task = stream_task(stream, trial.task or 1, context)
+    task = stream_task(trial.task_stream, trial.task or 1, context)
     before = parent(trial)
     earlier = _learned(before, context) if before else {}
     learner = _LEARNERS[trial.method](trial, task, earlier, context)
@@ -205,10 +211,11 @@ def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
             learner.loss,
             batches(trial, task),
             steps=stream.base_steps if trial == base(trial) else stream.steps,
-            lr=learner.lr,
+            lr=stream.lr,
+            groups=parameter_groups(learner.network, stream),
             schedule=one_cycle,
-            # it would not hold the discriminator
-            checkpoint=None if _is_adversarial(trial, task) else checkpoint,
+            checkpoint=checkpoint,
+            beside=learner.adversary,
             label=f"{trial.method}, task {trial.task}",
         )
     seconds = time.perf_counter() - begin
@@ -220,13 +227,27 @@ def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     }
 
 
+def parameter_groups(network: nn.Module, stream: Stream) -> list[dict[str, Any]]:
+    """Masks learn at a rate of their own; all else, last layers too, as in every method."""
+    masks = [layer.real for layer in network.modules() if isinstance(layer, WeightMask)]
+    known = set(map(id, masks))
+    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    return [{"params": others}, *([{"params": masks, "lr": stream.mask_lr}] if masks else [])]
+
+
+@torch.no_grad()
 def _identity(trial: TaskTrial, context: Context) -> dict[str, float]:
     """How well the auto-encoder gives the test images back."""
     net = generator(trial, _network_state(trial, context), context)
-    images = stream_task(trial.stream, 1, context).images
-    with torch.no_grad():
-        output = in_batches(net, images)
-    return {"rmse": float((output - images).square().mean().sqrt()), "ssim": ssim(output, images)}
+    images = stream_task(trial.stream, 1, context).test.images
+    error = MeanSquaredError(squared=False).to(context.device)
+    similar = likeness(context.device)
+    for chosen in images.split(EVALUATION_BATCH):
+        pictures = chosen.float() / 255
+        output = net(pictures)
+        error.update(output.contiguous(), pictures)
+        similar.update(output, pictures)
+    return {"rmse": value_of(error), "ssim": value_of(similar)}
 
 
 def _own_loss(task: Task) -> Callable[[nn.Module, Batch], Tensor]:
@@ -244,8 +265,14 @@ def _kept(network: nn.Module) -> Callable[[], dict[str, Tensor]]:
 def _continued(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> UNet:
     """The network of the trial before, with a new last layer."""
     net = unet(origin(trial), part(before, "net"), context)
-    net.last = net.new_last(task.channels, seed=draws(trial))
+    net.last = _new_last(net, trial, task)
     return net
+
+
+def _new_last(net: UNet, trial: TaskTrial, task: Task) -> nn.Conv2d:
+    last = net.new_last(task.channels, seed=draws(trial))
+    task.prepare(last)
+    return last
 
 
 # A method is given all that the trial before has learned, or nothing.
@@ -253,11 +280,12 @@ def _whole(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> L
     """Scratch, fine-tune, and decoder, which keeps the encoder of the trial before."""
     if trial.method == "scratch":
         net = unet(trial, {}, context)
+        task.prepare(net.last)
     else:
         net = _continued(trial, task, before, context)
     if trial.method == "decoder":
         net.freeze("encoder")
-    return Learner(net, _own_loss(task), _kept(net), trial.stream.lr)
+    return Learner(net, _own_loss(task), _kept(net))
 
 
 def _ewc(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
@@ -271,7 +299,7 @@ def _ewc(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Lea
         held = _as_part(anchor.importance, "importance") | _as_part(anchor.values, "anchor")
         return _kept(net)() | held
 
-    return Learner(net, loss, keep, trial.stream.lr)
+    return Learner(net, loss, keep)
 
 
 def _anchor(trial: TaskTrial, before: Tensors, context: Context) -> Anchor:
@@ -293,7 +321,7 @@ def _anchor(trial: TaskTrial, before: Tensors, context: Context) -> Anchor:
 
 def _piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
     original = unet(origin(trial), part(before, "net"), context)
-    last = original.new_last(task.channels, seed=draws(trial))
+    last = _new_last(original, trial, task)
     net = MaskedNetwork(original, {"last": last}, norm=trial.norms)
 
     def keep() -> dict[str, Tensor]:
@@ -301,16 +329,17 @@ def _piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) 
         plain = TaskSwitcher(original, {"it": learned}).use("it")
         return _as_part(plain.state_dict(), "net") | _as_part(learned.masks, "mask")
 
-    return Learner(net, _own_loss(task), keep, trial.stream.mask_lr)
+    return Learner(net, _own_loss(task), keep)
 
 
 def _resblock(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
     net = generator(trial, part(before, "net"), context)
     if trial.task == 0:
-        return Learner(net, _identity_loss, _kept(net), trial.stream.lr)
+        return Learner(net, _identity_loss, _kept(net))
     name = f"t{trial.task}"
     net.add_task(name, seed=draws(trial))
-    return Learner(net, _image_loss(trial, task, name), _kept(net), trial.stream.lr)
+    adversary = _adversary(trial, task)
+    return Learner(net, _image_loss(trial, task, name, adversary), _kept(net), adversary)
 
 
 def _resblock_piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
@@ -324,27 +353,27 @@ def _resblock_piggyback(trial: TaskTrial, task: Task, before: Tensors, context: 
         renamed = {k.replace(f"tasks.{first}.", f"tasks.{own}."): v for k, v in state.items()}
         return _as_part(renamed, "net") | _as_part(learned.masks, "mask")
 
-    return Learner(net, _image_loss(trial, task, first), keep, trial.stream.mask_lr)
+    return Learner(net, _image_loss(trial, task, first), keep)
 
 
 def _identity_loss(net: nn.Module, batch: Batch) -> Tensor:
     return (net(batch[0]).float() - batch[0]).abs().mean()
 
 
-def _is_adversarial(trial: TaskTrial, task: Task) -> bool:
-    """Whether the loss is a discriminator's; the auto-encoder learns the identity."""
-    segments = trial.on_images and trial.task != 0 and isinstance(task, Segmentation)
-    return segments and trial.loss in ("", "adversarial")
+def _adversary(trial: TaskTrial, task: Task) -> Adversary | None:
+    """The discriminator of residual blocks that learn a segmentation, unless by another loss."""
+    if not isinstance(task, Segmentation) or trial.loss not in ("", "adversarial"):
+        return None
+    judge = PatchDiscriminator(
+        6, width=trial.stream.width, layers=trial.stream.patches, seed=trial.seed
+    )
+    return Adversary(judge.to(task.palette.device))
 
 
-def _image_loss(trial: TaskTrial, task: Task, blocks: str) -> Callable[[nn.Module, Batch], Tensor]:
+def _image_loss(
+    trial: TaskTrial, task: Task, blocks: str, adversary: Adversary | None = None
+) -> Callable[[nn.Module, Batch], Tensor]:
     """Of an RGB output: the paper's losses for a segmentation, L2 for colour, the style loss."""
-    adversary = None
-    if _is_adversarial(trial, task):
-        judge = PatchDiscriminator(
-            6, width=trial.stream.width, layers=trial.stream.patches, seed=trial.seed
-        )
-        adversary = Adversary(judge.to(task.palette.device))
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch

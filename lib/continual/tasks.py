@@ -8,16 +8,17 @@ colour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torchmetrics.functional.classification import multiclass_jaccard_index
-from torchmetrics.functional.image import structural_similarity_index_measure
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MeanSquaredError, Metric
+from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from lib.continual.losses import PerceptualLoss, feature_network, gatys
 from lib.continual.trials import KINDS, TASKS, GatysTrial, Stream, TrivialTrial
@@ -30,6 +31,8 @@ SHARPNESS = 20.0  # of the classes' scores, minus the distance of colours in [0,
 EVALUATION_BATCH = 32
 _RED, _BLUE = 0.299, 0.114  # of the luma; green is the rest
 
+# a batch of outputs, with the images, the label maps and Gatys' pictures (of the first images)
+Scored = tuple[Tensor, Tensor, Tensor, Tensor]
 Forward = Callable[[Tensor], Tensor]  # network inputs to outputs
 
 
@@ -59,6 +62,16 @@ def grey(images: Tensor) -> Tensor:
     return luma(images).repeat(1, 3, 1, 1)
 
 
+def likeness(device: torch.device) -> StructuralSimilarityIndexMeasure:
+    """Mean structural similarity of (N, 3, H, W) in [0, 1]; the window's sigma is 1.5."""
+    return StructuralSimilarityIndexMeasure(data_range=1.0).to(device)
+
+
+def value_of(metric: Metric) -> float:
+    """What a metric has come to."""
+    return float(metric.compute())
+
+
 @dataclass(frozen=True)
 class _Data:
     """A task's data on a device, and what most kinds of tasks have in common.
@@ -67,8 +80,8 @@ class _Data:
     palette: (K, 3) in [0, 1], the classes' colours.
     A kind of task adds its ``channels`` (outputs of a last layer of its own), ``loss`` (of such
     outputs), ``image_loss`` (of an RGB output; only a segmentation has several, by name),
-    ``picture`` (an output as an image), ``metrics`` (of outputs for all test images) and
-    ``answers`` (trivial ones: name -> the output for inputs). Losses are divided by a unit of their
+    ``picture`` (an output as an image), ``metrics`` (of outputs, batch by batch) and ``answers``
+    (trivial ones: name -> the output for inputs). Losses are divided by a unit of their
     kind: Adam does not mind, and a penalty means the same to all.
     """
 
@@ -80,7 +93,14 @@ class _Data:
     @property
     def images(self) -> Tensor:
         """The test images in [0, 1]."""
-        return self.test.images.float() / 255
+        return self.images_at(slice(None))
+
+    def images_at(self, part: slice) -> Tensor:
+        """Some of the test images in [0, 1]."""
+        return self.test.images[part].float() / 255
+
+    def prepare(self, last: nn.Conv2d) -> None:
+        """Give a new last layer the task's own initial weights; by default those that it has."""
 
     def inputs(self, images: Tensor) -> Tensor:
         """What the network is given for RGB images."""
@@ -92,8 +112,8 @@ class _Data:
 
 
 class Segmentation(_Data):
-    """Tasks 1 and 2. Metrics in per cent: miou (over classes that occur in truth or prediction)
-    and accuracy (of labelled pixels).
+    """Tasks 1 and 2. Metrics in per cent: miou (over the classes of the test set's label maps) and
+    accuracy (of labelled pixels).
     """
 
     @property
@@ -124,14 +144,15 @@ class Segmentation(_Data):
         scores = self.colour_scores(output) if rgb else output
         return self.palette[scores.argmax(1)].permute(0, 3, 1, 2)
 
-    def metrics(self, output: Tensor, rgb: bool, optimised: Tensor | None) -> dict[str, float]:
-        scores = self.colour_scores(output) if rgb else output
-        predicted, labels = scores.argmax(1), self.test.labels.long()
-        iou = multiclass_jaccard_index(
-            predicted, labels, num_classes=len(self.palette), ignore_index=IGNORED
-        )
-        accuracy = (predicted == labels)[labels != IGNORED].double().mean()
-        return {"miou": 100 * float(iou), "accuracy": 100 * float(accuracy)}
+    def metrics(self, scored: Iterable[Scored], rgb: bool) -> dict[str, float]:
+        counts = MulticlassConfusionMatrix(self.channels, ignore_index=IGNORED)
+        counts.to(self.palette.device)
+        for output, _, labels, _ in scored:
+            counts.update((self.colour_scores(output) if rgb else output).argmax(1), labels)
+        matrix = counts.compute().double()
+        right, truth = matrix.diagonal(), matrix.sum(1)
+        iou = (right / (truth + matrix.sum(0) - right))[truth > 0]
+        return {"miou": 100 * float(iou.mean()), "accuracy": 100 * float(right.sum() / truth.sum())}
 
     def answers(self) -> dict[str, Forward]:
         """The class that most pixels of the training set have, everywhere."""
@@ -147,6 +168,19 @@ class Colour(_Data):
 
     channels = 2
 
+    def mean_chroma(self) -> Tensor:
+        """(2,) mean Cb and Cr of the training set."""
+        images = self.train.images
+        pixels = images[:, 0].numel()
+        mean = images.sum((0, 2, 3), dtype=torch.int64) / pixels / 255  # chroma is linear in RGB
+        return chroma(mean[None, :, None, None]).flatten()
+
+    @torch.no_grad()
+    def prepare(self, last: nn.Conv2d) -> None:
+        """The trivial answer: from random scores of [-1, 1] half of the steps would lead to it."""
+        nn.init.zeros_(last.weight)
+        last.get_parameter("bias").copy_(self.mean_chroma())
+
     def inputs(self, images: Tensor) -> Tensor:
         """Grey, repeated, as the first layer is shared."""
         return grey(images)
@@ -160,21 +194,21 @@ class Colour(_Data):
     def picture(self, output: Tensor, images: Tensor, rgb: bool) -> Tensor:
         return output.clamp(0, 1) if rgb else to_rgb(luma(images), output)
 
-    def metrics(self, output: Tensor, rgb: bool, optimised: Tensor | None) -> dict[str, float]:
-        images = self.images
-        colours = chroma(output) if rgb else output
-        scores = {
-            "mse": 255**2 * float(F.mse_loss(colours, chroma(images))),
-            "ssim": ssim(to_rgb(luma(images), colours), images),
-        }
-        return scores | ({"ssim_rgb": ssim(output.clamp(0, 1), images)} if rgb else {})
+    def metrics(self, scored: Iterable[Scored], rgb: bool) -> dict[str, float]:
+        error = MeanSquaredError().to(self.palette.device)
+        similar, as_it_is = likeness(self.palette.device), likeness(self.palette.device)
+        for output, images, _, _ in scored:
+            colours = chroma(output) if rgb else output
+            error.update(colours.contiguous(), chroma(images))
+            similar.update(to_rgb(luma(images), colours), images)
+            if rgb:
+                as_it_is.update(output.clamp(0, 1), images)
+        scores = {"mse": 255**2 * value_of(error), "ssim": value_of(similar)}
+        return scores | ({"ssim_rgb": value_of(as_it_is)} if rgb else {})
 
     def answers(self) -> dict[str, Forward]:
         """No colour, and the mean colour of the training set everywhere."""
-        images = self.train.images
-        pixels = images[:, 0].numel()
-        mean = images.sum((0, 2, 3), dtype=torch.int64) / pixels / 255  # chroma is linear in RGB
-        constant = chroma(mean[None, :, None, None]).flatten()
+        constant = self.mean_chroma()
         answers = {"grey picture": torch.zeros_like(constant), "mean chroma": constant}
         return {name: partial(_everywhere, values) for name, values in answers.items()}
 
@@ -197,24 +231,33 @@ class Style(_Data):
     def picture(self, output: Tensor, images: Tensor, rgb: bool) -> Tensor:
         return output.clamp(0, 1) if rgb else output.sigmoid()
 
-    def metrics(self, output: Tensor, rgb: bool, optimised: Tensor | None) -> dict[str, float]:
-        picture = self.picture(output, self.images, rgb)
-        scores = self.losses(picture, self.images) | {"ssim_content": ssim(picture, self.images)}
-        if optimised is not None:
-            scores["ssim"] = ssim(picture[: len(optimised)], optimised.to(picture))
-        return scores
+    def metrics(self, scored: Iterable[Scored], rgb: bool) -> dict[str, float]:
+        device = self.palette.device
+        means = {name: MeanMetric().to(device) for name in ("total", "content", "style")}
+        to_content, to_optimised = likeness(device), likeness(device)
+        for output, images, _, optimised in scored:
+            picture = self.picture(output, images, rgb)
+            losses = self.perceptual(picture, images)
+            for name, mean in means.items():
+                mean.update(getattr(losses, name))
+            to_content.update(picture, images)
+            if len(optimised):
+                to_optimised.update(picture[: len(optimised)], optimised)
+        scores = {name: value_of(mean) for name, mean in means.items()}
+        scores["ssim_content"] = value_of(to_content)
+        return scores | ({"ssim": value_of(to_optimised)} if to_optimised.update_called else {})
 
     def losses(self, output: Tensor, images: Tensor) -> dict[str, float]:
         """Mean losses of (N, 3, H, W) outputs in [0, 1]: total, content, style."""
+        none = output[:0]
         pairs = zip(output.split(EVALUATION_BATCH), images.split(EVALUATION_BATCH), strict=True)
-        losses = [self.perceptual(*pair) for pair in pairs]
-        return {
-            name: float(torch.cat([getattr(loss, name) for loss in losses]).mean())
-            for name in ("total", "content", "style")
-        }
+        scored = self.metrics(((a, b, none, none) for a, b in pairs), rgb=True)
+        return {name: scored[name] for name in ("total", "content", "style")}
 
     def answers(self) -> dict[str, Forward]:
-        """The photograph as it is, and the style picture pasted over it from its corner."""
+        """The photograph as it is; the style picture pasted over it from its corner; its mean
+        colour everywhere, whose content loss is that of no content at all.
+        """
 
         def paste(inputs: Tensor) -> Tensor:
             style = self.perceptual.style[:, : inputs.shape[2], : inputs.shape[3]]
@@ -222,7 +265,12 @@ class Style(_Data):
             output[..., : style.shape[1], : style.shape[2]] = style
             return output
 
-        return {"untouched photograph": lambda inputs: inputs, "style picture": paste}
+        blank = partial(_everywhere, self.perceptual.style.mean((1, 2)))
+        return {
+            "untouched photograph": lambda inputs: inputs,
+            "style picture": paste,
+            "blank picture": blank,
+        }
 
 
 def _everywhere(values: Tensor, inputs: Tensor) -> Tensor:
@@ -242,11 +290,12 @@ def stream_task(stream: Stream, number: int, context: Context) -> Task:
 
 @cache
 def _load(stream: Stream, number: int, device: torch.device, data_root: str) -> Task:
-    root, scenes = data_root or None, stream.scenes[1 if number == 2 else 0]
+    root, place = data_root or None, 1 if number == 2 else 0
+    scenes, count = stream.scenes[place], stream.train[place]
     train, test = (
         replace(data, images=data.images.to(device), labels=data.labels.to(device))
         for data in (
-            load_segmented(scenes, "train", size=stream.size, count=stream.train, root=root),
+            load_segmented(scenes, "train", size=stream.size, count=count, root=root),
             load_segmented(scenes, "test", size=stream.size, count=stream.test, root=root),
         )
     )
@@ -296,10 +345,19 @@ def evaluate(
     rgb: whether the outputs are images. optimised: Gatys' pictures of the first test images.
     Raises ArithmeticError for an output that is not finite.
     """
-    output = in_batches(lambda part: forward(task.inputs(part)).float(), task.images)
-    if not output.isfinite().all():
-        raise ArithmeticError(f"task {task.number}: the network's output is not finite")
-    return task.metrics(output, rgb, optimised)
+    return task.metrics(_scored(task, forward, optimised), rgb)
+
+
+def _scored(task: Task, forward: Forward, optimised: Tensor | None) -> Iterator[Scored]:
+    """The test set in batches: all outputs at once would be a hundred GiB of COCO's classes."""
+    pictures = task.images_at(slice(0)) if optimised is None else optimised.to(task.palette)
+    for start in range(0, len(task.test.images), EVALUATION_BATCH):
+        part = slice(start, start + EVALUATION_BATCH)
+        images = task.images_at(part)
+        output = forward(task.inputs(images)).float()
+        if not output.isfinite().all():
+            raise ArithmeticError(f"task {task.number}: the network's output is not finite")
+        yield output, images, task.test.labels[part].long(), pictures[part]
 
 
 def run_trivial(trial: TrivialTrial, context: Context) -> dict[str, dict[str, dict[str, float]]]:
@@ -316,8 +374,8 @@ def run_trivial(trial: TrivialTrial, context: Context) -> dict[str, dict[str, di
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
-    """Mean structural similarity of (N, 3, H, W) in [0, 1], Gaussian window of sigma 1.5."""
-    return float(torch.as_tensor(structural_similarity_index_measure(a, b, data_range=1.0)))
+    """Mean structural similarity of (N, 3, H, W) in [0, 1]; see ``likeness``."""
+    return float(likeness(a.device)(a, b))
 
 
 def run_gatys(trial: GatysTrial, context: Context) -> dict[str, float]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from lib.continual.masks import NORM_POLICIES
@@ -41,7 +43,7 @@ class Stream:
     """The five tasks in order, and the budget each is learned with; see ``profile.yaml``."""
 
     scenes: tuple[str, str]
-    train: int
+    train: tuple[int, int]
     test: int
     size: int
     styles: tuple[str, str]
@@ -69,6 +71,7 @@ class ContinualStudy:
     stream: Stream
     seeds: int
     controls: int
+    harder: str
     pictures: str
 
 
@@ -87,7 +90,7 @@ class TrivialTrial:
 
     stream: Stream
     task: int
-    version: int = 1
+    version: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,7 @@ class TaskTrial:
     start: fine-tune's task to start from; 0 is the one before.
     seed: of everything. run: another order of images and another last layer on the same base.
     shuffled: label maps belong to other images, so that there is nothing to learn but their mean.
+    scenes: task 2 with another data set than the stream's, as a control; "" is the stream's.
     alone: a control, scored on its own task only.
     """
 
@@ -113,8 +117,9 @@ class TaskTrial:
     seed: int = 0
     run: int = 0
     shuffled: bool = False
+    scenes: str = ""
     alone: bool = False
-    version: int = 1
+    version: int = 2
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -133,6 +138,14 @@ class TaskTrial:
             raise ValueError(f"{self.method} has no loss {self.loss!r} for task {self.task}")
         if self.start and not (self.method == "fine-tune" and 0 < self.start < self.task):
             raise ValueError(f"{self.method} cannot start task {self.task} from {self.start}")
+        if self.scenes and self.task != 2:
+            raise ValueError(f"only task 2 has other scenes, not task {self.task}: {self.scenes!r}")
+
+    @property
+    def task_stream(self) -> Stream:
+        """The stream, with the task's own scenes."""
+        first = self.stream.scenes[0]
+        return replace(self.stream, scenes=(first, self.scenes)) if self.scenes else self.stream
 
     @property
     def on_images(self) -> bool:
@@ -149,7 +162,7 @@ class TaskTrial:
 PLAIN: dict[str, Any] = {
     field.name: field.default
     for field in fields(TaskTrial)
-    if field.name in ("loss", "start", "run", "shuffled", "alone")
+    if field.name in ("loss", "start", "run", "shuffled", "scenes", "alone")
 }
 
 
@@ -231,18 +244,26 @@ def trivial_answers(sizes: ContinualStudy) -> list[TrivialTrial]:
     return [TrivialTrial(sizes.stream, task) for task in TASKS]
 
 
+def harder_answers(sizes: ContinualStudy) -> list[TrivialTrial]:
+    """Of task 2 with the harder scenes, where the profile has such."""
+    of_task_2 = planned(sizes, "scratch", 2, 0, scenes=sizes.harder)
+    return [TrivialTrial(of_task_2.task_stream, 2)] if sizes.harder else []
+
+
 def phases(sizes: ContinualStudy) -> dict[str, list[TaskTrial]]:
     """All trials in an order that can be run: a phase needs the weights of earlier ones only."""
     seeds, controls = range(sizes.seeds), range(sizes.controls)
     bases = [planned(sizes, "scratch", 1, seed) for seed in seeds]
     bases += [planned(sizes, "resblock", 0, seed) for seed in seeds]
-    bases += [planned(sizes, "resblock", 0, seed, norms="batch") for seed in controls]
     return {
         "bases": bases,
         **{
             f"task {task}": [trial for seed in seeds for trial in _streams(sizes, task, seed)]
             for task in TASKS[1:]
         },
+        "bases of controls": [
+            planned(sizes, "resblock", 0, seed, norms="batch") for seed in controls
+        ],
         "controls": [trial for seed in controls for trial in _controls(sizes, seed)],
     }
 
@@ -260,12 +281,17 @@ def _streams(sizes: ContinualStudy, task: int, seed: int) -> Iterator[TaskTrial]
 
 
 def _controls(sizes: ContinualStudy, seed: int) -> Iterator[TaskTrial]:
-    """Norm policies, a second learning of the same mask, targets without meaning, image losses."""
+    """Norm policies, a second learning of the same mask, targets without meaning, a harder task 2,
+    image losses, the auto-encoder's norm.
+    """
     for task in SEEDED:
         for policy in ("frozen", "affine"):
             yield planned(sizes, "piggyback", task, seed, norms=policy, alone=True)
         yield planned(sizes, "piggyback", task, seed, run=1, alone=True)
     yield planned(sizes, "piggyback", 2, seed, shuffled=True, alone=True)
+    if sizes.harder:
+        for method in ("scratch", "fine-tune", "decoder", "piggyback"):
+            yield planned(sizes, method, 2, seed, scenes=sizes.harder)
     for loss in IMAGE_LOSSES[1:]:
         yield planned(sizes, "resblock", 2, seed, loss=loss, alone=True)
     for task in (3, 4):
@@ -275,16 +301,15 @@ def _controls(sizes: ContinualStudy, seed: int) -> Iterator[TaskTrial]:
 def evidence(sizes: ContinualStudy) -> Iterator[tuple[Callable[..., dict], object]]:
     """Every trial with its function, in the order in which a long run should take them.
 
-    What others need comes first. Then task after task of all methods and seeds, as a claim of the
-    paper compares methods on one task, and the controls at the end.
+    First what every seed is compared with. Then seed after seed, each with its bases, its main
+    table and its controls: whenever the run is stopped, all seeds but the last are complete.
     """
     from lib.continual.methods import run_task  # here: the methods need the trials
     from lib.continual.tasks import run_gatys, run_trivial
 
     for picture in pictures(sizes):
         yield run_gatys, picture
-    for answer in trivial_answers(sizes):
+    for answer in trivial_answers(sizes) + harder_answers(sizes):
         yield run_trivial, answer
-    for trials in phases(sizes).values():
-        for trial in trials:
-            yield run_task, trial
+    for trial in sorted(chain(*phases(sizes).values()), key=attrgetter("seed")):
+        yield run_task, trial  # in the order of the phases, as sorting is stable

@@ -1,4 +1,4 @@
-"""Images with label maps by name: drawn scenes, PASCAL VOC 2012, COCO 2017.
+"""Images with label maps by name: drawn scenes, PASCAL VOC, COCO, Stanford Background, pets.
 
 ``scenes_a`` and ``scenes_b`` are drawn and need no download.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -24,11 +24,26 @@ from lib.data.images import UNREADABLE, read_square
 from lib.engine.files import data_root
 
 DRAWN = ("scenes_a", "scenes_b")
-FILED = ("voc2012", "voc2012_aug", "coco2017")
+VOC = ("voc2012", "voc2012_aug", "voc2012_groups")
+FILED = (*VOC, "coco2017", "stanford_background", "oxford-iiit-pet")
 SEGMENTED = (*DRAWN, *FILED)
 SPLITS = ("train", "test")
 IGNORED = 255  # label of pixels that belong to no class: borders, crowds
 VOC_CLASSES = DATASETS["voc2012"].classes
+VOC_GROUPS = {  # of the challenge itself
+    "background": ("background",),
+    "person": ("person",),
+    "animal": ("bird", "cat", "cow", "dog", "horse", "sheep"),
+    "vehicle": ("aeroplane", "bicycle", "boat", "bus", "car", "motorbike", "train"),
+    "indoor": ("bottle", "chair", "diningtable", "pottedplant", "sofa", "tvmonitor"),
+}
+_PLACES = {name: place for place, names in enumerate(VOC_GROUPS.values()) for name in names}
+GROUP_LABELS = {label: _PLACES[name] for label, name in enumerate(VOC_CLASSES)}
+VOC_LABELS = {label: label for label in GROUP_LABELS}
+STANFORD_CLASSES = DATASETS["stanford_background"].classes
+STANFORD_MAPS = (".png", ".regions.txt")
+STANFORD_LABELS = {label: label for label in range(len(STANFORD_CLASSES))}
+PET_LABELS = {1: 1, 2: 0, 3: IGNORED}  # of a trimap: the pet, the background, the border
 SCENES_SEEDS = {"train": 1, "test": 2}
 COCO_TEST_EVERY = 4
 
@@ -37,9 +52,9 @@ COCO_TEST_EVERY = 4
 class Segmented:
     """Images and the class of each pixel.
 
-    images: (N, 3, S, S) uint8. labels: (N, S, S) uint8, 0 background, 1..K-1 the place in
-    ``classes``, 255 ignored. classes: K names, the first "background". ids: N file stems; "0",
-    "1", ... for scenes. skipped: files of the split left out because smaller than S.
+    images: (N, 3, S, S) uint8. labels: (N, S, S) uint8, 0..K-1 the place in ``classes``,
+    255 ignored. classes: K names, the first "background" where there is one. ids: N file stems;
+    "0", "1", ... for scenes. skipped: files of the split left out because smaller than S.
     """
 
     images: Tensor
@@ -68,12 +83,17 @@ def load_segmented(
     is read once a process: do not write into it.
     name: one of ``SEGMENTED``. scenes_a, scenes_b: domain A or B, drawn in any number but "all".
         voc2012: train.txt and val.txt (as test); voc2012_aug: train_aug.txt, with the masks of SBD
-        beside VOC's in ``SegmentationClass/``, and the same val.txt. coco2017: instances, a small
-        one in front of a large one, crowds ignored wherever they are; train2017 and val2017 (as
-        test), or where there is no train2017 every fourth image of val2017 in order of id as test
-        and the others as train. Images without any instance are background.
+        beside VOC's in ``SegmentationClass/``, and the same val.txt; voc2012_groups: the same
+        images in five classes, background, person, animal, vehicle and indoor.
+        coco2017: instances, a small one in front of a large one, crowds ignored wherever they are;
+        train2017 and val2017 (as test), or where there is no train2017 every fourth image of
+        val2017 in order of id as test and the others as train. Images without any instance are
+        background.
+        stanford_background, oxford-iiit-pet (the pet in front of its background, the border
+        ignored): the images of the lists in ``data/splits``, val and test (as test).
         Behind "@" stands a list of ids: coco2017@medium has the images that
         ``data/splits/coco2017@medium.SPLIT.txt`` lists, in its order, whatever else is there.
+        voc2012_groups reads the lists of voc2012_aug.
     split: "train" or "test".
     Raises FileNotFoundError for files that are not there, ValueError for damaged ones and label
     maps that do not fit (each names the path), for an unknown name or split, for more images than
@@ -102,8 +122,7 @@ def _scenes(name: str, split: str, size: int, count: int) -> Segmented:
 
 @cache
 def _load(name: str, split: str, size: int, count: int, root: str) -> Segmented:
-    read = _coco if name.startswith("coco2017") else _voc
-    entries, classes = read(name, split, root)
+    entries, classes = _READERS[name.partition("@")[0]](name, split, root)
     if "@" not in name:  # a list has an order of its own
         order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(0))
         entries = [entries[place] for place in order.tolist()]
@@ -155,6 +174,8 @@ def _naming(path: Path, what: str) -> Iterator[None]:
 @cache
 def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     folder = locate("voc2012", root)
+    groups = name.startswith("voc2012_groups")
+    name, classes = name.replace("_groups", "_aug"), tuple(VOC_GROUPS) if groups else VOC_CLASSES
     if "@" in name:
         masks = {path.stem for path in (folder / "SegmentationClass").glob("*.png")}
         stems = listed_ids(name, split, masks, folder)
@@ -162,22 +183,33 @@ def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...
         listed = {"test": "val", "train": "train_aug" if name == "voc2012_aug" else "train"}[split]
         path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
         stems = sorted(set(path.read_text().split()))
-    entries = []
-    for stem in stems:
-        image, mask = folder / f"JPEGImages/{stem}.jpg", folder / f"SegmentationClass/{stem}.png"
-        entries.append(_Entry(image, _shape(image), partial(_voc_labels, mask)))
-    return entries, VOC_CLASSES
+    read = partial(_translated, meaning=GROUP_LABELS if groups else VOC_LABELS)
+    maps = folder / "SegmentationClass"
+    return _pairs(folder / "JPEGImages", stems, lambda stem: maps / f"{stem}.png", read), classes
 
 
-def _voc_labels(path: Path) -> np.ndarray:
-    """(H, W) uint8 of a mask: the places in the palette are the labels."""
+def _pairs(
+    images: Path,
+    stems: Iterable[str],
+    map_of: Callable[[str], Path],
+    read: Callable[[Path], np.ndarray],
+) -> list[_Entry]:
+    """Entries of images that have a file each for their label maps, which ``read`` reads."""
+    paths = {stem: images / f"{stem}.jpg" for stem in stems}
+    return [_Entry(path, _shape(path), partial(read, map_of(stem))) for stem, path in paths.items()]
+
+
+def _translated(path: Path, meaning: Mapping[int, int]) -> np.ndarray:
+    """(H, W) uint8 labels of a mask; meaning: its values, all but 255 -> label."""
     with _naming(path, "mask"), Image.open(path) as picture:
         labels = np.array(picture)
-    wrong = labels[(labels >= len(VOC_CLASSES)) & (labels != IGNORED)]
+    wrong = labels[~np.isin(labels, [*meaning, IGNORED])]
     if labels.ndim != 2 or wrong.size:
         what = f"label {wrong.max()}" if labels.ndim == 2 else f"mode {picture.mode}"
-        raise ValueError(f"{path} has {what}; labels are 0 to {len(VOC_CLASSES) - 1} and 255")
-    return labels.astype(np.uint8)
+        raise ValueError(f"{path} has {what}; labels are {min(meaning)} to {max(meaning)} and 255")
+    table = np.full(256, IGNORED, np.uint8)
+    table[list(meaning)] = list(meaning.values())
+    return table[labels.astype(np.uint8)]
 
 
 def _coco(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
@@ -228,3 +260,40 @@ def _coco_labels(coco, number: int, path: Path, shape: tuple[int, int]) -> np.nd
     except Exception as error:  # pycocotools raises no narrower one
         raise ValueError(f"the instances of {path} cannot be drawn: {error!r}") from error
     return labels
+
+
+@cache
+def _stanford(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
+    folder = locate("stanford_background", root)
+    files = (path for path in (folder / "labels").iterdir() if path.name.endswith(STANFORD_MAPS))
+    maps = {path.name.partition(".")[0]: path for path in files}
+    stems = listed_ids(name, {"train": "train", "test": "val"}[split], maps, folder)
+    return _pairs(folder / "images", stems, maps.__getitem__, _stanford_labels), STANFORD_CLASSES
+
+
+def _stanford_labels(path: Path) -> np.ndarray:
+    """(H, W) uint8 of a label map; the published ones are text, with -1 for unknown."""
+    if path.suffix == ".png":
+        return _translated(path, STANFORD_LABELS)
+    with _naming(path, "label map"):
+        labels = np.loadtxt(path, dtype=int, ndmin=2)
+        if labels.min() < -1 or labels.max() >= len(STANFORD_CLASSES):
+            raise ValueError(f"labels are -1 to {len(STANFORD_CLASSES) - 1}")
+        return np.where(labels < 0, IGNORED, labels).astype(np.uint8)
+
+
+@cache
+def _pets(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
+    folder = locate("oxford-iiit-pet", root)
+    maps = {path.stem: path for path in (folder / "annotations/trimaps").glob("[!.]*.png")}
+    stems = listed_ids(name, {"train": "trainval", "test": "test"}[split], maps, folder)
+    read = partial(_translated, meaning=PET_LABELS)
+    return _pairs(folder / "images", stems, maps.__getitem__, read), ("background", "pet")
+
+
+_READERS: dict[str, Callable[[str, str, str], tuple[list[_Entry], tuple[str, ...]]]] = {
+    **dict.fromkeys(VOC, _voc),
+    "coco2017": _coco,
+    "stanford_background": _stanford,
+    "oxford-iiit-pet": _pets,
+}

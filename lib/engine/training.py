@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,14 @@ CHECK_EVERY = 50  # steps between looks at the loss: each look makes the GPU wai
 
 class Diverged(ArithmeticError):
     """The loss became NaN or infinite."""
+
+
+class Stateful(Protocol):
+    """Something with a state, as every ``nn.Module`` and optimiser has one."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Any, /) -> Any: ...
 
 
 @contextmanager
@@ -39,33 +47,42 @@ def train(
     *,
     steps: int,
     lr: float,
+    groups: list[dict[str, Any]] | None = None,
     optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     optimiser_options: dict | None = None,
     schedule: Callable[[float], float] | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1000,
+    beside: Stateful | None = None,
     observe: Callable[[int], None] | None = None,
     label: str = "training",
 ) -> list[float]:
     """Take ``steps`` optimiser steps in place, with bfloat16 autocast on a GPU.
 
     batches: step -> batch, decided by the step alone, so that a resumed run sees the same data.
-    schedule: factor on ``lr`` as a function of the fraction of steps taken, e.g. ``one_cycle``.
+    groups: parameters and their own ``lr``, as ``torch.optim`` takes them; default: all of the
+        model's, with ``lr``.
+    schedule: factor on every rate as a function of the fraction of steps taken, e.g. ``one_cycle``.
     checkpoint: file to resume from if it is there; saved every ``checkpoint_every`` steps.
+    beside: what learns besides the model, such as a discriminator; it is in the checkpoint too.
     observe: called after every step with the number of steps taken; may put the model into
         evaluation mode.
     Returns the loss of every step. Raises Diverged, naming the step, when it is not finite, and
     ValueError for a checkpoint of another run or a damaged one.
     """
     device = next(model.parameters()).device
-    optim = optimiser(model.parameters(), lr=lr, **(optimiser_options or {"fused": True}))
+    optim = optimiser(groups or model.parameters(), lr=lr, **(optimiser_options or {"fused": True}))
+    rates = [group["lr"] for group in optim.param_groups]
     losses = torch.zeros(steps, device=device)
-    first = _resume(checkpoint, model, optim, losses)
+    parts: dict[str, Stateful] = {"model": model, "optim": optim}
+    if beside:
+        parts["beside"] = beside
+    first = _resume(checkpoint, parts, losses)
     model.train()
     for step in progress(range(first, steps), desc=label, initial=first, total=steps):
         if schedule:
-            for parameters in optim.param_groups:
-                parameters["lr"] = lr * schedule(step / steps)
+            for group, rate in zip(optim.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(step / steps)
         optim.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             value = loss(model, batches(step))
@@ -80,7 +97,7 @@ def train(
             model.train()
         if checkpoint and taken % checkpoint_every == 0 and taken < steps:
             buffer = io.BytesIO()
-            state = {"model": model.state_dict(), "optim": optim.state_dict()}
+            state = {name: part.state_dict() for name, part in parts.items()}
             torch.save({**state, "losses": losses, "done": taken}, buffer)
             write_atomically(checkpoint, buffer.getvalue())
     return losses.tolist()
@@ -98,16 +115,14 @@ def _refuse_divergence(losses: Tensor, taken: int) -> None:
         raise Diverged(f"the loss is {losses[step].item()} at step {step}")
 
 
-def _resume(
-    path: Path | None, model: nn.Module, optim: torch.optim.Optimizer, losses: Tensor
-) -> int:
+def _resume(path: Path | None, parts: Mapping[str, Stateful], losses: Tensor) -> int:
     """Load a checkpoint, if there is one; returns the number of steps that were taken."""
     if path is None or not path.exists():
         return 0
     try:
         state = torch.load(path, map_location=losses.device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optim.load_state_dict(state["optim"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         losses[: len(state["losses"])] = state["losses"]
         return state["done"]
     except Exception as error:

@@ -32,10 +32,11 @@ from lib.continual.tasks import (
     Segmentation,
     evaluate,
     palette,
+    run_trivial,
     ssim,
     stream_task,
 )
-from lib.continual.trials import TaskTrial, base, parent, planned
+from lib.continual.trials import TaskTrial, TrivialTrial, base, parent, planned
 from lib.data.segmented import Segmented
 from lib.engine.sweep import Context, Store, execute, trial_key
 
@@ -87,7 +88,7 @@ def watch(trial: TaskTrial, context: Context, *, learn: bool = False) -> SimpleN
 
     def train(model, loss, batches, **options):
         seen.initial = {name: values.clone() for name, values in model.state_dict().items()}
-        seen.loss, seen.batches, seen.options = loss, batches, options
+        seen.model, seen.loss, seen.batches, seen.options = model, loss, batches, options
         seen.losses = inner(model, loss, batches, **options) if learn else [0.0]
         return seen.losses
 
@@ -115,10 +116,11 @@ def test_decoder_keeps_task_1s_encoder(context):
 
 @pytest.mark.parametrize("number", [2, 3, 4])
 def test_every_weight_of_piggyback_is_the_bases_or_zero(number, context):
-    before = weights(BASE, context)
-    path = context.artefacts / f"{trial_key(BASE)}.safetensors"
+    of = trial("piggyback", number, alone=True, stream=TENS)
+    before = weights(base(of), context)
+    path = context.artefacts / f"{trial_key(base(of))}.safetensors"
     bytes_before = path.read_bytes()
-    learned = file_of(trial("piggyback", number, alone=True), context)
+    learned = file_of(of, context)
     after, found = part(learned, "net"), part(learned, "mask")
     layers = UNet(width=4).weight_layers()
     assert len(found) == len(layers) == 22
@@ -185,13 +187,23 @@ def test_a_method_starts_where_it_should(of, before, context):
 
 
 def test_from_scratch_is_from_the_seed(context):
-    first = watch(trial("scratch", 3), context).initial
-    assert equal(first, UNet(3, 2, width=4, seed=0).state_dict())
-    other = watch(trial("scratch", 3, seed=1), context).initial
-    assert equal(other, UNet(3, 2, width=4, seed=1).state_dict())
+    first = watch(trial("scratch", 4), context).initial
+    assert equal(first, UNet(3, 3, width=4, seed=0).state_dict())
+    other = watch(trial("scratch", 4, seed=1), context).initial
+    assert equal(other, UNet(3, 3, width=4, seed=1).state_dict())
     assert not torch.equal(first["last.weight"], other["last.weight"])
     auto_encoder = watch(AUTO_ENCODER, context).initial
     assert equal(auto_encoder, Generator(width=4).state_dict())
+
+
+@pytest.mark.parametrize("method", UNET_METHODS)
+def test_before_training_colour_scores_what_the_trivial_answer_scores(method, context):
+    """The mean colour of the training set, to rounding, whatever features are below."""
+    task = stream_task(STREAM, 3, context)
+    with torch.no_grad():
+        scored = evaluate(task, watch(trial(method, 3), context).model.eval())
+    answer = run_trivial(TrivialTrial(STREAM, 3), context)["answers"]["mean chroma"]
+    assert scored == pytest.approx(answer, rel=1e-5)
 
 
 def test_all_methods_of_a_seed_get_the_same_last_layer(context):
@@ -222,21 +234,33 @@ def test_tasks_seeds_and_runs_draw_their_own(method, new, changes, context):
 
 
 @pytest.mark.parametrize(
-    ("of", "steps", "lr"),
+    ("of", "steps", "masked"),
     [
-        (BASE, STREAM.base_steps, STREAM.lr),
-        (AUTO_ENCODER, STREAM.base_steps, STREAM.lr),
-        (trial("scratch", 2), STREAM.steps, STREAM.lr),
-        (trial("decoder", 2), STREAM.steps, STREAM.lr),
-        (trial("resblock", 1), STREAM.steps, STREAM.lr),
-        (trial("piggyback", 2), STREAM.steps, STREAM.mask_lr),
-        (trial("resblock+piggyback", 4), STREAM.steps, STREAM.mask_lr),
+        (BASE, STREAM.base_steps, 0),
+        (AUTO_ENCODER, STREAM.base_steps, 0),
+        (trial("scratch", 2), STREAM.steps, 0),
+        (trial("decoder", 2), STREAM.steps, 0),
+        (trial("resblock", 1), STREAM.steps, 0),
+        (trial("piggyback", 2), STREAM.steps, 22),
+        (trial("piggyback", 2, norms="affine", alone=True), STREAM.steps, 22),
+        (trial("resblock+piggyback", 4), STREAM.steps, 12),
     ],
     ids=lambda of: f"{of.method} {of.task}" if isinstance(of, TaskTrial) else "",
 )
-def test_every_method_has_the_same_budget(of, steps, lr, context):
-    options = watch(of, context).options
-    assert (options["steps"], options["lr"]) == (steps, lr)
+def test_every_method_has_the_same_budget(of, steps, masked, context):
+    """Masks have a rate of their own; last layers, norms and all else learn at the stream's."""
+    seen = watch(of, context)
+    assert (seen.options["steps"], seen.options["lr"]) == (steps, STREAM.lr)
+    names = {id(parameter): name for name, parameter in seen.model.named_parameters()}
+    rates = {
+        names.pop(id(parameter)): group.get("lr", STREAM.lr)
+        for group in seen.options["groups"]
+        for parameter in group["params"]
+    }
+    assert not names, "each parameter is in a group"
+    at_mask_lr = {name for name, rate in rates.items() if rate == STREAM.mask_lr}
+    assert at_mask_lr == {name for name in rates if name.endswith(".real")}
+    assert len(at_mask_lr) == masked
     assert STREAM.base_steps != STREAM.steps and STREAM.lr != STREAM.mask_lr
 
 
@@ -332,6 +356,18 @@ def test_what_is_scored(of, tasks, others, context):
     metrics = run_task(of, context)
     assert metrics.keys() == wanted | others | {"train_loss", "train_seconds"}
     assert metrics["train_seconds"] > 0
+
+
+@pytest.mark.parametrize("method", ["scratch", "fine-tune", "decoder", "piggyback"])
+def test_a_harder_task_2_has_other_scenes_and_the_same_base(method, context):
+    """Here task 1's own scenes, with their 11 classes, stand in for them."""
+    of = trial(method, 2, scenes="scenes_a")
+    assert weights(of, context)["last.weight"].shape[0] == 11
+    metrics = run_task(of, context)
+    same = replace(stream_task(STREAM, 1, context), number=2)
+    assert evaluate(same, network(of, context))["miou"] == metrics["T2 miou"]
+    if method in ("decoder", "piggyback"):
+        assert metrics["T1 miou"] == run_task(BASE, context)["T1 miou"]
 
 
 def test_the_loss_is_the_mean_of_the_last_tenth(context):
@@ -549,20 +585,20 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    ("of", "resumes"),
+    "of",
     [
-        (trial("fine-tune", 2), True),
-        (trial("ewc", 3), True),
-        (trial("decoder", 2), True),
-        (trial("piggyback", 2, shuffled=True, run=1, norms="affine"), True),
-        (AUTO_ENCODER, True),
-        (trial("resblock", 2, loss="ce"), True),
-        (trial("resblock+piggyback", 4), True),
-        (trial("resblock", 2), False),  # a discriminator is not in the checkpoint
+        trial("fine-tune", 2),
+        trial("ewc", 3),
+        trial("decoder", 2),
+        trial("piggyback", 2, shuffled=True, run=1, norms="affine"),
+        AUTO_ENCODER,
+        trial("resblock", 2, loss="ce"),
+        trial("resblock+piggyback", 4),
+        trial("resblock", 2),  # its discriminator is in the checkpoint too
     ],
     ids=lambda of: f"{of.method} {of.task} {of.loss}" if isinstance(of, TaskTrial) else "",
 )
-def test_a_killed_run_ends_as_one_that_was_not(of, resumes, context, elsewhere, monkeypatch):
+def test_a_killed_run_ends_as_one_that_was_not(of, context, elsewhere, monkeypatch):
     """In another folder, whatever was drawn before: with the same tensors, to the bit."""
     steps, whole = [], file_of(of, context)
     path = elsewhere.artefacts / f"{trial_key(of)}.safetensors"
@@ -588,10 +624,10 @@ def test_a_killed_run_ends_as_one_that_was_not(of, resumes, context, elsewhere, 
     with pytest.raises(Killed):
         file_of(of, elsewhere)
     checkpoint = elsewhere.artefacts / f"{trial_key(of)}.checkpoint"
-    assert checkpoint.exists() == resumes and not path.exists()
+    assert checkpoint.exists() and not path.exists()
     stop, steps = None, []
     again = file_of(of, elsewhere)
-    assert steps[0] == (2 if resumes else 0) and not checkpoint.exists()
+    assert steps[0] == 2 and not checkpoint.exists()
     whole.pop("seconds"), again.pop("seconds")
     assert equal(again, whole)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -91,7 +93,10 @@ def test_the_palette_is_vocs():
 
 
 def test_miou_is_that_of_a_confusion_matrix_counted_by_hand():
-    """Of 0..4, class 3 is nowhere, 4 only found; 40 images are more than one batch."""
+    """Of 0..4, class 3 is nowhere and 4 only found: the mean is over the three of the truth.
+
+    40 images are more than one batch.
+    """
     labels, found = label_maps(40, (0, 0, 1, 2, 255), 0), label_maps(40, (0, 1, 2, 2, 4), 1)
     matrix = np.zeros((5, 5))
     for truth, answer in zip(labels.flatten().tolist(), found.flatten().tolist(), strict=True):
@@ -100,7 +105,7 @@ def test_miou_is_that_of_a_confusion_matrix_counted_by_hand():
     common = matrix.diagonal()
     together = matrix.sum(0) + matrix.sum(1) - common
     assert together[3] == 0 and matrix[4].sum() == 0 < matrix[:, 4].sum()
-    expected = 100 * (common[[0, 1, 2, 4]] / together[[0, 1, 2, 4]]).mean()
+    expected = 100 * (common[:3] / together[:3]).mean()
     metrics = evaluate(made_up("segmentation", carrying(found), labels), reader(5))
     assert metrics["miou"] == pytest.approx(expected, rel=1e-5)
     assert metrics["accuracy"] == pytest.approx(100 * common.sum() / matrix.sum())
@@ -124,6 +129,46 @@ def test_mse_is_in_levels_of_255_by_hand():
     red[:, 0] = 255
     nothing = scored_answers(made_up("colour", red, labels))["grey picture"]
     assert nothing["mse"] == pytest.approx((43.028**2 + 127.5**2) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "colour", "style"])
+@pytest.mark.parametrize("rgb", [False, True])
+def test_numbers_do_not_depend_on_the_batches(kind, rgb, monkeypatch):
+    """Of five images in one, and in three with the last one smaller."""
+    images, labels = photographs(3, 16).repeat(2, 1, 1, 1)[:5], label_maps(5, (0, 1, 4, 255), 0, 16)
+    each, other = made_up(kind, images, labels), photographs(2, 16).float() / 255
+    options = {"rgb": rgb, "optimised": other if kind == "style" else None}
+    channels = 3 if rgb else each.channels
+
+    def answer(inputs: Tensor) -> Tensor:
+        return inputs.sin().repeat(1, 2, 1, 1)[:, :channels]
+
+    whole = evaluate(each, answer, **options)
+    seen = []
+    monkeypatch.setattr(tasks, "EVALUATION_BATCH", 2)
+    parts = evaluate(each, lambda inputs: (seen.append(len(inputs)), answer(inputs))[1], **options)
+    assert seen == [2, 2, 1]
+    assert parts == pytest.approx(whole, rel=1e-4) and len(whole) >= 2
+
+
+def test_the_outputs_of_a_whole_test_set_are_never_held(monkeypatch):
+    """Of 81 classes at 64 px one batch of two is 2.7 MB; twenty of them are not kept."""
+    import weakref
+
+    labels = torch.zeros(40, 64, 64)
+    each = made_up("segmentation", torch.zeros(40, 3, 64, 64, dtype=torch.uint8), labels, 81)
+    monkeypatch.setattr(tasks, "EVALUATION_BATCH", 2)
+    outputs, most = [], 0
+
+    def answer(inputs: Tensor) -> Tensor:
+        nonlocal most
+        output = torch.zeros(len(inputs), 81, 64, 64)
+        outputs.append(weakref.ref(output))
+        most = max(most, sum(reference() is not None for reference in outputs))
+        return output
+
+    assert evaluate(each, answer)["miou"] == 100
+    assert len(outputs) == 20 and most <= 2
 
 
 def test_ssim_is_scikit_images():
@@ -210,6 +255,9 @@ def test_grey_input_carries_no_colour(context):
 
 def test_tasks_have_the_papers_data_and_outputs(context):
     channels = {1: 11, 2: 6, 3: 2, 4: 3, 5: 3}
+    uneven = replace(STREAM, train=(5, 9))
+    trained = [len(stream_task(uneven, number, context).train.images) for number in TASKS]
+    assert trained == [5, 9, 5, 5, 5]
     for number in TASKS:
         each = stream_task(STREAM, number, context)
         domain = "scenes_b" if number == 2 else "scenes_a"
@@ -293,13 +341,14 @@ def test_colourless_and_the_mean_colour_by_hand():
     assert answers["grey picture"]["ssim"] < 0.99
 
 
-def test_untouched_photograph_and_style_picture_by_hand(context):
+def test_untouched_photograph_style_picture_and_blank_by_hand(context):
     answers = run_trivial(TrivialTrial(STREAM, 5), context)["answers"]
     rgb = stream_task(STREAM, 5, context).test.images.float() / 255
     _, style = load_images("photos:ihc", size=16, channels=3)
     shown = {
         "untouched photograph": rgb,
         "style picture": (style / 255).expand(len(rgb), -1, -1, -1),
+        "blank picture": (style / 255).mean((2, 3), keepdim=True).expand(len(rgb), -1, 16, 16),
     }
     assert answers.keys() == shown.keys()
     pictures = optimised(STREAM, 5, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from tiny_stream import SIZES, STREAM
@@ -11,8 +12,11 @@ from lib.continual.trials import (
     STREAMS,
     TASKS,
     ContinualStudy,
+    GatysTrial,
     TaskTrial,
+    TrivialTrial,
     base,
+    evidence,
     history,
     in_stream,
     parent,
@@ -67,6 +71,7 @@ def name(trial: TaskTrial | None) -> str:
         ({"method": "fine-tune", "task": 5, "start": 5}, "fine-tune cannot start task 5 from 5"),
         ({"method": "fine-tune", "task": 5, "start": -1}, "from -1"),
         ({"method": "ewc", "task": 5, "start": 3}, "ewc cannot start task 5 from 3"),
+        ({"method": "decoder", "task": 3, "scenes": "x"}, "only task 2 .* not task 3: 'x'"),
     ],
 )
 def test_bad_trials_are_refused(changes, named):
@@ -120,7 +125,8 @@ def test_the_base_is_task_1s_network_or_the_auto_encoder(method):
 
 def test_controls_stand_on_plain_trials():
     """A control's ancestors are those of the main table, with the control's norms."""
-    control = trial("piggyback", 2, norms="affine", run=1, shuffled=True, alone=True)
+    fields = {"norms": "affine", "run": 1, "shuffled": True, "scenes": "x", "alone": True}
+    control = trial("piggyback", 2, **fields)
     assert in_stream(control, 3) == trial("piggyback", 3, norms="affine")
     assert in_stream(control, 1) == parent(control) == trial("scratch", 1)
     assert in_stream(trial("fine-tune", 5, start=3), 4) == trial("fine-tune", 4)
@@ -150,7 +156,7 @@ def test_the_main_table_has_no_gap(sizes):
     cells = Counter()
     for phase in list(plan)[:-1]:
         for each in plan[phase]:
-            assert not (each.alone or each.run or each.shuffled or each.loss)
+            assert not (each.alone or each.run or each.shuffled or each.loss or each.scenes)
             assert each.stream == sizes.stream
             if each.norms != "batch" and each.task and not each.start:
                 cells[each.method, each.task, each.seed] += 1
@@ -162,3 +168,36 @@ def test_the_main_table_has_no_gap(sizes):
     assert norms["resblock"] == norms["resblock+piggyback"] == "instance"
     again = [each for each in plan["task 5"] if each.start]
     assert [(each.start, each.seed) for each in again] == [(3, seed) for seed in range(sizes.seeds)]
+
+
+@EACH_PROFILE
+def test_a_long_run_takes_seed_after_seed(sizes):
+    """Each trial after what it is made of; what every seed is compared with comes first."""
+    plan = [each for _, each in evidence(sizes)]
+    count = sum(isinstance(each, GatysTrial | TrivialTrial) for each in plan)
+    assert count == 2 + 5 + bool(sizes.harder)
+    trials, done = plan[count:], set()
+    seeds = [each.seed for each in trials]
+    assert seeds == sorted(seeds) and set(seeds) == set(range(sizes.seeds))
+    for each in trials:
+        assert {*filter(None, [parent(each)]), *history(each)} <= done | {each}
+        done.add(each)
+    assert done == {each for phase in phases(sizes).values() for each in phase}
+
+
+def test_the_harder_task_2_is_a_control_of_four_methods():
+    sizes = replace(SIZES, harder="voc2012_groups@medium", seeds=3, controls=2)
+    harder = [each for each in phases(sizes)["controls"] if each.scenes]
+    methods = ["scratch", "fine-tune", "decoder", "piggyback"]
+    assert [(each.seed, each.method) for each in harder] == [
+        (s, m) for s in (0, 1) for m in methods
+    ]
+    for each in harder:
+        assert each.task_stream.scenes == ("scenes_a", "voc2012_groups@medium")
+        assert each.stream == STREAM and base(each).task_stream == STREAM
+        assert name(parent(each)) == ("" if each.method == "scratch" else "scratch 1")
+    (answer,) = [
+        each for _, each in evidence(sizes)
+        if isinstance(each, TrivialTrial) and each.stream != STREAM
+    ]  # fmt: skip
+    assert (answer.task, answer.stream) == (2, harder[0].task_stream)

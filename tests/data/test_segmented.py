@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from skimage.draw import polygon2mask
 
-from lib.data import segmented
-from lib.data.catalogue import locate
+from lib.data import catalogue, segmented
+from lib.data.catalogue import folder_of, locate
 from lib.data.drawn import scenes
 from lib.data.images import list_images, load_images
 from lib.data.segmented import SEGMENTED, VOC_CLASSES, Segmented, load_segmented
@@ -29,8 +29,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def fresh(*arguments, **options) -> Segmented:
-    for kept in (segmented._load, segmented._voc, segmented._annotations):
-        kept.cache_clear()
+    for kept in (segmented._load, segmented._annotations, *segmented._READERS.values()):
+        if hasattr(kept, "cache_clear"):
+            kept.cache_clear()
     return load_segmented(*arguments, **options)
 
 
@@ -162,6 +163,92 @@ def test_the_augmented_list_has_the_same_test_images(voc, tmp_path):
     assert data.labels[data.ids.index("sbd_1"), 16, 16] == 20
     test = load_segmented("voc2012_aug", "test", size=32, root=tmp_path)
     assert test.ids == load_segmented("voc2012", "test", size=32, root=tmp_path).ids
+
+
+def test_groups_of_voc_are_the_challenges(voc, tmp_path):
+    """Places among VOC's classes: 15 is person, 20 tvmonitor."""
+    (voc / "ImageSets/Segmentation/train_aug.txt").write_text("\n".join(LISTS["train"]))
+    data = load_segmented("voc2012_groups", "train", size=48 - 16, root=tmp_path)
+    assert data.classes == ("background", "person", "animal", "vehicle", "indoor")
+    assert sorted(data.ids) == LISTS["train"]
+    # the places of the training images are 3 to 7: bird, boat, bottle, bus, car
+    middle = {stem: int(labels[16, 16]) for stem, labels in zip(data.ids, data.labels, strict=True)}
+    assert [middle[stem] for stem in LISTS["train"]] == [2, 3, 4, 3, 3]
+    for stem, place in zip(LISTS["val"], (15, 20), strict=True):
+        save_pair(voc, stem, 100, place)
+    test = load_segmented("voc2012_groups", "test", size=32, root=tmp_path)
+    middle = {stem: int(labels[16, 16]) for stem, labels in zip(test.ids, test.labels, strict=True)}
+    assert [middle[stem] for stem in LISTS["val"]] == [1, 4]
+    assert (test.labels == 255).sum() == 2 * 8, "borders are ignored"
+    plain = load_segmented("voc2012_aug", "test", size=32, root=tmp_path)
+    assert plain.ids == test.ids and torch.equal(plain.images, test.images)
+
+
+def listed(tmp_path: Path, monkeypatch, name: str, **parts: list[str]) -> None:
+    """Lists of ids of the test alone."""
+    monkeypatch.setattr(catalogue, "SPLITS", tmp_path / "splits")
+    (tmp_path / "splits").mkdir()
+    for part, ids in parts.items():
+        (tmp_path / f"splits/{name}.{part}.txt").write_text("\n".join(["# for a test", *ids]))
+
+
+STANFORD = np.array([[0, 0, 0, 0], [5, 5, -1, 7], [5, 5, -1, 7], [2, 2, 2, 2]])
+
+
+@pytest.mark.parametrize("kind", ["png", "regions.txt"])
+def test_stanford_photographs_of_the_lists(kind, tmp_path, monkeypatch):
+    """Published label maps are text with -1 for unknown."""
+    folder = tmp_path / "stanford_background"
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for number, stem in enumerate(("0000047", "0000051", "0000059", "0000072")):
+        grey = np.full((4, 4, 3), 50 * number, np.uint8)
+        Image.fromarray(grey).save(folder / f"images/{stem}.jpg", quality=100)
+        if kind == "png":
+            save_mask(folder / f"labels/{stem}.png", np.where(STANFORD < 0, 255, STANFORD))
+        else:
+            np.savetxt(folder / f"labels/{stem}.regions.txt", STANFORD, fmt="%d")
+            (folder / f"labels/{stem}.surfaces.txt").write_text("another map")
+    parts = {"train": ["0000072", "0000047"], "val": ["0000059"]}
+    listed(tmp_path, monkeypatch, "stanford_background", **parts)
+    train = fresh("stanford_background", "train", size=4, root=tmp_path)
+    assert (
+        train.classes[0] == "sky" and train.classes[7] == "foreground" and len(train.classes) == 8
+    )
+    assert sorted(train.ids) == ["0000047", "0000072"]
+    np.testing.assert_array_equal(train.labels[0], np.where(STANFORD < 0, 255, STANFORD))
+    assert (train.images[train.ids.index("0000072")].int() - 150).abs().max() <= 3
+    assert fresh("stanford_background", "test", size=4, root=tmp_path).ids == ("0000059",)
+    path = folder / f"labels/0000059.{kind}"
+    if kind == "png":
+        save_mask(path, STANFORD + 8)
+    else:
+        path.write_text("0 0 8\n")
+    with pytest.raises(ValueError, match=rf"0000059\.{kind}.* to 7"):
+        fresh("stanford_background", "test", size=4, root=tmp_path)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"stanford_background\.val\.txt lists 0000059"):
+        fresh("stanford_background", "test", size=4, root=tmp_path)
+
+
+def test_pets_stand_before_their_background(tmp_path, monkeypatch):
+    folder = tmp_path / "oxford-iiit-pet"
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations/trimaps").mkdir(parents=True)
+    trimap = np.array([[2, 2, 2], [2, 3, 1], [3, 1, 1]])
+    for stem in ("Abyssinian_1", "beagle_7"):
+        Image.new("RGB", (3, 3)).save(folder / f"images/{stem}.jpg")
+        save_mask(folder / f"annotations/trimaps/{stem}.png", trimap, "L")
+    (folder / "annotations/trimaps/._beagle_7.png").write_bytes(b"of another file system")
+    parts = {"trainval": ["beagle_7"], "test": ["Abyssinian_1"]}
+    listed(tmp_path, monkeypatch, "oxford-iiit-pet", **parts)
+    for split, stem in (("train", "beagle_7"), ("test", "Abyssinian_1")):
+        data = fresh("oxford-iiit-pet", split, size=3, root=tmp_path)
+        assert data.ids == (stem,) and data.classes == ("background", "pet")
+        np.testing.assert_array_equal(data.labels[0], [[0, 0, 0], [0, 255, 1], [255, 1, 1]])
+    save_mask(folder / "annotations/trimaps/beagle_7.png", trimap - 1, "L")
+    with pytest.raises(ValueError, match=r"beagle_7\.png has label 0; labels are 1 to 3"):
+        fresh("oxford-iiit-pet", "train", size=3, root=tmp_path)
 
 
 def test_small_coco_instances_stay_in_front_and_crowds_are_ignored(tmp_path):
@@ -316,7 +403,7 @@ def test_scenes_are_those_of_their_domain(domain):
 
 def test_bad_requests_are_refused(voc, tmp_path):
     for name, split, size, count, message in (
-        ("cityscapes", "train", 8, 0, r"'coco2017'\), not 'cityscapes'"),
+        ("cityscapes", "train", 8, 0, r"'oxford-iiit-pet'\), not 'cityscapes'"),
         ("voc2012", "val", 8, 0, r"\('train', 'test'\), not 'val'"),
         ("voc2012", "train", 8, -1, "count must be at least 0, not -1"),
         ("voc2012", "train", 0, 3, "size must be at least 1, not 0"),
@@ -329,10 +416,18 @@ def test_bad_requests_are_refused(voc, tmp_path):
         fresh("voc2012", "test", size=8, root=tmp_path)
 
 
+HOW = {
+    "voc2012": "download voc2012",
+    "coco2017": "annotations_trainval2017.zip",
+    "stanford_background": "iccv09Data.tar.gz",
+    "oxford-iiit-pet": "OxfordIIITPet",
+}
+
+
 @pytest.mark.parametrize("name", SEGMENTED[2:])
 def test_missing_sets_say_where_they_were_looked_for(name, tmp_path):
-    folder = tmp_path / ("coco" if name == "coco2017" else "VOCdevkit/VOC2012")
-    how = "annotations_trainval2017.zip" if name == "coco2017" else "download voc2012"
+    dataset = "voc2012" if name.startswith("voc2012") else name
+    folder, how = folder_of(dataset, tmp_path), HOW[dataset]
     with pytest.raises(FileNotFoundError, match=f"{folder}.*{how}"):
         load_segmented(name, "train", size=8, root=tmp_path)
 
@@ -406,7 +501,9 @@ def test_real_splits_keep_apart_and_have_every_class(name):
         values = set(part.labels.unique().tolist()) - {255}
         assert values <= set(range(len(part.classes)))
         assert len(values) > 0.85 * len(part.classes)
-        assert 0.5 < (part.labels == 0).float().mean() < 0.8
+        share = float((part.labels == 0).float().mean())  # of background; of Stanford's the sky
+        low, high = (0.05, 0.4) if name == "stanford_background" else (0.4, 0.8)
+        assert low < share < high
     first = real(name, "test", size=64, count=40)
     assert first.ids == data["test"].ids[:40] and torch.equal(
         first.labels, data["test"].labels[:40]

@@ -37,7 +37,8 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("SHARDS_ROOT", str(tmp_path / "shards"))
     (tmp_path / "splits").mkdir()
     yield
-    for kept in (segmented._load, segmented._voc, segmented._annotations):
+    for kept in (segmented._load, segmented._voc, segmented._stanford, segmented._pets,
+                 segmented._annotations):  # fmt: skip
         kept.cache_clear()
     faces._load.cache_clear(), labelled._class_folders.cache_clear()
 

@@ -113,6 +113,52 @@ def test_the_schedule_is_a_factor_on_the_rate():
     assert rates == [0.5, 0.375, 0.25, 0.125]
 
 
+def test_groups_of_parameters_have_rates_of_their_own():
+    """Plain SGD: the weight moves by its own rate times the gradient, the bias by the other."""
+    model, (x, y), steps = linear(), data(), []
+    weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
+    error = model(x) - y
+    slopes = (2 * error * x).mean(0).detach(), (2 * error).mean().detach()
+    train(
+        model,
+        squared,
+        lambda step: (steps.append(step), (x, y))[1],
+        steps=1,
+        lr=0.25,
+        groups=[{"params": [model.bias]}, {"params": [model.weight], "lr": 0.01}],
+        schedule=lambda fraction: 0.5,
+        optimiser=torch.optim.SGD,
+        optimiser_options={"momentum": 0.0},
+    )
+    torch.testing.assert_close(model.weight[0], weight[0] - 0.005 * slopes[0])
+    torch.testing.assert_close(model.bias[0], bias[0] - 0.125 * slopes[1])
+
+
+def test_what_learns_beside_the_model_is_resumed_too(tmp_path):
+    def learn(stop: int | None, checkpoint=None) -> tuple[list[float], torch.Tensor]:
+        beside, model = linear(), network()
+
+        def loss(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            with torch.no_grad():
+                beside.weight.add_(0.1)
+            return squared(model, batch) * (1 + beside.weight.mean().detach() ** 2)
+
+        def at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+            if step == stop:
+                raise KeyboardInterrupt
+            return data(step)
+
+        options = {"steps": 9, "lr": 0.02, "checkpoint": checkpoint, "checkpoint_every": 4}
+        return train(model, loss, at, beside=beside, **options), beside.weight
+
+    path = tmp_path / "run.checkpoint"
+    losses, weight = learn(None)
+    with pytest.raises(KeyboardInterrupt):
+        learn(6, path)
+    again, resumed = learn(None, path)
+    assert again == losses and torch.equal(weight, resumed)
+
+
 def test_one_cycle_rises_to_one_and_falls_to_nothing():
     assert 0 < one_cycle(0) < 0.01
     assert one_cycle(0.1) == pytest.approx(1)
