@@ -18,7 +18,7 @@ from safetensors.torch import save
 from scipy.stats import entropy
 from torch import nn
 
-from lib.continual.analysis import chance
+from lib.continual.analysis import TABLE_2, best_answers, chance, over_seeds, pick
 from lib.continual.masks import MaskedNetwork, save_task
 from lib.continual.networks import LAYERS, Generator, UNet
 from lib.continual.trials import KINDS
@@ -28,13 +28,34 @@ from lib.networks.sizes import count_values, count_weights, mib
 
 CLASSES = {1: 81, 2: 21, 3: 2, 4: 3, 5: 3}  # output channels of the five tasks
 ROUNDING = 0.05  # of a printed size
+NAMES = {"mIoU": "miou", "MSE": "mse", "SSIM": "ssim", "loss": "total"}  # in the paper and here
 FOLDER = Path(__file__).parent
 _TABLE_2 = pd.read_csv(FOLDER / "paper_table_2.csv", comment="#").set_index(["reading", "number"])
-RESULTS = _TABLE_2.loc["right after the task"]
-AFTER = _TABLE_2.loc["after a later task"]
+RESULTS_OF, LEFT_OF = "right after the task", "after a later task"
+RESULTS, AFTER = _TABLE_2.loc[RESULTS_OF], _TABLE_2.loc[LEFT_OF]
 METHODS = list(RESULTS)
 # Share of equal bits. Task 1 is the base: no weight is masked, its mask is all ones.
 AGREEMENT = pd.read_csv(FOLDER / "paper_table_3.csv", index_col=["a", "b"])["agreement"]
+
+
+def beside_paper(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """Table 2, printed and measured: one row a number and method.
+
+    rows, answers: of ``analysis.scores`` and ``trivial_table``. Columns: number, learned ("right
+    after the task" or "after a later task"), method, paper, n, ours, low, high, trivial. A later
+    task is the next one.
+    """
+    best, table = best_answers(answers), []
+    for learned, printed in {RESULTS_OF: RESULTS, LEFT_OF: AFTER}.items():
+        for cell in printed.reset_index().melt("number", var_name="method").itertuples():
+            name, task = NAMES[cell.number.split()[0]], int(cell.number[-1])
+            method = cell.method.lower()
+            fields = {"after": task + 1} if learned == LEFT_OF else TABLE_2.get((method, task), {})
+            ours = over_seeds(pick(rows, method, task, name=name, **fields))
+            table.append({"number": cell.number, "learned": learned, "method": cell.method,
+                          "paper": cell.value, "n": ours.n, "ours": ours.value, "low": ours.low,
+                          "high": ours.high, "trivial": best.get((task, name), np.nan)})  # fmt: skip
+    return pd.DataFrame(table)
 
 
 def audit() -> pd.DataFrame:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
 from sklearn.metrics import cohen_kappa_score, mutual_info_score
+from stream_records import record
 from torch import nn
 
+from lib.continual.analysis import scores
 from lib.continual.audit import (
     AGREEMENT,
     audit,
+    beside_paper,
     densities,
     piece_files,
     similarity,
@@ -137,3 +141,30 @@ def test_files_hold_what_was_counted_and_little_more():
     assert pieces["mask"] * 2**20 == pytest.approx(weights / 8, rel=0.35)
     whole = pieces["network"] + 4 * pieces["mask"]
     assert sizes.loc["piggyback", "files"] == pytest.approx(whole)
+
+
+def test_our_numbers_stand_beside_the_printed_ones():
+    """Fine-tuning comes to task 5 from task 3; a later task is the next one."""
+    trials = pd.DataFrame(
+        [
+            *(record("scratch", 1, seed, {1: 40 + 2 * seed}) for seed in (0, 1)),
+            *(record("fine-tune", 2, seed, {1: 5 + 2 * seed, 2: 60}) for seed in (0, 1)),
+            record("fine-tune", 3, 0, {1: 3, 2: 7, 3: 200}),
+            record("fine-tune", 5, 0, {5: 9}),
+            record("fine-tune", 5, 0, {5: 8}, start=3),
+        ]
+    )
+    answers = pd.DataFrame({"task": [1], "answer": ["x"], "metric": ["miou"], "value": [2.5]})
+    table = beside_paper(scores(trials), answers).set_index(["number", "learned", "method"])
+    now, later = "right after the task", "after a later task"
+    ours = {
+        ("mIoU of task 1", now, "Fine-tune"): (21.47, 2, 41, 2.5),
+        ("mIoU of task 1", later, "Fine-tune"): (0.7, 2, 6, 2.5),
+        ("mIoU of task 2", later, "Fine-tune"): (1.87, 1, 7, np.nan),
+        ("loss of task 5", now, "Fine-tune"): (400400, 1, 8, np.nan),
+        ("mIoU of task 1", later, "Scratch"): (np.nan, 0, np.nan, 2.5),
+    }
+    assert len(table) == (7 + 4) * 5
+    for cell, expected in ours.items():
+        row = table.loc[cell, ["paper", "n", "ours", "trivial"]].to_numpy(float)
+        assert row == pytest.approx(expected, nan_ok=True)
