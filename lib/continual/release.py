@@ -189,10 +189,10 @@ def _task_card(
         "channels": task.channels,
         "metric": metric,
         "released": round(evaluate(task, network, optimised=pictures)[metric], 3),
-        "mean": round(seeds.value, 3),
-        "interval": [round(seeds.low, 3), round(seeds.high, 3)],
+        "mean": round(float(seeds.value), 3),
+        "interval": [round(float(seeds.low), 3), round(float(seeds.high), 3)],
         "seeds": seeds.n,
-        "trivial": round(best_answers(answers)[number, metric], 3),
+        "trivial": round(float(best_answers(answers)[number, metric]), 3),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 from tiny_stream import SIZES
@@ -30,6 +31,7 @@ def written(tmp_path_factory):
         execute(function, trial, str(store), "cpu")
     records = Store(store)
     rows = analysis.scores(records.table(trials))
+    rows = pd.concat([rows, rows.assign(seed=1, value=rows["value"] + 1)])
     answers = analysis.trivial_table(records.table(trivial_answers(SIZES)))
     context = Context(torch.device("cpu"), artefacts=store)
     return folder, write_release(folder, SIZES, rows, answers, context), context
@@ -73,6 +75,8 @@ def test_blocks_are_the_generators(written):
 def test_the_text_says_what_the_card_knows(written):
     text = (written[0] / CARD).read_text()
     for task in written[1]["tasks"].values():
+        assert task["seeds"] == 2
+        assert sum(task["interval"]) / 2 == pytest.approx(task["mean"], abs=2e-3)
         assert f"{task['released']:g}" in text.rpartition("---")[2]
 
 
