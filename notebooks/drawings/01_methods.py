@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Patch, Polygon, Rectangle
 
+from lib.continual.audit import audit, sizes
 from lib.continual.masks import INITIAL, THRESHOLD
 from lib.continual.networks import BLOCKS, Generator, UNet
 from lib.figures.style import FAINT, GREY, INK, LABEL, SMALL, WIDE, use_style
@@ -22,6 +24,8 @@ from parts import (
     draw_box,
     draw_flow,
     draw_key,
+    draw_line,
+    draw_lines,
     draw_loss,
     draw_name,
     draw_padlock,
@@ -31,21 +35,52 @@ from parts import (
     save_svg,
 )
 
-SIZE = (WIDE, 8.0)  # inches: axes in which the labels fit
-OWN, KEPT, MASKED, ABSENT = "own", "frozen", "masked", "absent"
+SIZE = (WIDE, 9.9)  # inches: axes in which the labels fit
+# Of a part of a network. Tuned: trained in the place of what the task before left there; held: and
+# weights that matter to earlier tasks hardly move.
+OWN, TUNED, HELD, KEPT, MASKED, ABSENT = "own", "tuned", "held", "frozen", "masked", "absent"
+PALE = 0.25  # opacity of what is overwritten
+
+
+class Method(NamedTuple):
+    """States of encoder, blocks, decoder and last layer, in the first task and in later ones.
+
+    from_first: later tasks start from the first one's weights.
+    """
+
+    note: str
+    first: tuple[str, ...]
+    later: tuple[str, ...]
+    from_first: bool = False
+    tasks: tuple[int, ...] = (1, 2, 3)
+
+
 _ALL, _SWAP = (OWN, ABSENT, OWN, OWN), (KEPT, OWN, KEPT, ABSENT)
-METHODS = {  # encoder, blocks, decoder and last layer: in the first task, and in later ones
-    "scratch": ("a new network for each task", _ALL, _ALL),
-    "fine-tune": ("starts from the weights of the task before", _ALL, _ALL),
-    "decoder": ("the encoder of task 1, a new decoder", _ALL, (KEPT, ABSENT, OWN, OWN)),
-    "Piggyback": ("a choice among the weights of task 1", _ALL, (MASKED, ABSENT, MASKED, OWN)),
-    "Resblock": ("new blocks in one frozen auto-encoder", _SWAP, _SWAP),
-    "Resblock + Piggyback": (
-        "a choice among the weights of task 1's blocks",
+METHODS = {
+    "scratch": Method("a network for each task, from random weights", _ALL, _ALL),
+    "fine-tune": Method(
+        "one network, trained on: the last task is in it", _ALL, (TUNED, ABSENT, TUNED, OWN)
+    ),
+    "EWC": Method(
+        "fine-tune, important weights held where they were", _ALL, (HELD, ABSENT, HELD, OWN)
+    ),
+    "decoder": Method(
+        "a decoder for each task, which starts as task 1's", _ALL, (KEPT, ABSENT, OWN, OWN), True
+    ),
+    "Piggyback": Method(
+        "a choice among the weights of task 1", _ALL, (MASKED, ABSENT, MASKED, OWN), True
+    ),
+    "Resblock": Method("new blocks in one frozen auto-encoder", _SWAP, _SWAP),
+    "Resblock + Piggyback": Method(
+        "task 3's blocks frozen, a choice among their weights",
         _SWAP,
         (KEPT, MASKED, KEPT, ABSENT),
+        True,
+        (3, 4),
     ),
 }
+COLUMNS, ROWS = (0.3, 3.9, 7.5), (9.6, 7.25, 4.9)  # where methods begin
+PLACES = dict(zip(METHODS, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2), (1, 2)], strict=True))
 REAL = np.array([[12, 3, 9, 4], [1, 11, 7, 2], [8, 4, 2, 10]]) / 1000  # an example of r
 WEIGHT = np.array([[3, -1, -4, 2], [5, 1, -2, 6], [-3, 4, 2, -1]]) / 10  # and of W
 CELL = 0.06  # of a mask on a network; 6 x 6 on the residual blocks
@@ -53,26 +88,46 @@ CORNERS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
 
 
 def draw_methods(ax: Axes) -> None:
-    """The paper's fig. 1 and both methods combined, three tasks each; below, the mask step.
+    """The paper's fig. 1, EWC, and both methods combined; below, the mask step.
 
-    Grey with a padlock: frozen; in a task's colour: trained for it. MiB: what a task adds, float32
-    weights of convolutions and bits of masks, without last layers. A unit of the axes is an inch
-    of ``SIZE``.
+    Grey with a padlock: frozen; in a task's colour: trained for it. MiB: float32 weights of
+    convolutions and bits of masks, without last layers. A unit of the axes is an inch of ``SIZE``.
     """
-    _legend(ax, 7.7)
     counts = _counts()
-    for index, (name, (note, first, later)) in enumerate(METHODS.items()):
-        x, y = 0.3 + 3.6 * (index % 3), 7.2 - 2.4 * (index // 3)
+    for name, method in METHODS.items():
+        column, row = PLACES[name]
+        x, y = COLUMNS[column], ROWS[row]
         draw_title(ax, x, y, name)
-        ax.text(x, y - 0.27, note, va="center", fontsize=SMALL, color=GREY)
-        for task, states in enumerate((first, later, later)):
-            centre = x + 0.45 + 1.14 * task
-            _network(ax, centre, y - 1.05, states, TASKS[task], f"{name} {task + 1}:")
-            draw_name(ax, centre, y - 1.6, _stored(states, counts), f"task {task + 1}")
-            if name == "fine-tune" and task:
-                draw_arrow(ax, (centre - 0.67, y - 1.05), (centre - 0.4, y - 1.05), gid="next")
-    draw_rule(ax, 2.6)
+        ax.text(x, y - 0.27, method.note, va="center", fontsize=SMALL, color=GREY)
+        _tasks(ax, x + 0.45, y - 1.2, name, method, counts)
+    _legend(ax, COLUMNS[2], ROWS[1])
+    _store(ax, COLUMNS[2], ROWS[2])
+    draw_rule(ax, 2.55)
     _mask_step(ax, 1.3)
+
+
+def _tasks(
+    ax: Axes, x: float, y: float, name: str, method: Method, counts: tuple[int, int, int]
+) -> None:
+    """A method's network after each task, the first one about (x, y)."""
+    places = [x + 1.14 * index for index in range(len(method.tasks))]
+    overwrites = {TUNED, HELD} & {*method.later}
+    for index, (task, centre) in enumerate(zip(method.tasks, places, strict=True)):
+        states = method.later if index else method.first
+        opacity = PALE if overwrites and task != method.tasks[-1] else 1.0
+        colours = [TASKS[task - 1] for task in method.tasks[: index + 1]]
+        _network(ax, centre, y, states, colours, f"{name} {task}:", opacity)
+        draw_name(ax, centre, y - 0.55, _stored(states, counts, index), f"task {task}")
+        if overwrites and index:
+            draw_arrow(ax, (centre - 0.67, y), (centre - 0.4, y), gid="start")
+        elif method.from_first and index:
+            _start(ax, x, centre, y, 0.27 if states[1] == ABSENT else 0.5)
+
+
+def _start(ax: Axes, source: float, target: float, y: float, low: float) -> None:
+    """An arrow over the networks: the one at the target takes over the weights of the other."""
+    draw_line(ax, (source, source, target), (y + 0.27, y + 0.72, y + 0.72), linewidth=1.0)
+    draw_arrow(ax, (target, y + 0.74), (target, y + low), gid="start", linewidth=1.0)
 
 
 def _counts() -> tuple[int, int, int]:
@@ -82,59 +137,119 @@ def _counts() -> tuple[int, int, int]:
     return count_weights(unet.encoder), count_weights(blocks), count_weights(unet.decoder)
 
 
-def _stored(states: Iterable[str], counts: tuple[int, int, int]) -> str:
-    """What a task adds: 32 bits for each weight of its own, 1 for a masked one."""
-    bits = {OWN: 32, MASKED: 1}
+def _stored(states: Iterable[str], counts: tuple[int, int, int], earlier: int) -> str:
+    """What a task adds: 32 bits for each weight of its own, 1 for a masked one.
+
+    earlier: tasks before it. The second one of EWC begins to keep, for all that follow, two numbers
+    a weight: its importance and the value to stay at.
+    """
+    bits = {OWN: 32, MASKED: 1, HELD: 64 if earlier == 1 else 0}
     size = sum(mib(n, bits.get(state, 0)) for state, n in zip(states, counts, strict=False))
-    return f"{size:.1f} MiB" if size >= 10 else f"{size:.2f} MiB"
+    return f"+ {size:.{1 if size >= 10 else 2}f} MiB" if size else "+ 0 MiB"
 
 
-def _legend(ax: Axes, y: float) -> None:
-    draw_key(ax, 0.3, y, TASKS[:3], "trained for task 1, 2, 3")
-    draw_key(ax, 2.85, y, [FROZEN], "frozen", locked=True)
-    draw_key(ax, 4.25, y, [FROZEN, TASKS[1]], "frozen, weights masked", locked=True)
-    draw_box(ax, 7.0, y, 0.07, 0.2, TASKS[1])
-    ax.text(7.12, y, "own last layer", va="center", fontsize=SMALL)
-    ax.text(8.6, y, "MiB: what the task adds", va="center", fontsize=SMALL)
+def _legend(ax: Axes, x: float, y: float) -> None:
+    """From (x, y) down."""
+    draw_key(ax, x, y, TASKS[:4], "trained for task 1, 2, 3, 4")
+    draw_key(ax, x, y - 0.29, [FROZEN], "frozen", locked=True)
+    draw_key(ax, x + 1.25, y - 0.29, [FROZEN, TASKS[1]], "frozen, masked", locked=True)
+    draw_key(ax, x, y - 0.58, TASKS[1::-1], "trained, but held near an earlier task")
+    pale = {"facecolor": TASKS[0], "edgecolor": INK, "linewidth": OUTLINE, "alpha": PALE}
+    ax.add_patch(Rectangle((x, y - 0.97), 0.4, 0.2, **pale))
+    draw_arrow(ax, (x, y - 1.16), (x + 0.4, y - 1.16), gid="key", linewidth=1.0)
+    draw_box(ax, x + 0.2, y - 1.45, 0.07, 0.2, TASKS[1])
+    texts = ("overwritten by the next task", "weights taken over", "a task's own last layer")
+    for line, text in enumerate(texts):
+        ax.text(x + 0.48, y - 0.87 - 0.29 * line, text, va="center", fontsize=SMALL)
+    text = "+ MiB: what a task adds, last layers left out"
+    ax.text(x, y - 1.74, text, va="center", fontsize=SMALL)
 
 
-def _network(ax: Axes, x: float, y: float, states: tuple[str, ...], colour: str, gid: str) -> None:
-    """Encoder, residual blocks, decoder and last layer, about (x, y)."""
+def _store(ax: Axes, x: float, y: float) -> None:
+    """What each method stores in all, counted and as the paper prints it."""
+    found, known = audit(), sizes()
+    blocks = known["auto_encoder"] + known["blocks"] + known["block_mask"]
+    printed = found["paper"].map("{:.1f}".format)
+    one = found.at["size-fine-tune", "ours"]
+    rows = (
+        ("scratch: 5 networks", found.at["size-scratch", "ours"], printed["size-scratch"]),
+        ("fine-tune: 1 network", one, printed["size-fine-tune"]),
+        ("EWC: and what holds it", 3 * one, "not run"),
+        ("decoder", found.at["size-decoders", "ours"], printed["size-decoders"]),
+        ("Piggyback", found.at["size-piggyback", "ours"], printed["size-piggyback"]),
+        ("Resblock", found.at["size-resblock-cyclegan", "ours"], printed["size-resblock"]),
+        ("both, tasks 3 and 4", blocks, printed["size-two-tasks-masked"]),
+    )
+    draw_title(ax, x, y, "5 tasks, MiB")
+    for line, row in enumerate((("", "counted", "printed"), *rows)):
+        cells = (row[0], row[1] if isinstance(row[1], str) else f"{row[1]:.1f}", row[2])
+        for place, text, side in zip(
+            (0, 2.25, 3.1), cells, ("left", "right", "right"), strict=True
+        ):
+            style = {"ha": side, "va": "center", "fontsize": SMALL}
+            ax.text(x + place, y - 0.21 * line, text, color=INK if line else GREY, **style)
+    notes = (
+        "Printed sizes are of 5 fine-tuned networks, scores",
+        "of one that forgets; and of 5 × the blocks' true size.",
+    )
+    draw_lines(ax, x, y - 1.72, notes, GREY)
+
+
+def _network(
+    ax: Axes,
+    x: float,
+    y: float,
+    states: tuple[str, ...],
+    colours: Sequence[str],
+    gid: str,
+    opacity: float,
+) -> None:
+    """Encoder, residual blocks, decoder and last layer, about (x, y).
+
+    colours: of the tasks so far, the network's own last. opacity: of all but the last layer.
+    """
     encoder, blocks, decoder, last = states
     half = 0.02 if blocks == ABSENT else 0.21
     for side, name, state in ((-1, "encoder", encoder), (1, "decoder", decoder)):
         ends = ((half, 0.2), (half + 0.3, 0.45), (half + 0.3, -0.45), (half, -0.2))
-        shape = Polygon([(x + side * across, y + up) for across, up in ends])
-        _part(ax, shape, state, colour, f"{gid} {name}")
-        if state != OWN:
-            draw_padlock(ax, x + side * (half + 0.09), y + 0.52)
+        shape = Polygon([(x + side * across, y + up) for across, up in ends], alpha=opacity)
+        _part(ax, shape, state, colours, f"{gid} {name}")
+        if state in (KEPT, MASKED):
+            draw_padlock(ax, x + side * (half + 0.2), y + 0.52)
     for index in range(BLOCKS if blocks != ABSENT else 0):
         corner = (x + CELL * (index - BLOCKS / 2), y - 3 * CELL)
-        _part(ax, Rectangle(corner, CELL, 6 * CELL), blocks, colour, f"{gid} blocks")
+        _part(ax, Rectangle(corner, CELL, 6 * CELL), blocks, colours, f"{gid} blocks")
     if blocks == MASKED:
         draw_padlock(ax, x, y + 0.35)
     if last != ABSENT:
-        draw_box(ax, x + half + 0.37, y, 0.07, 0.9, colour, f"{gid} last {last}")
+        draw_box(ax, x + half + 0.37, y, 0.07, 0.9, colours[-1], f"{gid} last {last}")
 
 
-def _part(ax: Axes, shape: Patch, state: str, colour: str, gid: str) -> None:
-    """In the colour of its state; on a masked part, half of the cells have the task's colour."""
-    face = colour if state == OWN else FROZEN
+def _part(ax: Axes, shape: Patch, state: str, colours: Sequence[str], gid: str) -> None:
+    """In the colour of its state, half of the cells in others.
+
+    A mask is in its task's colour; weights that are held have the colours of the tasks before.
+    """
+    face = FROZEN if state in (KEPT, MASKED) else colours[-1]
     shape.set(facecolor=face, edgecolor=INK, linewidth=OUTLINE, gid=f"{gid} {state}")
     ax.add_patch(shape)
-    if state != MASKED:
+    inks = {MASKED: colours[-1:], HELD: colours[:-1]}.get(state, ())
+    if not inks:
         return
     outline = shape.get_patch_transform().transform_path(shape.get_path())
     corners = np.asarray(outline.vertices)
     low, high = corners.min(0), corners.max(0)
     columns, rows = ((high - low) / CELL + 1e-6).astype(int)
-    rng, cells = np.random.default_rng(int(100 * low.sum())), []
-    for cell in np.argwhere(rng.random((columns, rows)) < 0.5):
+    rng = np.random.default_rng(int(100 * low.sum()))
+    cells: list[list[Polygon]] = [[] for _ in inks]
+    for index, cell in enumerate(np.argwhere(rng.random((columns, rows)) < 0.5)):
         corners = low + CELL * (cell + CORNERS)
         middle = corners.mean(0)
         if outline.contains_points(middle + 0.98 * (corners - middle)).all():
-            cells.append(Polygon(corners))
-    ax.add_collection(PatchCollection(cells, facecolor=colour, linewidth=0, zorder=1.5))
+            cells[index % len(inks)].append(Polygon(corners))
+    for ink, some in zip(inks, cells, strict=True):
+        style = {"facecolor": ink, "linewidth": 0, "zorder": 1.5, "alpha": shape.get_alpha()}
+        ax.add_collection(PatchCollection(some, **style))
 
 
 def _mask_step(ax: Axes, y: float) -> None:

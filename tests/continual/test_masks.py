@@ -98,6 +98,17 @@ def test_a_number_at_the_threshold_is_zero():
     assert mask.bits().tolist() == [False, True, False]
 
 
+def test_masked_weights_and_gradients_keep_their_layout():
+    """Another layout would be copied in every step."""
+    layout = torch.channels_last
+    weight = torch.rand(4, 3, 2, 2).to(memory_format=layout)
+    mask = WeightMask(weight)
+    chosen = mask(weight)
+    chosen.square().sum().backward()
+    assert not chosen.is_contiguous() and chosen.is_contiguous(memory_format=layout)
+    assert mask.real.grad.is_contiguous(memory_format=layout)
+
+
 @pytest.mark.parametrize("norm", NORM_POLICIES)
 @pytest.mark.parametrize(
     ("optimiser", "options"),
