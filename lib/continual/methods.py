@@ -148,14 +148,14 @@ def batches(trial: TaskTrial, task: Task) -> Callable[[int], Batch]:
     if trial.shuffled:
         rng = torch.Generator().manual_seed(seed)
         labels = labels[torch.randperm(len(labels), generator=rng).to(labels.device)]
-    # the label map is a fourth channel, so that it is mirrored with its image
-    both = torch.cat((images, labels[:, None]), 1)
-    epochs = Epochs(both, batch=trial.stream.batch, seed=seed, pad=0)
+    # equal seeds mirror an image and its label map alike; both in one tensor would be a copy
+    pictures, maps = (
+        Epochs(x, batch=trial.stream.batch, seed=seed, pad=0) for x in (images, labels[:, None])
+    )
 
     def at(step: int) -> Batch:
-        _, chosen = epochs(step)
-        chosen = chosen.contiguous(memory_format=torch.channels_last)
-        return chosen[:, :3], (255 * chosen[:, 3]).round().long()
+        chosen = pictures(step)[1].contiguous(memory_format=torch.channels_last)
+        return chosen, (255 * maps(step)[1][:, 0]).round().long()
 
     return at
 

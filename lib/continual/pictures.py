@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import pandas as pd
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 from lib.continual.losses import gatys
 from lib.continual.methods import generator_of, network
 from lib.continual.tasks import (
+    EVALUATION_BATCH,
     Segmentation,
     Style,
     chroma,
     grey,
-    in_batches,
+    ssim,
     stream_task,
     style_task,
 )
@@ -40,40 +42,39 @@ def chains(
     if base(colour) != base(style):
         raise ValueError("only blocks of the same auto-encoder can follow one another")
     net, inputs = generator_of([colour, style], context), grey(images)
-
-    def run(inputs: Tensor, *tasks: str) -> Tensor:
-        return in_batches(lambda x: net(x, *tasks), inputs)
-
     names = f"t{colour.task}", f"t{style.task}"
     outputs = {}
     for order, (first, second) in zip(ORDERS, (names, names[::-1]), strict=True):
-        outputs[order, "chained"] = run(inputs, first, second)
-        outputs[order, "re-encoded"] = run(run(inputs, first), second)
+        outputs[order, "chained"] = net(inputs, first, second)
+        outputs[order, "re-encoded"] = net(net(inputs, first), second)
     single = {"colour only": names[:1], "style only": names[1:], "neither": ()}
-    return outputs | {("", title): run(inputs, *tasks) for title, tasks in single.items()}
+    return outputs | {("", title): net(inputs, *tasks) for title, tasks in single.items()}
 
 
 @torch.no_grad()
 def compare_chains(colour: TaskTrial, style: TaskTrial, context: Context) -> pd.DataFrame:
-    """``chains`` on the test images, five ways an order: order, way, total, style, content, ...
+    """``chains`` on the test images, five ways an order: order, way, content, style, total, ...
 
     Losses are the style task's for the photograph in its colours. ``distance`` is the root mean
     square difference to the re-encoded picture of the same order, RGB in [0, 1];
     ``colour_distance`` is that of chroma alone, which a chain without its colour task does not
-    come near.
+    come near. Of a whole test set these numbers are held, never the pictures.
     """
-    task = style_task(style.stream, style.task, context)
-    outputs = chains(colour, style, task.images, context)
-    losses = {key: task.losses(output, task.images) for key, output in outputs.items()}
-    rows = []
-    for order in ORDERS:
-        goal = outputs[order, "re-encoded"]
-        for key in [key for key in outputs if key[0] in (order, "")]:
-            pairs = {"distance": (outputs[key], goal)}
-            pairs["colour_distance"] = chroma(outputs[key]), chroma(goal)
-            apart = {name: float((x - y).square().mean().sqrt()) for name, (x, y) in pairs.items()}
-            rows.append({"order": order, "way": key[1], **losses[key], **apart})
-    return pd.DataFrame(rows)
+    task, rows = style_task(style.stream, style.task, context), []
+    for chosen in task.test.images.split(EVALUATION_BATCH):
+        images = chosen.float() / 255
+        outputs = chains(colour, style, images, context)
+        losses = {key: vars(task.perceptual(output, images)) for key, output in outputs.items()}
+        for order, key in product(ORDERS, outputs):
+            if key[0] in (order, ""):
+                goal = outputs[order, "re-encoded"]
+                pairs = {"distance": (outputs[key], goal)}
+                pairs["colour_distance"] = chroma(outputs[key]), chroma(goal)
+                apart = {name: (x - y).square().mean((1, 2, 3)) for name, (x, y) in pairs.items()}
+                values = {name: x.tolist() for name, x in (losses[key] | apart).items()}
+                rows.append(pd.DataFrame({"order": order, "way": key[1], **values}))
+    table = pd.concat(rows).groupby(["order", "way"], sort=False, as_index=False).mean()
+    return table.assign(**table[["distance", "colour_distance"]] ** 0.5)
 
 
 def shown_images(
@@ -84,10 +85,15 @@ def shown_images(
     The test set's first four of a task, or those that the profile names, which have no label maps.
     """
     if sizes.pictures:
-        _, images = load_images(sizes.pictures, size=sizes.stream.size, channels=3)
-        return images.to(context.device).float() / 255, None
+        return _photographs(sizes.pictures, sizes.stream.size, context), None
     task = stream_task(sizes.stream, number, context)
-    return task.images[:4], task.test.labels[:4].long()
+    return task.images_at(slice(4)), task.test.labels[:4].long()
+
+
+def _photographs(name: str, size: int, context: Context) -> Tensor:
+    """An image set by name, (N, 3, size, size) in [0, 1] on the context's device."""
+    _, images = load_images(name, size=size, channels=3, root=context.data_root)
+    return images.to(context.device).float() / 255
 
 
 @torch.no_grad()
@@ -111,3 +117,24 @@ def pictures_by_method(
         output = network(trial, context)(task.inputs(images)).float()
         pictures[title] = task.picture(output, images, trial.on_images)
     return pictures
+
+
+@torch.no_grad()
+def one_photograph(
+    trials: Mapping[str, TaskTrial], photograph: str, context: Context
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """A photograph in the style of one task by each method, and the pictures.
+
+    Rows: method, ssim to Gatys' picture, content, style, total; the untouched photograph and Gatys'
+    picture itself are rows as well. photograph: by name, such as "photos:astronaut".
+    """
+    trial = next(iter(trials.values()))
+    images = _photographs(photograph, trial.stream.size, context)
+    pictures = pictures_by_method(trials, images, None, context)
+    perceptual = style_task(trial.stream, trial.task, context).perceptual
+    rows = []
+    for title, picture in pictures.items():
+        losses = {name: float(x.mean()) for name, x in vars(perceptual(picture, images)).items()}
+        rows.append({"method": title, "ssim": ssim(picture, pictures["target"]), **losses})
+    names = {"input": "untouched photograph", "target": "Gatys"}
+    return pd.DataFrame(rows).replace({"method": names}), pictures

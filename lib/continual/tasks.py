@@ -171,8 +171,9 @@ class Colour(_Data):
     def mean_chroma(self) -> Tensor:
         """(2,) mean Cb and Cr of the training set."""
         images = self.train.images
-        pixels = images[:, 0].numel()
-        mean = images.sum((0, 2, 3), dtype=torch.int64) / pixels / 255  # chroma is linear in RGB
+        # in batches: a sum counts in int64, eight times the size of what it is given
+        whole = sum(part.sum((0, 2, 3)) for part in images.split(EVALUATION_BATCH))
+        mean = whole / images[:, 0].numel() / 255  # chroma is linear in RGB
         return chroma(mean[None, :, None, None]).flatten()
 
     @torch.no_grad()
@@ -247,13 +248,6 @@ class Style(_Data):
         scores["ssim_content"] = value_of(to_content)
         return scores | ({"ssim": value_of(to_optimised)} if to_optimised.update_called else {})
 
-    def losses(self, output: Tensor, images: Tensor) -> dict[str, float]:
-        """Mean losses of (N, 3, H, W) outputs in [0, 1]: total, content, style."""
-        none = output[:0]
-        pairs = zip(output.split(EVALUATION_BATCH), images.split(EVALUATION_BATCH), strict=True)
-        scored = self.metrics(((a, b, none, none) for a, b in pairs), rgb=True)
-        return {name: scored[name] for name in ("total", "content", "style")}
-
     def answers(self) -> dict[str, Forward]:
         """The photograph as it is; the style picture pasted over it from its corner; its mean
         colour everywhere, whose content loss is that of no content at all.
@@ -292,13 +286,8 @@ def stream_task(stream: Stream, number: int, context: Context) -> Task:
 def _load(stream: Stream, number: int, device: torch.device, data_root: str) -> Task:
     root, place = data_root or None, 1 if number == 2 else 0
     scenes, count = stream.scenes[place], stream.train[place]
-    train, test = (
-        replace(data, images=data.images.to(device), labels=data.labels.to(device))
-        for data in (
-            load_segmented(scenes, "train", size=stream.size, count=count, root=root),
-            load_segmented(scenes, "test", size=stream.size, count=stream.test, root=root),
-        )
-    )
+    train = _scenes(scenes, "train", stream.size, count, device, root)
+    test = _scenes(scenes, "test", stream.size, stream.test, device, root)
     colours = palette(len(train.classes)).to(device)
     if KINDS[number] == "segmentation":
         return Segmentation(number, train, test, colours)
@@ -312,6 +301,14 @@ def _load(stream: Stream, number: int, device: torch.device, data_root: str) -> 
         style_weight=stream.style,
     )
     return Style(number, train, test, colours, perceptual)
+
+
+@cache  # tasks of the same scenes share them
+def _scenes(
+    name: str, split: str, size: int, count: int, device: torch.device, root: str | None
+) -> Segmented:
+    data = load_segmented(name, split, size=size, count=count, root=root)
+    return replace(data, images=data.images.to(device), labels=data.labels.to(device))
 
 
 def style_task(stream: Stream, number: int, context: Context) -> Style:
@@ -329,11 +326,6 @@ def palette(classes: int) -> Tensor:
         for channel in range(3):
             colours[:, channel] |= ((numbers >> (3 * bit + channel)) & 1) << (7 - bit)
     return colours / 255
-
-
-def in_batches(forward: Forward, images: Tensor) -> Tensor:
-    """Outputs for (N, C, H, W), of any N."""
-    return torch.cat([forward(part) for part in images.split(EVALUATION_BATCH)])
 
 
 @torch.no_grad()
@@ -382,7 +374,7 @@ def run_gatys(trial: GatysTrial, context: Context) -> dict[str, float]:
     """Optimise and keep the pictures; the loss that they reach."""
     task = style_task(trial.stream, trial.task, context)
     pictures = _optimised(trial, context).to(task.palette)
-    losses = task.perceptual(pictures, task.images[: len(pictures)])
+    losses = task.perceptual(pictures, task.images_at(slice(len(pictures))))
     return {"total": float(losses.total.mean())}
 
 
@@ -394,7 +386,7 @@ def optimised(stream: Stream, number: int, context: Context) -> Tensor | None:
 def _optimised(trial: GatysTrial, context: Context) -> Tensor:
     def build() -> dict[str, Tensor]:
         task = style_task(trial.stream, trial.task, context)
-        images = task.images[: trial.stream.gatys_images]
+        images = task.images_at(slice(trial.stream.gatys_images))
         return {"pictures": gatys(task.perceptual, images, steps=trial.stream.gatys_steps)}
 
     return artefact(trial, context, build)["pictures"]
