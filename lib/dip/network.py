@@ -95,31 +95,13 @@ class Layers:
             raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {self.upsampling!r}")
 
 
-class _Conv(nn.Conv2d):
-    """Convolution that keeps the size (up to its stride) by reflecting the border."""
-
-    def __init__(
-        self, inputs: int, outputs: int, size: int, groups: int, stride: int = 1, bias: bool = False
-    ) -> None:
-        super().__init__(inputs * groups, outputs * groups, size, stride, groups=groups, bias=bias)
-        self.border = size // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.border:
-            # one pixel has no neighbour to reflect; repeating it is the same extension
-            mode = "reflect" if min(x.shape[2:]) > self.border else "replicate"
-            x = F.pad(x, (self.border,) * 4, mode=mode)
-        return super().forward(x)
-
-
 def _unit(inputs: int, outputs: int, size: int, groups: int, stride: int = 1) -> nn.Sequential:
+    border = {"padding": size // 2, "padding_mode": "reflect"} if size > 1 else {}
+    inputs, outputs = inputs * groups, outputs * groups
     # no bias: the norm would subtract it, its gradient is rounding noise, and Adam would turn
     # that noise into full-sized steps
-    return nn.Sequential(
-        _Conv(inputs, outputs, size, groups, stride),
-        nn.BatchNorm2d(outputs * groups),
-        nn.LeakyReLU(0.2, inplace=True),
-    )
+    convolution = nn.Conv2d(inputs, outputs, size, stride, groups=groups, bias=False, **border)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
 
 
 class EncoderDecoder(nn.Module):
@@ -129,8 +111,9 @@ class EncoderDecoder(nn.Module):
         does) instead of an image through a sigmoid; needs ``in_channels == out_channels``.
     problems: P independent networks in one, by grouped convolutions: channels of input and
         output are then P times as many, those of problem p side by side.
-    Any height and width of at least 2^depth: an odd size is halved upwards, and the decoder
-    returns to each size that the encoder had. Raises ValueError for a smaller image.
+    Any height and width of more than 2^depth: an odd size is halved upwards, and the decoder
+    returns to each size that the encoder had. Raises ValueError for a smaller image, as its
+    bottleneck would be one pixel, which normalisation erases.
     """
 
     def __init__(
@@ -163,7 +146,7 @@ class EncoderDecoder(nn.Module):
                 self.enlarge.append(up)
             norm = nn.BatchNorm2d(joined * problems, affine=False)
             self.up.append(nn.Sequential(norm, unit(joined, width, 3), unit(width, width, 1)))
-        self.head = _Conv(width, out_channels, 1, problems, bias=True)
+        self.head = nn.Conv2d(width * problems, out_channels * problems, 1, groups=problems)
 
     def _enlarge(self, level: int, x: Tensor, size: torch.Size) -> Tensor:
         """Double (N, C, H, W), to ``size`` exactly: an odd size was halved upwards."""
@@ -180,10 +163,10 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         depth, image = self.architecture.depth, x
-        if min(x.shape[2:]) < 2**depth:
+        if min(x.shape[2:]) <= 2**depth:
             raise ValueError(
-                f"an image of {x.shape[2]} x {x.shape[3]} pixels is smaller than "
-                f"2^depth = {2**depth} of architecture {self.architecture.name}"
+                f"an image of {x.shape[2]} x {x.shape[3]} pixels is too small for architecture "
+                f"{self.architecture.name}: it needs more than 2^depth = {2**depth} pixels a side"
             )
         bypasses, sizes = {}, []
         for level, down in enumerate(self.down):

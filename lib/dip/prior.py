@@ -93,7 +93,7 @@ def fit(
     Raises ValueError for bad input and FloatingPointError if a loss stops being finite.
     """
     masks = torch.ones_like(targets[:, :1]) if masks is None else masks
-    _check(architecture, targets, clean, masks, seeds)
+    _check(targets, clean, masks, seeds)
     if outside := [i for i in snapshots if not 1 <= i <= settings.iterations]:
         raise ValueError(f"snapshots {outside} are outside 1..{settings.iterations}")
     if grouped is None:
@@ -150,9 +150,7 @@ def _join(fits: list[DipFit]) -> DipFit:
     return DipFit(outputs, **curves)
 
 
-def _check(
-    architecture: Architecture, targets: Tensor, clean: Tensor, masks: Tensor, seeds: Sequence[int]
-) -> None:
+def _check(targets: Tensor, clean: Tensor, masks: Tensor, seeds: Sequence[int]) -> None:
     if targets.ndim != 4 or not targets.is_floating_point():
         raise ValueError(
             f"targets must be float (B, C, H, W), not {targets.dtype} {tuple(targets.shape)}"
@@ -165,14 +163,6 @@ def _check(
     for name, values in (("targets", targets), ("clean images", clean), ("masks", masks)):
         if not values.isfinite().all():
             raise ValueError(f"{name} contain NaN or infinite values")
-    height, width = targets.shape[2:]
-    # normalising an image by itself erases a map of one pixel: such a level carries nothing
-    if min(height, width) <= 2**architecture.depth:
-        raise ValueError(
-            f"an image of {height} x {width} pixels leaves architecture {architecture.name} a "
-            f"bottleneck of one pixel or less: it needs more than 2^depth = "
-            f"{2**architecture.depth} pixels a side"
-        )
 
 
 def _initial(

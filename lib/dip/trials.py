@@ -318,36 +318,24 @@ def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
     return order[: count or None]
 
 
-def _shared(sizes: EncoderDecoderStudy, architecture: Architecture, seed: int) -> dict[str, Any]:
-    """What both uses of a network take."""
-    values: dict[str, Any] = {field.name: getattr(sizes, field.name) for field in fields(_Shared)}
-    place = {"depth": architecture.depth, "skips": architecture.skips, "seed": seed}
-    return values | place | {"task": "denoising"}
+def _values(kind: type[_Trial], sizes: EncoderDecoderStudy, place: Architecture) -> dict[str, Any]:
+    """The profile's numbers that a kind of trial has, and its structure."""
+    names = {field.name for field in fields(kind)} & {field.name for field in fields(sizes)}
+    structure = {"depth": place.depth, "skips": place.skips, "task": "denoising"}
+    return {name: getattr(sizes, name) for name in names} | structure
 
 
 def trained_trial(
     sizes: EncoderDecoderStudy, architecture: Architecture, seed: int = 0
 ) -> TrainedTrial:
     """A training trial with the profile's numbers."""
-    return TrainedTrial(
-        **_shared(sizes, architecture, seed),
-        train_set=sizes.train_set,
-        steps=sizes.steps,
-        batch=sizes.batch,
-        lr=sizes.lr,
-    )
+    return TrainedTrial(**_values(TrainedTrial, sizes, architecture), seed=seed)
 
 
 def dip_trial(sizes: EncoderDecoderStudy, architecture: Architecture, seed: int = 0) -> DipTrial:
     """A Deep Image Prior trial with the profile's numbers, but its authors' learning rate."""
-    return DipTrial(
-        **_shared(sizes, architecture, seed),
-        images=sizes.dip_images,
-        iterations=sizes.iterations,
-        fixed=sizes.fixed,
-        window=sizes.window,
-        patience=sizes.patience,
-    )
+    values = _values(DipTrial, sizes, architecture) | {"lr": DipSettings.lr}
+    return DipTrial(**values, images=sizes.dip_images, seed=seed)
 
 
 def main_grid(sizes: EncoderDecoderStudy) -> list[tuple[Architecture, int]]:
