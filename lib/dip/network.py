@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,6 @@ class Architecture:
     depth: number of stride-2 stages, at least 1. Level 0 is the full resolution, level
         ``depth`` the bottleneck.
     skips: levels in ``0 .. depth - 1`` whose encoder input is carried over to the decoder.
-    Raises ValueError, naming the value, for anything else.
     """
 
     depth: int
@@ -38,20 +38,15 @@ class Architecture:
         skips = tuple(sorted(set(self.skips)))
         if len(skips) != len(self.skips):
             raise ValueError(f"skip levels are given twice: {self.skips!r}")
-        for level in skips:
-            if not isinstance(level, int) or not 0 <= level < self.depth:
-                raise ValueError(
-                    f"skip level {level!r} does not exist at depth {self.depth}: "
-                    f"levels are 0 to {self.depth - 1}"
-                )
+        if unknown := [v for v in skips if not isinstance(v, int) or v not in range(self.depth)]:
+            raise ValueError(f"skip level {unknown[0]!r} does not exist at depth {self.depth}")
         object.__setattr__(self, "skips", skips)
 
     @property
     def slc(self) -> int:
         """Shallowest Level of Connection: the level of the shallowest skip.
 
-        The paper leaves networks without a skip undefined. The reading taken: the shallowest
-        place where encoder and decoder meet is then the bottleneck, so SLC = depth.
+        Without a skip, left undefined in the paper, it is the bottleneck, where both halves meet.
         """
         return self.skips[0] if self.skips else self.depth
 
@@ -96,7 +91,7 @@ class Layers:
 
 
 def _unit(inputs: int, outputs: int, size: int, groups: int, stride: int = 1) -> nn.Sequential:
-    border = {"padding": size // 2, "padding_mode": "reflect"} if size > 1 else {}
+    border: Any = {"padding": size // 2, "padding_mode": "reflect"} if size > 1 else {}
     inputs, outputs = inputs * groups, outputs * groups
     # no bias: the norm would subtract it, its gradient is rounding noise, and Adam would turn
     # that noise into full-sized steps
@@ -108,7 +103,7 @@ class EncoderDecoder(nn.Module):
     """The network of one :class:`Architecture`; maps (N, C_in, H, W) to (N, C_out, H, W).
 
     global_residual: the network predicts a correction that is added to its input (as DnCNN
-        does) instead of an image through a sigmoid; needs ``in_channels == out_channels``.
+        does) instead of an image through a sigmoid.
     problems: P independent networks in one, by grouped convolutions: channels of input and
         output are then P times as many, those of problem p side by side.
     Any height and width of more than 2^depth: an odd size is halved upwards, and the decoder
@@ -184,8 +179,7 @@ class EncoderDecoder(nn.Module):
 def group(networks: Sequence[EncoderDecoder]) -> dict[str, Tensor]:
     """The state of one network with ``problems=len(networks)`` that computes all of them.
 
-    Every parameter of a grouped layer is the concatenation of its groups along the first
-    dimension; ``num_batches_tracked`` alone is shared.
+    Groups are concatenated along the first dimension; ``num_batches_tracked`` alone is shared.
     """
     states = [network.state_dict() for network in networks]
     return {
