@@ -105,8 +105,7 @@ def listed_ids(name: str, part: str, there: Container[str], where: Path) -> list
 
     name: a data set and its list, such as coco2017@medium. there: the ids that the data set has in
     the folder ``where``. Lines that begin with "#" are remarks.
-    Raises FileNotFoundError for a list that is not there, ValueError, naming the list, for one
-    without ids, one with an id twice and one with an id that the data set has not.
+    Raises FileNotFoundError for a list that is not there, ValueError, naming it, for a wrong one.
     """
     path = SPLITS / f"{name}.{part}.txt"
     if not path.is_file():

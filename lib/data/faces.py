@@ -75,11 +75,10 @@ def load_faces(
 
     name: of ``PARTS``. Behind "@" of a set of photographs stands a list of ids: mtfl@medium has
         those that ``data/splits/mtfl@medium.PART.txt`` lists, in its order.
-    drawn_faces are drawn: ``count`` must be given. Photographs are decoded once, see
-    ``lib.data.shards``; one that cannot be read is left out and named in ``skipped``.
-    Raises ValueError for an unknown name or part, a count that cannot be had, a listed id that is
-    not there, and files that contradict themselves or are not the published ones;
-    FileNotFoundError for a missing set.
+    drawn_faces are drawn: ``count`` must be given. A photograph that cannot be read is left out
+    and named in ``skipped``.
+    Raises ValueError for what cannot be had, and for files that contradict themselves or are not
+    the published ones; FileNotFoundError for a missing set.
     """
     if part not in PARTS[_set_of(name)]:
         raise ValueError(f"{name} has the parts {', '.join(PARTS[_set_of(name)])}, not {part!r}")
@@ -89,10 +88,7 @@ def load_faces(
 
 
 def attribute_count(name: str) -> int:
-    """How many attributes the faces of a set have, without loading it.
-
-    Raises ValueError for a name that ``load_faces`` does not know.
-    """
+    """How many attributes the faces of a set have, without loading it."""
     counts = {"drawn_faces": len(ATTRIBUTES), "mtfl": len(MTFL_NAMES), "celeba": CELEBA_ATTRIBUTES}
     return counts[_set_of(name)]
 
@@ -111,7 +107,7 @@ def draw_faces(count: int, *, size: int, seed: int) -> Faces:
     A face is wholly inside its picture, but for hair and hat; an eye may be hidden behind the
     nose when the head is turned away. An attribute that a hat or baldness hides is 0. Face i
     depends on (seed, i, size) alone, so a smaller set is the start of a larger one.
-    Raises ValueError, naming the value, for count < 1, size < 24, seed < 0.
+    Raises ValueError, naming the value, for one that is too small.
     """
     refuse_below(1, count=count)
     refuse_below(24, size=size)
@@ -142,12 +138,10 @@ def _load(name: str, part: str, size: int, count: int, root: str) -> Faces:
 class _Files:
     """Photographs of a set, nothing of which is decoded yet.
 
-    order: the places of those of one part, (N,). folder: of the photographs. ids: their paths below
-        it.
+    order: the places of those of one part, (N,). ids: paths below the folder.
     boxes: (N, 4) int64, left, top, right and bottom, in pixels, of what becomes the image; where a
         box leaves its photograph, the photograph's last row or column is repeated.
     points: (N, 5, 2), the landmarks in pixels of the photograph.
-    attributes, names: as of ``Faces``.
     """
 
     order: np.ndarray
@@ -162,9 +156,7 @@ class _Files:
 def _read_faces(files: _Files, label: str, size: int, count: int) -> Faces:
     """The first ``count`` faces, 0 for all, less those whose photograph is missing or damaged.
 
-    label: the beginning of the name of the shards. The rest of that name changes with
-        the files' names and sizes, with the boxes and with ``_CUT``.
-    Raises ValueError for more faces than there are, and if no photograph at all can be read.
+    The name of the shards is the label, and a hash of the files' names and sizes, boxes and cut.
     """
     total = len(files.order)
     if count > total:
@@ -212,12 +204,9 @@ def _list_mtfl(part: str, root: str) -> _Files:
     A tenth of training.txt, chosen by a hash of the file name, is ``test``. The order is one by
     such a hash too: a beginning of the list is a fair sample of its sources.
 
-    What is cut out is a square around the centre of the landmarks' bounding box, ``MTFL_FACTOR``
-    times its longer side. By itself that would give the landmarks away: the mean face would be
-    nearly right everywhere. Hence the square is scaled by 0.85..1.15 and shifted by up to 12 % of
-    its side, each way, both decided by a hash of the file name alone. Where it leaves the
-    photograph, as it does more often in AFLW, the photograph's edge is repeated: a black one would
-    be a landmark.
+    What is cut out is a square around the landmarks, scaled and shifted by the same hash: else the
+    mean face would be nearly right everywhere. Where it leaves the photograph, as it does more
+    often in AFLW, the photograph's edge is repeated: a black one would be a landmark.
     """
     folder = locate("mtfl", root)
     path = folder / ("testing.txt" if part == "aflw" else "training.txt")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from scipy.fft import dctn
+from scipy.spatial.distance import cdist
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -22,7 +23,6 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError)
 # of perceptual hashes: pixels that an image is reduced to, lowest frequencies that are looked at
 SIDE, FREQUENCIES = 32, 8
-BITS = FREQUENCIES**2 - 1  # the mean says nothing of what is seen
 
 
 @cache  # a sweep asks for the same set in every trial
@@ -64,10 +64,9 @@ def list_images(dataset: str, root: str | Path | None = None) -> list[Path]:
 
 
 def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) -> np.ndarray:
-    """Centre square of a picture, reduced to (size, size, channels) uint8.
+    """Centre square of a picture, reduced to (size, size, channels) uint8, on white if transparent.
 
     enlarge: a smaller picture is enlarged instead of refused.
-    Grey, RGB, RGBA (transparency is put on white), palette and 16-bit pictures are understood.
     """
     try:
         with Image.open(path) as file:
@@ -108,15 +107,13 @@ def perceptual_hashes(images: Tensor) -> np.ndarray:
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
     small = interpolate(grey[:, None], size=(SIDE, SIDE), mode="area")[:, 0].numpy()
     low = dctn(small, axes=(1, 2), norm="ortho")[:, :FREQUENCIES, :FREQUENCIES]
-    low = low.reshape(len(images), -1)[:, 1:]
+    low = low.reshape(len(images), -1)[:, 1:]  # the mean says nothing of what is seen
     return low > np.median(low, axis=1, keepdims=True)
 
 
-def near_duplicates(first: np.ndarray, second: np.ndarray, *, limit: int = 6) -> np.ndarray:
-    """(K, 2): the places of hashes of two sets that differ in at most ``limit`` bits.
+def near_duplicates(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(K, 2): the places of hashes of two sets that differ in at most 6 of their 63 bits.
 
-    By chance two hashes differ in 32 of 63; in 6 or fewer with a probability below 1e-11.
+    By chance two hashes differ in 32; in 6 or fewer with a probability below 1e-11.
     """
-    a, b = (np.where(hashes, 1.0, -1.0).astype(np.float32) for hashes in (first, second))
-    differing = (BITS - a @ b.T) / 2
-    return np.argwhere(differing <= limit)
+    return np.argwhere(cdist(first, second, "hamming") < 6.5 / 63)

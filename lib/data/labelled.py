@@ -10,11 +10,13 @@ import hashlib
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -76,9 +78,8 @@ def load_labelled(
         lists for the parts train and test, in its order; voc2012@medium those of the lists
         voc2012_aug@medium.
     size: of the images in pixels; digits and cifar10 have 32.
-    Raises FileNotFoundError for files that are not there, ValueError for damaged ones and for a
-    class of a single photograph (each names the path), for an unknown name, for a listed id that
-    is not there and for sizes and numbers that a set does not have.
+    Raises FileNotFoundError for files that are not there, ValueError for damaged ones (each names
+    the path) and for what a set does not have.
     """
     base = name.partition("@")[0]
     if name not in LABELLED and base not in ("voc2012", *CLASS_FOLDERS):
@@ -96,19 +97,16 @@ def load_labelled(
     if size != 32:
         raise ValueError(f"{name} has images of 32 px, not {size}")
     whole = _digits() if name == "digits" else _cifar10(str(data_root(root)))
-    for part, count, images in (
-        ("training", train, whole.train_images),
-        ("test", test, whole.test_images),
-    ):
+    parts: dict[str, Any] = {}
+    for part, count in (("train", train), ("test", test)):
+        images, labels = (getattr(whole, f"{part}_{what}") for what in ("images", "labels"))
         if count > len(images):
             raise ValueError(f"{name} has {len(images):,} {part} images, not {count:,}")
-    return Labelled(
-        whole.train_images[: train or None],
-        whole.train_labels[: train or None],
-        whole.test_images[: test or None],
-        whole.test_labels[: test or None],
-        whole.classes,
-    )
+        parts |= {
+            f"{part}_images": images[: count or None],
+            f"{part}_labels": labels[: count or None],
+        }
+    return replace(whole, **parts)
 
 
 @cache
@@ -194,13 +192,10 @@ def _split(labels: dict[str, int], path: Path) -> tuple[list[str], list[str]]:
 
 def balanced_order(labels: Tensor, seed: int = 0) -> Tensor:
     """A random order, (N,) int64, in which the classes take turns until they run out."""
-    rng = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(labels), generator=rng)
-    turn = torch.empty_like(labels)
-    for label in labels.unique():
-        members = shuffled[labels[shuffled] == label]
-        turn[members] = torch.arange(len(members))
-    return (turn * (labels.max() + 1) + labels).argsort()
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    mixed = labels[shuffled].numpy()
+    turn = pd.Series(mixed).groupby(mixed).cumcount()
+    return shuffled[np.lexsort((mixed, turn))]
 
 
 @cache

@@ -96,8 +96,7 @@ def load_segmented(
         voc2012_groups reads the lists of voc2012_aug.
     split: "train" or "test".
     Raises FileNotFoundError for files that are not there, ValueError for damaged ones and label
-    maps that do not fit (each names the path), for an unknown name or split, for more images than
-    there are and for a listed id that is not there.
+    maps that do not fit (each names the path) and for what a set does not have.
     """
     if name not in SEGMENTED and name.partition("@")[0] not in FILED:
         raise ValueError(f"name must be one of {SEGMENTED}, not {name!r}")

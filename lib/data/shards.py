@@ -32,10 +32,8 @@ def load_shards(
     Returns those that could be read, (N, 3, size, size) uint8, mapped into memory where they are of
     a single file, and their places in the list, (N,).
     read: gives image i as (size, size, 3) uint8, or None if it cannot be read; called from several
-        threads, and only for files that are not there. A file holds the images of ``SHARD`` places
-        and is written whole: a build that was killed goes on behind the last one. One that cannot
-        be loaded is built anew, which the log tells.
-    Raises OSError where the folder cannot be made.
+        threads, and only for files that are not there. A file holds the images of ``SHARD`` places:
+        a build that was killed goes on behind the last one.
     """
     build = Memory(shards_root(), mmap_mode="c", verbose=0).cache(_build, ignore=["read"])
     end = count or total

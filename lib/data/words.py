@@ -120,8 +120,7 @@ def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, .
     vocabulary: one of ``VOCABULARIES``. imagenet: as torchvision has them. places365 and
         inat_birds, the English names of 965 birds (the last: background), are read from lists in
         ``words/`` below the data root.
-    Raises FileNotFoundError for a missing list, ValueError for a damaged one (each names the path)
-    and for an unknown vocabulary.
+    Raises FileNotFoundError for a missing list, ValueError for a damaged one, naming the path.
     """
     if vocabulary == "imagenet":
         from torchvision.models import ResNet18_Weights  # here: importing it takes a second

@@ -30,11 +30,7 @@ FACTORS = ("depth", "slc")
 
 
 def pair_scores(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
-    """One row for each (architecture, seed) that has both scores, as RMSE.
-
-    Columns: name, depth, slc, seed, trained, parameters, dip_fixed, dip_best, ...
-    Raises ValueError if there is no such pair.
-    """
+    """One row for each (architecture, seed) that has both scores, as RMSE; ValueError for none."""
     left, right = (_finished(table) for table in (trained, dip))
     columns = ["name", "depth", "slc", "seed", "rmse", "parameters"]
     right = right[["name", "seed", *(f"{stop}_rmse" for stop in STOPS)]]
@@ -75,8 +71,7 @@ def seed_spread(scores: pd.DataFrame) -> pd.DataFrame:
 def eta_table(rows: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
     """Share of every axis's variance between the levels of depth and of SLC.
 
-    eta_squared: that share. above_chance, low, high: see ``above_chance``. given_other: the share
-    of what the other factor leaves.
+    given_other: the share of what the other factor leaves.
     """
     table = []
     for axis in AXES:
@@ -171,11 +166,9 @@ def corner_limits(rows: pd.DataFrame, axis: str) -> tuple[float, float]:
     return tuple(rows[["trained", axis]].quantile(2 / 3))
 
 
-def explain_corner(
-    rows: pd.DataFrame, axis: str = "dip_fixed", draws: int = 500, seed: int = 0
-) -> pd.DataFrame:
+def explain_corner(rows: pd.DataFrame, axis: str = "dip_fixed", draws: int = 500) -> pd.DataFrame:
     """Correlation and corner share in random worlds with and without SLC <= depth."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     limits = corner_limits(rows, axis)
     worlds = []
     for link in ["kept"] * draws + ["broken"] * draws:
@@ -243,11 +236,7 @@ def parse(name: str) -> Architecture:
 
 
 def residual_images(plain: pd.DataFrame, residual: pd.DataFrame) -> pd.DataFrame:
-    """One row a rung of the ladder, path and test photograph: path, slc, image, rmse, noisy.
-
-    plain, residual: the sweep's tables without and with the global residual.
-    noisy: mean RMSE of the noisy photographs.
-    """
+    """One row a rung of the ladder, path and test photograph: path, slc, image, rmse, noisy."""
     rows = [
         (path, rung.slc, image, rmse, rung.trivial_rmse)
         for path, table in (("as in the report", plain), ("global residual", residual))
@@ -291,9 +280,3 @@ def residual_share(tables: Tables) -> Estimate:
     rows = tables.rows("residual_images", "slc", "image", "rmse", "noisy", path="global residual")
     removed = (rows["noisy"] - rows["rmse"]).groupby([rows["slc"] > 0, rows["image"]]).mean()
     return mean_interval((removed.loc[True] / removed.loc[False]).to_numpy())
-
-
-QUANTITIES = {
-    function.__name__: function
-    for function in (explained, advantage, correlation, unexplained, residual_share)
-}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,6 @@ class Architecture:
     depth: number of stride-2 stages, at least 1. Level 0 is the full resolution, level
         ``depth`` the bottleneck.
     skips: levels in ``0 .. depth - 1`` whose encoder input is carried over to the decoder.
-    Raises ValueError, naming the value, for anything else.
     """
 
     depth: int
@@ -38,20 +38,15 @@ class Architecture:
         skips = tuple(sorted(set(self.skips)))
         if len(skips) != len(self.skips):
             raise ValueError(f"skip levels are given twice: {self.skips!r}")
-        for level in skips:
-            if not isinstance(level, int) or not 0 <= level < self.depth:
-                raise ValueError(
-                    f"skip level {level!r} does not exist at depth {self.depth}: "
-                    f"levels are 0 to {self.depth - 1}"
-                )
+        if unknown := [v for v in skips if not isinstance(v, int) or v not in range(self.depth)]:
+            raise ValueError(f"skip level {unknown[0]!r} does not exist at depth {self.depth}")
         object.__setattr__(self, "skips", skips)
 
     @property
     def slc(self) -> int:
         """Shallowest Level of Connection: the level of the shallowest skip.
 
-        The paper leaves networks without a skip undefined. The reading taken: the shallowest
-        place where encoder and decoder meet is then the bottleneck, so SLC = depth.
+        Without a skip, left undefined in the paper, it is the bottleneck, where both halves meet.
         """
         return self.skips[0] if self.skips else self.depth
 
@@ -95,42 +90,25 @@ class Layers:
             raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {self.upsampling!r}")
 
 
-class _Conv(nn.Conv2d):
-    """Convolution that keeps the size (up to its stride) by reflecting the border."""
-
-    def __init__(
-        self, inputs: int, outputs: int, size: int, groups: int, stride: int = 1, bias: bool = False
-    ) -> None:
-        super().__init__(inputs * groups, outputs * groups, size, stride, groups=groups, bias=bias)
-        self.border = size // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.border:
-            # one pixel has no neighbour to reflect; repeating it is the same extension
-            mode = "reflect" if min(x.shape[2:]) > self.border else "replicate"
-            x = F.pad(x, (self.border,) * 4, mode=mode)
-        return super().forward(x)
-
-
 def _unit(inputs: int, outputs: int, size: int, groups: int, stride: int = 1) -> nn.Sequential:
+    border: Any = {"padding": size // 2, "padding_mode": "reflect"} if size > 1 else {}
+    inputs, outputs = inputs * groups, outputs * groups
     # no bias: the norm would subtract it, its gradient is rounding noise, and Adam would turn
     # that noise into full-sized steps
-    return nn.Sequential(
-        _Conv(inputs, outputs, size, groups, stride),
-        nn.BatchNorm2d(outputs * groups),
-        nn.LeakyReLU(0.2, inplace=True),
-    )
+    convolution = nn.Conv2d(inputs, outputs, size, stride, groups=groups, bias=False, **border)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
 
 
 class EncoderDecoder(nn.Module):
     """The network of one :class:`Architecture`; maps (N, C_in, H, W) to (N, C_out, H, W).
 
     global_residual: the network predicts a correction that is added to its input (as DnCNN
-        does) instead of an image through a sigmoid; needs ``in_channels == out_channels``.
+        does) instead of an image through a sigmoid.
     problems: P independent networks in one, by grouped convolutions: channels of input and
         output are then P times as many, those of problem p side by side.
-    Any height and width of at least 2^depth: an odd size is halved upwards, and the decoder
-    returns to each size that the encoder had. Raises ValueError for a smaller image.
+    Any height and width of more than 2^depth: an odd size is halved upwards, and the decoder
+    returns to each size that the encoder had. Raises ValueError for a smaller image, as its
+    bottleneck would be one pixel, which normalisation erases.
     """
 
     def __init__(
@@ -163,7 +141,7 @@ class EncoderDecoder(nn.Module):
                 self.enlarge.append(up)
             norm = nn.BatchNorm2d(joined * problems, affine=False)
             self.up.append(nn.Sequential(norm, unit(joined, width, 3), unit(width, width, 1)))
-        self.head = _Conv(width, out_channels, 1, problems, bias=True)
+        self.head = nn.Conv2d(width * problems, out_channels * problems, 1, groups=problems)
 
     def _enlarge(self, level: int, x: Tensor, size: torch.Size) -> Tensor:
         """Double (N, C, H, W), to ``size`` exactly: an odd size was halved upwards."""
@@ -180,10 +158,10 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         depth, image = self.architecture.depth, x
-        if min(x.shape[2:]) < 2**depth:
+        if min(x.shape[2:]) <= 2**depth:
             raise ValueError(
-                f"an image of {x.shape[2]} x {x.shape[3]} pixels is smaller than "
-                f"2^depth = {2**depth} of architecture {self.architecture.name}"
+                f"an image of {x.shape[2]} x {x.shape[3]} pixels is too small for architecture "
+                f"{self.architecture.name}: it needs more than 2^depth = {2**depth} pixels a side"
             )
         bypasses, sizes = {}, []
         for level, down in enumerate(self.down):
@@ -201,8 +179,7 @@ class EncoderDecoder(nn.Module):
 def group(networks: Sequence[EncoderDecoder]) -> dict[str, Tensor]:
     """The state of one network with ``problems=len(networks)`` that computes all of them.
 
-    Every parameter of a grouped layer is the concatenation of its groups along the first
-    dimension; ``num_batches_tracked`` alone is shared.
+    Groups are concatenated along the first dimension; ``num_batches_tracked`` alone is shared.
     """
     states = [network.state_dict() for network in networks]
     return {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from lib.dip.network import Architecture, EncoderDecoder, Layers, group
 from lib.engine.training import seeded
 
 INPUT_CHANNELS, INPUT_SCALE = 32, 0.1  # of z, which is uniform in [0, INPUT_SCALE)
-CPU_GROUPED_PIXELS = 100 * 100
+CPU_GROUPED_PIXELS = 100 * 100  # larger maps overflow a CPU's caches, one by one is then faster
 WARM_UP = 3  # eager iterations before a CUDA graph is captured; they count as iterations
 
 
@@ -81,38 +82,26 @@ def fit(
 ) -> DipFit:
     """Fit B independent networks to B degraded images, in one call.
 
-    All state lives in tensors that are changed in place, as a CUDA graph needs.
-
     targets, clean: (B, C, H, W) float on one device, where everything then happens; the clean
         images are only measured against. seeds: one a problem, for weights and z.
     masks: (B, 1 or C, H, W) of 0 and 1; the loss sees the pixels with 1 only (inpainting).
     snapshots: iterations whose output is kept.
-    grouped: True for one grouped network, False for one network after another; None takes what
-        measured faster: one after another only on a CPU whose caches large maps overflow. Results
-        agree to rounding, which Adam's first steps amplify in float32.
+    grouped: True for one grouped network, False for one network after another, with equal results
+        up to rounding; None takes what measured faster.
     Raises ValueError for bad input and FloatingPointError if a loss stops being finite.
     """
     masks = torch.ones_like(targets[:, :1]) if masks is None else masks
-    _check(architecture, targets, clean, masks, seeds)
+    _check(targets, clean, masks, seeds)
     if outside := [i for i in snapshots if not 1 <= i <= settings.iterations]:
         raise ValueError(f"snapshots {outside} are outside 1..{settings.iterations}")
     if grouped is None:
         grouped = targets.is_cuda or targets[0, 0].numel() <= CPU_GROUPED_PIXELS
     if not grouped and len(targets) > 1:
-        alone = [
-            fit(
-                architecture,
-                targets[i : i + 1],
-                clean[i : i + 1],
-                seeds=[seed],
-                layers=layers,
-                settings=settings,
-                masks=masks[i : i + 1],
-                snapshots=snapshots,
-            )
-            for i, seed in enumerate(seeds)
-        ]
-        return _join(alone)
+        same: Any = {"layers": layers, "settings": settings, "snapshots": snapshots}
+        problems = zip(targets.split(1), clean.split(1), masks.split(1), seeds, strict=True)
+        return _join(
+            [fit(architecture, x, y, masks=mask, seeds=[s], **same) for x, y, mask, s in problems]
+        )
     cuda, device = targets.is_cuda, targets.device
     layout = torch.contiguous_format if cuda else torch.channels_last
     net = _initial(architecture, seeds, targets.shape[1], layers).to(device).train()
@@ -150,29 +139,16 @@ def _join(fits: list[DipFit]) -> DipFit:
     return DipFit(outputs, **curves)
 
 
-def _check(
-    architecture: Architecture, targets: Tensor, clean: Tensor, masks: Tensor, seeds: Sequence[int]
-) -> None:
+def _check(targets: Tensor, clean: Tensor, masks: Tensor, seeds: Sequence[int]) -> None:
+    shape = tuple(targets.shape)
     if targets.ndim != 4 or not targets.is_floating_point():
-        raise ValueError(
-            f"targets must be float (B, C, H, W), not {targets.dtype} {tuple(targets.shape)}"
-        )
+        raise ValueError(f"targets must be float (B, C, H, W), not {targets.dtype} {shape}")
     if clean.shape != targets.shape or len(seeds) != len(targets):
-        raise ValueError(
-            f"{len(targets)} targets {tuple(targets.shape[1:])} need as many clean images of that "
-            f"shape (got {tuple(clean.shape)}) and seeds (got {len(seeds)})"
-        )
+        got = f"got {tuple(clean.shape)}) and seeds (got {len(seeds)}"
+        raise ValueError(f"targets {shape} need as many clean images of that shape ({got})")
     for name, values in (("targets", targets), ("clean images", clean), ("masks", masks)):
         if not values.isfinite().all():
             raise ValueError(f"{name} contain NaN or infinite values")
-    height, width = targets.shape[2:]
-    # normalising an image by itself erases a map of one pixel: such a level carries nothing
-    if min(height, width) <= 2**architecture.depth:
-        raise ValueError(
-            f"an image of {height} x {width} pixels leaves architecture {architecture.name} a "
-            f"bottleneck of one pixel or less: it needs more than 2^depth = "
-            f"{2**architecture.depth} pixels a side"
-        )
 
 
 def _initial(
@@ -201,10 +177,7 @@ def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], No
 
 
 class Best:
-    """The output with the lowest score so far, for each of B problems; step 0 means none yet.
-
-    score, step: (B,). image: (B, C, H, W), the shape of ``like``.
-    """
+    """The output with the lowest score so far, for each of B problems; step 0 means none yet."""
 
     def __init__(self, like: Tensor) -> None:
         self.score = like.new_full((len(like),), torch.inf)
@@ -221,8 +194,7 @@ class Best:
 class Tracker:
     """What is measured along B fits, without ever waiting for the device.
 
-    Everything is a tensor changed in place and indexed by a step counter that lives on the
-    device, so that one iteration can be captured as a CUDA graph. clean: (B, C, H, W).
+    All is changed in place and indexed by a counter on the device, as a CUDA graph needs.
     """
 
     def __init__(self, clean: Tensor, settings: DipSettings) -> None:
@@ -273,11 +245,9 @@ class Tracker:
         """Everything on the CPU, with the outputs that the caller kept."""
         loss = self.loss.T.cpu()
         if len(infinite := (~loss.isfinite()).nonzero()):
-            problem, index = infinite[0].tolist()
-            value = loss[problem, index].item()
-            raise FloatingPointError(
-                f"the loss of image {problem} is {value} at iteration {index + 1}"
-            )
+            image, index = infinite[0].tolist()
+            told = f"the loss of image {image} is {loss[image, index]} at iteration {index + 1}"
+            raise FloatingPointError(told)
         outputs = outputs | {"last": self.output, "ema": self.average}
         outputs |= {"best": self.best.image, "stopped": self.calmest.image}
         return DipFit(

@@ -154,15 +154,13 @@ def degrade(clean: Tensor, trial: _Trial, rng: torch.Generator) -> tuple[Tensor,
 def degraded_test_images(
     trial: _Trial, root: Path | None = None
 ) -> tuple[list[str], Tensor, Tensor, Tensor]:
-    """Names of the test images; clean, degraded (N, C, P, P) float32, and mask of known pixels.
-
-    The degradation is the same for every trial of a task.
-    """
+    """Names of the test images; clean, degraded (N, C, P, P) float32, and mask of known pixels."""
     size, channels = trial.image_size, trial.channels
     names, images = load_images(trial.test_set, size=size, channels=channels, root=root)
     inside = slice((size - trial.patch) // 2, (size - trial.patch) // 2 + trial.patch)
     clean = images[:, :, inside, inside].float() / 255
-    return names, clean, *degrade(clean, trial, torch.Generator().manual_seed(20_201_004))
+    rng = torch.Generator().manual_seed(20_201_004)  # the same for every trial of a task
+    return names, clean, *degrade(clean, trial, rng)
 
 
 def untouched(degraded: Tensor, mask: Tensor) -> Tensor:
@@ -181,15 +179,8 @@ def quality(image: Tensor, clean: Tensor) -> dict[str, float]:
     a = clean.detach().cpu().numpy().astype(np.float64)
     b = image.detach().cpu().numpy().astype(np.float64).clip(0, 1)
     mse = mean_squared_error(a, b)
-    ssim = structural_similarity(
-        a,
-        b,
-        channel_axis=0,
-        data_range=1,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    ssim = structural_similarity(a, b, channel_axis=0, data_range=1, **wang)
     psnr = peak_signal_noise_ratio(a, b, data_range=1) if mse else np.inf
     return {"rmse": float(np.sqrt(mse)), "psnr": float(psnr), "ssim": float(ssim)}
 
@@ -299,10 +290,9 @@ def ladder(depth: int, slc: int) -> Architecture:
 
 
 def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
-    """The family in an order whose every beginning is spread over (depth, SLC).
+    """The family, or ``count`` of it; every beginning is spread over (depth, SLC).
 
-    Each round takes one network of every stratum that has any left: first the plainest one,
-    then random ones. count: how many are wanted, 0 for all.
+    Each round takes one network of every stratum: first the plainest one, then random ones.
     """
     rng = np.random.default_rng(0)
     strata: dict[tuple[int, int], list[Architecture]] = {}
@@ -318,36 +308,24 @@ def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
     return order[: count or None]
 
 
-def _shared(sizes: EncoderDecoderStudy, architecture: Architecture, seed: int) -> dict[str, Any]:
-    """What both uses of a network take."""
-    values: dict[str, Any] = {field.name: getattr(sizes, field.name) for field in fields(_Shared)}
-    place = {"depth": architecture.depth, "skips": architecture.skips, "seed": seed}
-    return values | place | {"task": "denoising"}
+def _values(kind: type[_Trial], sizes: EncoderDecoderStudy, place: Architecture) -> dict[str, Any]:
+    """The profile's numbers that a kind of trial has, and its structure."""
+    names = {field.name for field in fields(kind)} & {field.name for field in fields(sizes)}
+    structure = {"depth": place.depth, "skips": place.skips, "task": "denoising"}
+    return {name: getattr(sizes, name) for name in names} | structure
 
 
 def trained_trial(
     sizes: EncoderDecoderStudy, architecture: Architecture, seed: int = 0
 ) -> TrainedTrial:
     """A training trial with the profile's numbers."""
-    return TrainedTrial(
-        **_shared(sizes, architecture, seed),
-        train_set=sizes.train_set,
-        steps=sizes.steps,
-        batch=sizes.batch,
-        lr=sizes.lr,
-    )
+    return TrainedTrial(**_values(TrainedTrial, sizes, architecture), seed=seed)
 
 
 def dip_trial(sizes: EncoderDecoderStudy, architecture: Architecture, seed: int = 0) -> DipTrial:
     """A Deep Image Prior trial with the profile's numbers, but its authors' learning rate."""
-    return DipTrial(
-        **_shared(sizes, architecture, seed),
-        images=sizes.dip_images,
-        iterations=sizes.iterations,
-        fixed=sizes.fixed,
-        window=sizes.window,
-        patience=sizes.patience,
-    )
+    values = _values(DipTrial, sizes, architecture) | {"lr": DipSettings.lr}
+    return DipTrial(**values, images=sizes.dip_images, seed=seed)
 
 
 def main_grid(sizes: EncoderDecoderStudy) -> list[tuple[Architecture, int]]:
@@ -387,10 +365,7 @@ def inpainting_trials(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], l
 
 
 def evidence(sizes: EncoderDecoderStudy) -> Iterator[tuple[Callable, object]]:
-    """Every trial with its function, in the order a long run should take them.
-
-    Pairs first, as only both scores of a network count; the controls once the bands are clear.
-    """
+    """Every trial with its function: pairs first, and the controls once the bands are clear."""
     pairs: list[tuple[Callable, object]] = []
     for architecture, seed in main_grid(sizes):
         pairs.append((run_trained, trained_trial(sizes, architecture, seed)))

@@ -28,9 +28,8 @@ def artefact(
     """The tensors of a trial, on the CPU: from its file, else built and stored there.
 
     Two processes that miss the file both build it; equal trials make equal files, so either may
-    win. Nothing is stored where ``context.artefacts`` is None. A file that cannot be read is built
-    anew, with a warning. Raises NotStored where it would have to be built and ``context.stored``
-    forbids it.
+    win. A file that cannot be read is built anew, with a warning. Raises NotStored where it would
+    have to be built and ``context.stored`` forbids it.
     """
     path = context.artefacts and context.artefacts / f"{trial_key(trial)}.safetensors"
     if path and path.exists():
@@ -50,8 +49,7 @@ def artefact(
 def own_checkpoint(trial: object, context: Context) -> Iterator[Path | None]:
     """The file from which the training of an artefact may resume; None where nothing is stored.
 
-    It is the artefact's own, not that of the trial that happens to need it, and is removed at the
-    end unless that is an error.
+    It is not that of the trial that needs the artefact, and is removed unless there is an error.
     """
     path = context.artefacts and context.artefacts / f"{trial_key(trial)}.checkpoint"
     yield path

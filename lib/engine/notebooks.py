@@ -81,12 +81,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def fingerprint(path: Path, values: Mapping[str, str]) -> str:
-    """Hash of all that a result depends on.
-
-    It covers the code cells, the rooms of ``lib`` that they import, the parameters, the pinned
-    packages and the committed ledger, but no prose: an edit in one study leaves the results of the
-    others valid.
-    """
+    """Hash of all that a result depends on, without prose and without the other studies."""
     cells = [cell.source for cell in code_cells(read(path))]
     folders = [REPOSITORY / "lib" / room for room in rooms("\n".join(cells))]
     files = [file for folder in folders for file in sorted(folder.rglob("*"))]
@@ -114,11 +109,7 @@ def rooms(code: str) -> list[str]:
 
 
 def run(source: Path, target: Path, values: Mapping[str, str], bar: bool) -> str:
-    """Run a notebook into another file; returns what went wrong, "" for nothing.
-
-    values: parameters as typed; True, False, None and numbers are taken as such.
-    bar: whether papermill shows its progress bar.
-    """
+    """Run a notebook, with parameters as typed, into another file; returns what went wrong."""
     target.unlink(missing_ok=True)
     try:
         papermill.execute_notebook(
@@ -166,9 +157,7 @@ def page(run: Path, source: Path, offline: bool = False) -> str:
 def committed(source: NotebookNode, run: NotebookNode) -> NotebookNode:
     """The source with the outputs of its run, free of all that changes from run to run.
 
-    Text, ids and tags are the source's; execution counts go 1..n; standard error, widgets and
-    what papermill notes are left out. ValueError if the code differs or an output holds a path of
-    this machine.
+    ValueError if the code differs or an output holds a path of this machine.
     """
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -20,8 +20,7 @@ def load_profile(kind: type[Sizes], profile: str, path: Path | None = None) -> S
     kind: frozen dataclass with a field for each parameter; a field that is a dataclass itself may
         be a mapping of lines in the file.
     path: the file; default: ``profile.yaml`` beside the module that defines ``kind``.
-    Raises ValueError, naming file and parameter, for a name that is missing or unknown, a line
-    without three columns, or a value of another type than the field's.
+    Raises ValueError, naming file and parameter, where the two do not fit.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, not {profile!r}")
@@ -60,10 +59,11 @@ def _filled(values: Any, kind: Any, where: str) -> Any:
     hints = get_type_hints(kind)
     if unknown := [name for name in values if name not in hints]:
         raise ValueError(f"{where}: no parameter is called {', '.join(unknown)}")
-    needed = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
-    if missing := [name for name in needed if name not in values]:
-        raise ValueError(f"{where}: {', '.join(missing)} missing")
-    return kind(**{n: _converted(v, hints[n], f"{where}: {n}") for n, v in values.items()})
+    converted = {n: _converted(v, hints[n], f"{where}: {n}") for n, v in values.items()}
+    try:
+        return kind(**converted)
+    except TypeError as error:  # it names what is missing
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _tuple(values: Any, members: tuple[Any, ...], where: str) -> tuple:

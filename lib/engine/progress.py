@@ -11,12 +11,10 @@ from tqdm import tqdm
 
 
 def progress(items: Iterable, **options: Any) -> Iterable:
-    """``items`` with a bar where somebody watches.
+    """``items`` with a bar on a terminal and in an open notebook, unless TQDM_DISABLE is set.
 
-    Somebody watches a terminal, and a notebook that is open in JupyterLab; a bar in an executed
-    notebook or a log file is noise. TQDM_DISABLE turns it off. A Jupyter server names its session
-    to the kernel of an open notebook; papermill and nbval name none, and the processes that a
-    kernel starts inherit the name, but are no kernels.
+    A Jupyter server names its session to the kernel of an open notebook; papermill and nbval name
+    none, and the processes that a kernel starts inherit the name, but are no kernels.
     """
     notebook = "JPY_SESSION_NAME" in os.environ and "ipykernel" in sys.modules
     notebook = notebook and not sys.stderr.isatty()

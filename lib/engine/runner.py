@@ -77,11 +77,7 @@ class Row:
 
 
 def run_all(jobs: Sequence[Job], workers: int) -> list[Row]:
-    """The rows of all notebooks, ``workers`` of them at once; Ctrl-C ends their processes.
-
-    A line is printed when a notebook is finished. On a terminal, papermill's progress bar shows
-    how far it is, unless several run at once.
-    """
+    """The rows of all notebooks, ``workers`` of them at once; Ctrl-C ends their processes."""
     bar = workers == 1 and sys.stderr.isatty() and not os.environ.get("TQDM_DISABLE")
     with futures.ThreadPoolExecutor(workers) as pool:
         runs = [pool.submit(run_one, job, bar) for job in jobs]
@@ -160,10 +156,7 @@ def _prepare_child() -> None:
 
 
 def execute(job: Job, bar: bool = False) -> Row:
-    """Run a notebook and keep its results; whatever goes wrong becomes its row.
-
-    bar: whether papermill shows its progress bar.
-    """
+    """Run a notebook and keep its results; whatever goes wrong becomes its row."""
     row, watch, start = Row(job.notebook.stem), Watch(), time.monotonic()
     watch.start()
     try:

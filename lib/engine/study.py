@@ -26,10 +26,8 @@ from lib.ledger.results import as_html, in_words, read_ledger
 class Study(Generic[Sizes]):
     """One notebook at one profile.
 
-    sizes: the profile's numbers. context: device, data and artefacts, for what runs in a cell.
-    report: where figures and tables go. note: for captions, which profile a figure is of.
+    context: device, data and artefacts, for what runs in a cell. package: the study's module.
     options: what ``sweep.run`` takes besides a function and its trials. trials: what ran, by key.
-    package: the study's folder of ``lib``, as a module.
     """
 
     notebook: str
@@ -79,8 +77,7 @@ class Study(Generic[Sizes]):
         """For a cell that needs images or trained networks.
 
         With ``engine="stored"`` they may be missing; then the committed run's figures are shown
-        instead, with the words "from the committed run", or without any the reason is printed.
-        With another engine this does nothing.
+        instead, or without any the reason is printed. With another engine this does nothing.
         """
         try:
             yield
@@ -98,10 +95,7 @@ class Study(Generic[Sizes]):
         return as_html(in_words(ledger[ledger["headline"]]))
 
     def claims(self) -> HTML:
-        """Judge the claims of ``claims.yaml`` on the tables that this run has saved, and save them.
-
-        Returns the whole ledger in words.
-        """
+        """Judge the claims on the tables that this run has saved; returns the ledger in words."""
         judge_run(self.package, self.report.folder, self.profile)
         return as_html(in_words(read_ledger(self.report.folder)))
 
@@ -126,11 +120,10 @@ def open_study(
     jobs: int = 0,
     address: str = "",
 ) -> Study[Sizes]:
-    """Open a notebook's study with the parameters of its first cell.
+    """Open a notebook's study, whose sizes are of a kind, with the parameters of its first cell.
 
-    kind: the dataclass of the study's sizes, with ``profile.yaml`` beside it.
     Sets the look of figures, and one thread a process: on small maps a second one costs more
-    than it gives. Raises ValueError for an unknown profile or engine.
+    than it gives.
     """
     if engine not in sweep.ENGINES:
         raise ValueError(f"engine must be one of {sweep.ENGINES}, not {engine!r}")

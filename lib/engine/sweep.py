@@ -112,9 +112,8 @@ class Store:
     def pack(self) -> int:
         """Gather the folder's finished records into ``records.jsonl``; returns how many it holds.
 
-        Records are sorted by key, so that equal records make an equal file. A failed trial stays
-        where it is. A damaged line stays as well, at the end, until somebody deletes it. The file
-        is replaced in one step, and two runs that pack at once wait for each other.
+        They are sorted by key, so that equal records make an equal file. A failed trial stays where
+        it is, a damaged line at the end. Two runs that pack at once wait for each other.
         """
         with FileLock(self.folder / ".pack.lock"):
             records, damaged = read_packed(self.packed)
@@ -151,10 +150,7 @@ class Store:
 
 
 def read_packed(path: Path) -> tuple[dict[str, dict], list[str]]:
-    """The records of a ``records.jsonl`` by key, and its lines that are none.
-
-    One warning names the numbers of such lines.
-    """
+    """The records of a ``records.jsonl`` by key, and its lines that are none, with a warning."""
     records, damaged, numbers = {}, [], []
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -245,8 +241,7 @@ def run(
     engine: ``joblib`` on this machine with ``jobs`` processes (default: one a GPU, else one a
         core), ``dask`` on the scheduler at ``address`` (workers must see ``store``), or
         ``stored``, which runs nothing and takes what is there.
-    device: ``cpu``, ``cuda:1``, ...; default: the GPUs in turn, else the CPU.
-    data_root: where data sets are looked for (default: $DATA_ROOT, ``data/``).
+    device: default: the GPUs in turn, else the CPU.
     Failed trials are rows with status ``error`` and are tried again by the next call. Raises
     RuntimeError, with the number of stored trials, when a worker dies or cannot store its record.
     """
@@ -316,10 +311,9 @@ def gather(plans: Mapping[str, Plan], folder: Path, minutes: float) -> pd.DataFr
     plans: notebook -> its plan, which gives every trial with its function, the most decisive ones
         first. The notebooks take turns, one trial each.
     folder: reports of the profile; records go to ``<notebook>/trials`` and ``records.jsonl``.
-    A trial in progress is finished when the time is up; Ctrl-C, before, loses that one (which may
-    resume from its checkpoint) and nothing else. A failed trial is not tried twice in one call. A
-    notebook whose data set is missing is skipped, with one line that says so. Returns a row for
-    each notebook: trials stored and missing.
+    A trial in progress is finished when the time is up; Ctrl-C, before, loses that one. A failed
+    trial is not tried twice, and a notebook whose data set is missing is skipped, with one line.
+    Returns a row for each notebook: trials stored and missing.
     """
     deadline = time.monotonic() + 60 * minutes
     trials: dict[str, Trials] = {}

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,20 +21,9 @@ class Diverged(ArithmeticError):
     """The loss became NaN or infinite."""
 
 
-class Stateful(Protocol):
-    """Something with a state, as every ``nn.Module`` and optimiser has one."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: Any, /) -> Any: ...
-
-
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, draws on the CPU start from the seed; afterwards the generator is where it was.
-
-    So initial weights depend on their seed alone, whatever was drawn before.
-    """
+    """Inside, draws on the CPU start from the seed; afterwards the generator is where it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs as well
         yield
@@ -53,7 +42,7 @@ def train(
     schedule: Callable[[float], float] | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1000,
-    beside: Stateful | None = None,
+    beside: Any = None,
     observe: Callable[[int], None] | None = None,
     label: str = "training",
 ) -> list[float]:
@@ -64,7 +53,7 @@ def train(
         model's, with ``lr``.
     schedule: factor on every rate as a function of the fraction of steps taken, e.g. ``one_cycle``.
     checkpoint: file to resume from if it is there; saved every ``checkpoint_every`` steps.
-    beside: what learns besides the model, such as a discriminator; it is in the checkpoint too.
+    beside: what has a state besides the model, such as a discriminator; the checkpoint has it too.
     observe: called after every step with the number of steps taken; may put the model into
         evaluation mode.
     Returns the loss of every step. Raises Diverged, naming the step, when it is not finite, and
@@ -74,7 +63,7 @@ def train(
     optim = optimiser(groups or model.parameters(), lr=lr, **(optimiser_options or {"fused": True}))
     rates = [group["lr"] for group in optim.param_groups]
     losses = torch.zeros(steps, device=device)
-    parts: dict[str, Stateful] = {"model": model, "optim": optim}
+    parts: dict[str, Any] = {"model": model, "optim": optim}
     if beside:
         parts["beside"] = beside
     first = _resume(checkpoint, parts, losses)
@@ -115,7 +104,7 @@ def _refuse_divergence(losses: Tensor, taken: int) -> None:
         raise Diverged(f"the loss is {losses[step].item()} at step {step}")
 
 
-def _resume(path: Path | None, parts: Mapping[str, Stateful], losses: Tensor) -> int:
+def _resume(path: Path | None, parts: Mapping[str, Any], losses: Tensor) -> int:
     """Load a checkpoint, if there is one; returns the number of steps that were taken."""
     if path is None or not path.exists():
         return 0

@@ -131,10 +131,9 @@ def _parts(rows: pd.DataFrame, panels: str) -> dict[str, pd.DataFrame]:
 def cells(
     ax: Axes, values: ArrayLike, texts: Sequence[Sequence[str]], low: float, high: float
 ) -> ScalarMappable:
-    """A matrix in blues, pale (low) to dark (high), each cell with its text.
+    """A matrix in blues, pale (low) to dark (high), each cell with its text; for a colour bar.
 
-    Where there is no value, a cell is grey, or white without a text. Returns what a colour bar
-    needs.
+    Where there is no value, a cell is grey, or white without a text.
     """
     values, names = np.asarray(values, float), np.asarray(texts, object)
     blank = np.isnan(values) & (names != "")
@@ -151,7 +150,6 @@ def pictures(
     """A grid of pictures: row label -> title -> (3, H, W) or (1, H, W), values 0 to 1.
 
     levels: brightness steps to which pictures are reduced, which halves a notebook's size; 0: all.
-    letters: of a line of a title.
     """
     titles = list(next(iter(rows.values())))
     width = WIDE if len(titles) > 5 else WIDTH

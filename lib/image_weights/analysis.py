@@ -19,7 +19,7 @@ from lib.ledger.estimates import (
     ratio_interval,
     share_interval,
 )
-from lib.ledger.tables import Missing, Tables, stored_estimate
+from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
 
 PER_IMAGE = {  # lists of a record -> columns
     "start_kl": "KL before",
@@ -67,12 +67,9 @@ def onlookers(trials: pd.DataFrame, driven: str, names: Sequence[str]) -> pd.Dat
     for label in ("SGD", "momentum", "until reached"):
         for name in ("", *names):
             prefix, row = f"{name}: " if name else "", mixture.loc[label]
-            who = {"driven": driven, "way": label, "onlooker": name or "(itself)"}
             seen = gone(row[f"{prefix}start_kl"], row[f"{prefix}kl"])
-            rows.append(
-                who | {"value": seen.value, "low": seen.low, "high": seen.high, "n": seen.n}
-            )
-    return pd.DataFrame(rows)
+            rows.append((driven, label, name or "(itself)", seen))
+    return estimate_table(["driven", "way", "onlooker"], rows)
 
 
 def arm_name(trial: dict[str, Any]) -> str:
@@ -222,8 +219,3 @@ def _accuracies(tables: Tables, *names: str) -> pd.DataFrame:
     if absent := set(names) - set(wide):
         raise Missing(f"table scores has no arm {', '.join(sorted(absent))}")
     return wide[list(names)].dropna()
-
-
-_CHANGES = (reached, target_reached, kl_gone, seen, level, times, more, history)
-_TRAINING = (gain, label_errors, contrast, trend)
-QUANTITIES = {function.__name__: function for function in (*_CHANGES, *_TRAINING)}

@@ -8,8 +8,8 @@ claim, before its number is looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,6 @@ from lib.engine.profiles import PROFILES
 from lib.ledger.estimates import LEVEL, Estimate, holm, runs_needed
 from lib.ledger.report import csv_text
 from lib.ledger.tables import Missing, Tables
-
-Quantity = Callable[..., Estimate]
 
 # whose: a paper's claim; what follows from the paper's table alone; a control of ours; true by
 # construction. Only the first are counted in summaries.
@@ -58,7 +56,6 @@ class Rule:
 
         An estimate with an exact p value, of the hypothesis that its quantity is 0, is decided by
         that: its interval only says how wide it is.
-        Raises ValueError for an estimate that is not a number.
         """
         if not np.isfinite(estimate.value) or not estimate.low <= estimate.high:
             raise ValueError(f"no finding from an estimate of {estimate}")
@@ -143,44 +140,35 @@ class Claim:
 
 @dataclass(frozen=True)
 class Study:
-    """The claims of a study, and what judges them.
-
-    paper: "01" to "05". quantities: name -> function. gain: of a task over its best trivial answer.
-    """
+    """The claims of a paper, "01" to "05", and the module whose functions are their quantities."""
 
     paper: str
     claims: tuple[Claim, ...]
-    quantities: Mapping[str, Quantity]
-    gain: Quantity | None
+    analysis: Any
     comparable: Mapping[str, str]
 
 
 def load_claims(package: str) -> Study:
     """The claims of a study such as ``lib.dip``: its ``claims.yaml`` and its ``analysis``.
 
-    Raises ValueError, naming the file and the claim, for an unknown or missing field, a quantity
-    that the analysis lacks, a rule that cannot be read and an id that is there twice.
+    Raises ValueError, naming the file and the claim, for one that cannot be judged.
     """
     path = Path(str(import_module(package).__file__)).with_name("claims.yaml")
     analysis = import_module(f"{package}.analysis")
     text = yaml.safe_load(path.read_text(encoding="utf-8"))
     claims: dict[str, Claim] = {}
-    known = {member.name for member in fields(Claim)}
     for entry in text["claims"]:
         name = f"{path}: {entry.get('id', entry)}"
-        if unknown := set(entry) - known:
-            raise ValueError(f"{name}: no field is called {', '.join(sorted(unknown))}")
         try:
             claim = Claim(**{"per": text["per"]} | entry | _tuples(entry))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name}: {error}") from error
-        if claim.function not in analysis.QUANTITIES:
+        if not hasattr(analysis, claim.function):
             raise ValueError(f"{name}: {analysis.__name__} has no quantity {claim.function}")
         if claim.id in claims:
             raise ValueError(f"{name} is there twice")
         claims[claim.id] = claim
-    gain = analysis.QUANTITIES.get("gain")
-    study = Study(text["paper"], tuple(claims.values()), analysis.QUANTITIES, gain, text["scale"])
+    study = Study(text["paper"], tuple(claims.values()), analysis, text["scale"])
     if set(study.comparable) != set(PROFILES) or set(study.comparable.values()) - set(SCALES):
         raise ValueError(f"{path}: scale must say for {PROFILES} which of {SCALES} it is")
     return study
@@ -214,12 +202,10 @@ def _row(study: Study, claim: Claim, tables: Tables, profile: str) -> dict[str, 
         "printed": " or ".join(f"{value:g}" for value in claim.printed) or claim.paper_says,
         "comparable": (dict(study.comparable) | claim.comparable)[profile],
         "trivial": "",
-        "value": np.nan,
-        "low": np.nan,
-        "high": np.nan,
+        **dict.fromkeys(("value", "low", "high"), np.nan),
         "n": 0,
     }
-    quantity, rule = study.quantities[claim.function], parse_rule(claim.rule)
+    quantity, rule = getattr(study.analysis, claim.function), parse_rule(claim.rule)
     try:
         estimate = quantity(tables, **claim.arguments)
         trivial = {
@@ -228,14 +214,11 @@ def _row(study: Study, claim: Claim, tables: Tables, profile: str) -> dict[str, 
             else float(answer)
             for name, answer in claim.trivial.items()
         }
-        gains = [(task, study.gain(tables, **task)) for task in claim.learned if study.gain]
+        gains = [(task, study.analysis.gain(tables, **task)) for task in claim.learned]
     except Missing as error:
         return row | {"comparable": AWAITS, "why": str(error)}
     row |= {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "n": estimate.n,
+        **{name: getattr(estimate, name) for name in ("value", "low", "high", "n")},
         "trivial": "; ".join(f"{name}: {value:.3g}" for name, value in trivial.items()),
         "estimate": estimate,
     }
@@ -258,9 +241,8 @@ def untestable(
 ) -> str:
     """Why a claim cannot be tested by this run; empty if it can be.
 
-    It cannot where a task was not learned (the interval of its gain over the best trivial answer
-    contains 0 or lies below), or where a trivial answer passes the rule. With a single run there
-    is no interval: then the gain itself must be above 0.
+    It cannot where a task was not learned (the interval of its gain over the best trivial answer,
+    with a single run the gain, is not above 0), or where a trivial answer passes the rule.
     """
     reasons = []
     for task, gain in gains:
@@ -291,10 +273,7 @@ def explain_undecided(rule: Rule, estimate: Estimate) -> str:
 def compare_number(
     printed: Sequence[float], estimate: Estimate, trivial: Sequence[float] | Any = ()
 ) -> str:
-    """Whether the paper's number lies in our interval.
-
-    "Too wide to tell" is an interval that has a trivial answer in it as well, or no end.
-    """
+    """Whether a printed number lies in our interval, which may hold a trivial answer as well."""
     ends = np.array([estimate.low, estimate.high])
     if not np.isfinite(ends).all():
         return TOO_WIDE

@@ -88,8 +88,7 @@ def crossed_interval(values: np.ndarray) -> Estimate:
 
     Runs and items are random and crossed, as seeds and test images: variances of the run means and
     of the item means add up, less what they both contain of the rest; degrees of freedom by
-    Satterthwaite. (A bootstrap of three runs is too narrow by far.) n is the number of runs; with
-    a single one the interval is that of the items alone.
+    Satterthwaite. n is the number of runs; with one the interval is that of the items alone.
     """
     values = np.asarray(values, dtype=float)
     runs, items = values.shape

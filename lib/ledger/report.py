@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lib.engine.files import committed_reports, reports_root, write_atomically
-from lib.engine.profiles import PROFILES
 from lib.engine.provenance import provenance
 
 if TYPE_CHECKING:  # a notebook chooses its backend before matplotlib is needed here
@@ -30,13 +29,11 @@ NO_METADATA = {
 class Report:
     """The folder ``reports/<profile>/<notebook>``; nothing is created before something is saved.
 
-    Raises ValueError for a name that is not of ``a-z0-9_`` or an unknown profile, OSError, naming
-    the path, where a file cannot be written.
+    Raises ValueError for a name that is not of ``a-z0-9_``, OSError, naming the path, where a file
+    cannot be written.
     """
 
     def __init__(self, notebook: str, profile: str) -> None:
-        if profile not in PROFILES:
-            raise ValueError(f"profile must be one of {PROFILES}, not {profile!r}")
         self.notebook, self.profile = _checked(notebook), profile
         self.folder = reports_root() / profile / notebook
         self.figures = self.folder / "figures"
@@ -70,10 +67,7 @@ class Report:
     def provenance(
         self, *, parameters: dict, dataset: str, trials: pd.DataFrame | None
     ) -> dict[str, Any]:
-        """Save and return what the results were made with.
-
-        trials: the table of ``sweep.run`` (status, seconds, device, commit), None without one.
-        """
+        """Save and return what the results were made with; trials: the table of ``sweep.run``."""
         record = {
             "notebook": self.notebook,
             "profile": self.profile,
@@ -88,10 +82,7 @@ class Report:
         return record
 
     def _remember(self, kind: str, name: str, caption: str) -> None:
-        """Note captions and order; a name that is saved again stays in its place.
-
-        A run names what it shows anew, so that what it no longer shows is not listed.
-        """
+        """Note the captions of this run in order; a name that is saved again stays in its place."""
         self._contents.setdefault(kind, {})[name] = caption
         contents = {
             kind: [{"name": n, "caption": c} for n, c in captions.items()]
@@ -101,10 +92,7 @@ class Report:
         write_atomically(self.folder / "contents.json", text)
 
     def committed_figure(self, name: str) -> tuple[Path, str]:
-        """Picture and caption of a figure as the committed run has it.
-
-        It stays in this run's list of figures. FileNotFoundError if there is none.
-        """
+        """Picture and caption of a figure of the committed run, which this run lists as well."""
         folder = committed_reports() / self.profile / self.notebook
         picture = folder / "figures" / f"{_checked(name)}.png"
         if not picture.exists():
@@ -118,7 +106,7 @@ class Report:
 def show_committed(report: Report, name: str, why: str) -> None:
     """Show a figure of the committed run in place of one that cannot be drawn here.
 
-    why: what is missing, for the reader. Without such a figure only the reason is shown.
+    Without such a figure only the reason why is shown.
     """
     try:
         picture, caption = report.committed_figure(name)

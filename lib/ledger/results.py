@@ -103,16 +103,14 @@ def verdict(row: Any) -> str:
     return "; ".join(filter(None, [finding, more, number, row.comparable]))
 
 
-def searchable(ledger: pd.DataFrame, folder: str = "../reports/medium") -> pd.DataFrame:
-    """All claims as a table of HTML cells, each number a link to the file that shows it.
-
-    folder: of the reports, relative to the page.
-    """
+def searchable(ledger: pd.DataFrame) -> pd.DataFrame:
+    """All claims as a table of HTML cells, each number a link to the file that shows it."""
     table = in_words(ledger).map(escape)
     table.columns = pd.Index(["claim", "the paper prints", "here", "trivial", "finding"])
     rows = zip(ledger.itertuples(), table["here"], strict=True)
     table["here"] = [
-        f'<a href="{folder}/{row.notebook}/{row.evidence}">{text}</a>' for row, text in rows
+        f'<a href="../reports/medium/{row.notebook}/{row.evidence}">{text}</a>'
+        for row, text in rows
     ]
     table.insert(0, "whose", ledger["whose"].to_numpy())
     table.insert(0, "paper", ledger["paper"].to_numpy())
@@ -139,8 +137,9 @@ def measured_on(profile: str = "medium") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def update_readme(path: Path = REPOSITORY / "README.md") -> None:
+def update_readme() -> None:
     """Write the numbers of the committed files into the README."""
+    path = REPOSITORY / "README.md"
     write_atomically(path, with_numbers(path.read_text(encoding="utf-8")))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,20 @@ class Tables:
         return table
 
 
+def estimate_table(keys: Sequence[str], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
+    """Rows of names that end with an estimate, as a table: keys, value, low, high, n."""
+    cells = [(*names, mean.value, mean.low, mean.high, mean.n) for *names, mean in rows]
+    return pd.DataFrame(cells, columns=[*keys, "value", "low", "high", "n"])
+
+
 def stored_estimate(
     tables: Tables,
     table: str,
     where: Mapping[str, Any],
     columns: tuple[str, str, str, str] = ("value", "low", "high", "n"),
 ) -> Estimate:
-    """A number with its interval, as the one row of a table has it in which columns have values.
+    """A number with its interval and n, as the one row has it in which columns have values.
 
-    columns: of the number, both ends of its interval, and n.
     Raises ``Missing`` for no such row and ValueError for several.
     """
     rows = tables.rows(table, *columns, **where)

@@ -18,7 +18,7 @@ import pandas as pd
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.engine.sweep import Context
 from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
-from lib.ledger.tables import Missing, Tables, stored_estimate
+from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
 from lib.multitask import trials
 from lib.multitask.measures import attribute_scores, landmark_errors, majority, mean_shape
 
@@ -35,9 +35,9 @@ LOOKS = {"cka": ["first", "second", "layer"], "probes": ["stream", "layer", "tas
 class Predictions:
     """What all networks of a run say of one test part, by variant.
 
-    truth: the faces. errors: (seeds, N, 5) NME in the network's frame. logits: (seeds, N, A).
-    landmarks: (seeds, N, 5, 2). The variant ``TRIVIAL`` is what is predicted without a look at the
-    image, the mean shape and the majority of the training faces.
+    errors: (seeds, N, 5) NME in the network's frame. logits: (seeds, N, A). landmarks:
+    (seeds, N, 5, 2). The variant ``TRIVIAL`` is the mean shape and the majority of the training
+    faces.
     """
 
     truth: Faces
@@ -95,10 +95,7 @@ def turned(landmarks: np.ndarray) -> np.ndarray:
 
 
 def examples(predictions: Predictions, variant: str) -> dict[str, int]:
-    """Faces at quantiles of a variant's error, seed 0: of all, then of those that look aside.
-
-    Returns title -> place of the face.
-    """
+    """Title -> place of faces at quantiles of a variant's error: of all, of those looking aside."""
     errors = predictions.scores(variant, NME)[0]
     aside = turned(predictions.truth.landmarks.numpy())
     places: dict[str, int] = {}
@@ -118,7 +115,7 @@ def variant_table(predictions: Predictions, measures: Iterable[str] = MEASURES) 
         for name, kind in (KIND_OF | {trials.TRIVIAL: trials.TRIVIAL}).items()
         for measure in measures
     ]
-    return _table(["variant", "kind", "measure"], rows)
+    return estimate_table(["variant", "kind", "measure"], rows)
 
 
 def differences(predictions: Predictions) -> pd.DataFrame:
@@ -140,7 +137,7 @@ def differences(predictions: Predictions) -> pd.DataFrame:
     for name in ours:
         change = 100 * (predictions.errors[name] - predictions.errors[trials.BASELINE])
         rows += [(name, trials.BASELINE, *part) for part in _parts(change, aside)]
-    return _table(["variant", "other", "measure"], rows)
+    return estimate_table(["variant", "other", "measure"], rows)
 
 
 def _parts(change: np.ndarray, aside: np.ndarray) -> Iterator[tuple[str, Estimate]]:
@@ -247,16 +244,10 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [name for name in rows if name not in ("seed", "value")]
     groups = rows.groupby(keys, sort=False)["value"]
-    table = _table(keys, ((*names, mean_interval(part)) for names, part in groups))
+    table = estimate_table(keys, ((*names, mean_interval(part)) for names, part in groups))
     single = np.isinf(table["low"])
     table.loc[single, "low"] = table.loc[single, "high"] = table["value"]
     return table
-
-
-def _table(keys: Sequence[str], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
-    """Rows of names that end with an estimate, as a table: keys, value, low, high, n."""
-    cells = [(*names, mean.value, mean.low, mean.high, mean.n) for *names, mean in rows]
-    return pd.DataFrame(cells, columns=[*keys, "value", "low", "high", "n"])
 
 
 # The quantities of claims.yaml. They take the tables that the notebook saves.
@@ -317,8 +308,3 @@ def largest(tables: Tables, column: str, variants: Sequence[str]) -> Estimate:
         raise Missing(f"table trainings has no row of {', '.join(variants)}")
     most = float(values.max())
     return Estimate(most, most, most, len(values))
-
-
-QUANTITIES = {
-    function.__name__: function for function in (difference, gain, similarity, foreign, largest)
-}

@@ -132,12 +132,10 @@ def landmark_errors(
 
 
 def attribute_scores(predicted: ArrayLike, truth: ArrayLike) -> pd.DataFrame:
-    """Scores by attribute, a row each: accuracy, balanced_accuracy, f1, rate, n.
+    """Scores by attribute, a row each: accuracy, balanced_accuracy, f1 (of yes), rate, n.
 
     predicted: (N, A) logits, yes above 0, or booleans. truth: (N, A), 1, 0 or ``UNKNOWN``, which
-    does not count. rate: share of the n known ones that have it. NaN where a score is undefined:
-    balanced_accuracy if the known ones are all of one class, f1 (of yes) if neither truth nor
-    prediction has a yes, all three and the rate if nothing is known.
+    does not count. rate: share of the n known ones that have it. NaN where a score is undefined.
     """
     yes, truth = _finite(predicted) > 0, np.asarray(truth)
     # as series, in which nothing over nothing is NaN

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from skimage.util import montage
 
 from lib.figures.charts import handles_of, legend, pictures, wrapped
 from lib.figures.style import INK, PALETTE, TINY
@@ -62,13 +63,10 @@ def mosaic(maps: np.ndarray) -> np.ndarray:
     Each channel has its own grey scale; its brightest hundredth is white.
     """
     most = np.argsort(-maps.var((1, 2)), kind="stable")[: SIDE**2]
-    height, width = maps.shape[1:]
-    gap = max(1, width // 16)
-    whole = np.full((1, SIDE * (height + gap) - gap, SIDE * (width + gap) - gap), np.nan)
-    for place, channel in enumerate(maps[most]):
-        top, left = (height + gap) * (place // SIDE), (width + gap) * (place % SIDE)
-        low, high = channel.min(), np.quantile(channel, 0.99)
-        spread = max(high - low, 0) or np.ptp(channel) or 1  # what is the same everywhere is black
-        scaled = ((channel - low) / spread).clip(0, 1)
-        whole[0, top : top + height, left : left + width] = scaled
-    return whole
+    maps, gap = maps[most], max(1, maps.shape[2] // 16)
+    maps = maps - maps.min((1, 2), keepdims=True)
+    high, most = np.quantile(maps, 0.99, (1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+    spread = np.where(high > 0, high, np.where(most > 0, most, 1))  # what never varies is black
+    scaled = (maps / spread).clip(0, 1)
+    grid = (SIDE, SIDE)
+    return montage(scaled, np.nan, grid_shape=grid, padding_width=gap)[None, gap:-gap, gap:-gap]

@@ -127,9 +127,8 @@ class SeparationTrial:
 
 def face_task(sizes: MultiTaskStudy) -> FaceTask:
     """The faces of a profile."""
-    return FaceTask(
-        name=sizes.faces, size=sizes.size, train=sizes.train, test=sizes.test, tests=sizes.tests
-    )
+    numbers = {name: getattr(sizes, name) for name in ("size", "train", "test", "tests")}
+    return FaceTask(name=sizes.faces, **numbers)
 
 
 def variants(sizes: MultiTaskStudy, seed: int) -> dict[str, MultiTaskTrial]:
@@ -186,10 +185,7 @@ def separation_trials(sizes: MultiTaskStudy) -> dict[SeparationTrial, str]:
 
 
 def evidence(sizes: MultiTaskStudy) -> Iterator[tuple[Callable[..., dict], object]]:
-    """Every trial with its function, the most decisive first, all seeds of a variant in turn.
-
-    A look comes after its network.
-    """
+    """Every trial with its function, the most decisive first, a look after its network."""
     looks = separation_trials(sizes).items()
     for name in dict.fromkeys((*DECISIVE, *VARIANTS)):
         yield from ((run_multitask, trial) for n, trial in all_variants(sizes) if n == name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from scipy import stats
 
 from lib.figures.charts import readable
 from lib.ledger.estimates import Estimate, bootstrap, mean_interval
-from lib.ledger.tables import Missing, Tables
+from lib.ledger.tables import Missing, Tables, estimate_table
 from lib.transfer.scores import SCORES
 from lib.transfer.sources import source_name
 from lib.transfer.trials import PERMUTATIONS, TransferStudy
@@ -53,14 +53,10 @@ def written_out(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracies(fine: pd.DataFrame, metric: str = "best") -> pd.DataFrame:
-    """Mean of a metric over seeds: network, source, value, low, high, n; in the metric's units.
-
-    low, high: Student's t over seeds; NaN for a single one.
-    """
-    means = fine.groupby(KEYS, sort=False)[metric].agg(mean_interval)
-    columns = ["value", "low", "high", "n"]
-    table = pd.DataFrame(means.tolist(), index=means.index)[columns]
-    return table.replace([-np.inf, np.inf], np.nan).reset_index()
+    """Mean of a metric over seeds: network, source, value, low, high (NaN for a single seed), n."""
+    groups = fine.groupby(KEYS, sort=False)[metric]
+    table = estimate_table(KEYS, ((*names, mean_interval(part)) for names, part in groups))
+    return table.replace([-np.inf, np.inf], np.nan)
 
 
 def curves(fine: pd.DataFrame) -> pd.DataFrame:
@@ -72,10 +68,7 @@ def curves(fine: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_curves(lines: pd.DataFrame) -> pd.DataFrame:
-    """Of ``curves``, the sources that end ``NEAR_BEST`` to a network's best, after the rise.
-
-    Networks where all of them do are left out: there is nothing to be seen closer.
-    """
+    """Of ``curves``, the sources near a network's best, after the rise; none where all are near."""
     last = lines[lines["epoch"] == lines["epoch"].max()].set_index(KEYS)["accuracy"]
     near = last > last.groupby("network").transform("max") - NEAR_BEST
     near &= ~near.groupby("network").transform("all")
@@ -105,10 +98,7 @@ def _texts(rows: pd.DataFrame, digits: int) -> list[str]:
 
 
 def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a model and score, with intervals; accuracies as shares.
-
-    images: those behind a score. outputs: classes of the source.
-    """
+    """One row a model and score, with intervals; accuracies as shares."""
     means = accuracies(fine).set_index(KEYS)[["value", "low", "high"]] / 100
     means.columns = ["accuracy", "accuracy_low", "accuracy_high"]
     ends = {"value": "", "low": "_low", "high": "_high"}
@@ -166,23 +156,17 @@ def _agreement(rows: pd.DataFrame, measure: str) -> float:
 
 
 def rank_correlations(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame:
-    """Rank correlations with accuracy: group, score, measure, value, low, high, n.
+    """Rank correlations with accuracy in each of ``groups``: group, score, measure, value, ...
 
-    networks: see ``groups``; the models of a group's networks are ranked together. The interval is
-    a bootstrap of the models: a model drawn twice is tied with itself.
+    The interval is a bootstrap of the models: a model drawn twice is tied with itself.
     """
-    found = {
-        (group, score, measure): bootstrap(
-            partial(_agreement, measure=measure), part[[score, "accuracy"]], draws=DRAWS
-        )
-        for group, members in networks.items()
-        for part in [table[table["network"].isin(members)]]
-        for score in rankers(part)
-        for measure in MEASURES
-    }
-    keys = pd.MultiIndex.from_tuples(found, names=["group", "score", "measure"])
-    columns = ["value", "low", "high", "n"]
-    return pd.DataFrame(list(found.values()), index=keys)[columns].reset_index()
+    rows = []
+    for group, members in networks.items():
+        part = table[table["network"].isin(members)]
+        for score, measure in product(rankers(part), MEASURES):
+            statistic, pairs = partial(_agreement, measure=measure), part[[score, "accuracy"]]
+            rows.append((group, score, measure, bootstrap(statistic, pairs, draws=DRAWS)))
+    return estimate_table(["group", "score", "measure"], rows)
 
 
 def chosen_accuracy(score: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
@@ -196,9 +180,9 @@ def chosen_accuracy(score: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
 
 
 def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame:
-    """Accuracy lost by a ranker's choice against the best of a pool: score, network, regret.
+    """Accuracy lost by a ranker's choice against the best of a pool, mean over all pools.
 
-    The mean over all pools of ``POOL`` models, as a share. network: the group, see ``groups``.
+    score, network (the group), regret as a share.
     """
     rows = []
     for group, members in networks.items():
@@ -316,14 +300,6 @@ def flattery(tables: Tables) -> Estimate:
     """
     rows = tables.rows("fine_tunings", *KEYS, "best", "chosen")
     return mean_interval((rows["best"] - rows["chosen"]).groupby([rows[k] for k in KEYS]).mean())
-
-
-QUANTITIES = {
-    function.__name__: function
-    for function in (
-        rank, early, better, choice, level, ratio, names, points, gain, flattery
-    )
-}  # fmt: skip
 
 
 def _models(tables: Tables, scores: list[str], within: bool = False) -> pd.DataFrame:

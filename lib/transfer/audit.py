@@ -40,10 +40,7 @@ def audit() -> pd.DataFrame:
 
 
 def rank_correlations() -> pd.DataFrame:
-    """Rank correlations of score and accuracy: network, score, measure, value.
-
-    The sign of the EMD is turned: more is better.
-    """
+    """Rank correlations of score and accuracy: network, score, measure, value."""
     rows = [
         (network, score, name, agreement(sign * part[score], part["accuracy"], name))
         for network, part in PARTS.items()

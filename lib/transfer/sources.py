@@ -111,11 +111,8 @@ def source_names(source: Source, context: Context) -> tuple[str, ...]:
 
 def run_source(source: Source, context: Context) -> dict:
     """Train a source and keep its weights; returns its number of outputs and of parameters."""
-    network = load_source(source, context)
-    return {
-        "outputs": len(source_names(source, context)),
-        "parameters": count_parameters(network),
-    }
+    parameters = count_parameters(load_source(source, context))
+    return {"outputs": len(source_names(source, context)), "parameters": parameters}
 
 
 def load_source(source: Source, context: Context) -> SourceNetwork:
@@ -151,7 +148,6 @@ def fine_tune(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Give a network a new head and train it in place with cross entropy.
 
-    seed: of the head, the order and the augmentation.
     Returns correct[e, i], whether test image i is right after epoch e + 1, and the state of the
     whole network after the epoch with the highest test accuracy.
     """

@@ -81,14 +81,9 @@ class TransferStudy:
 
 def recipe(sizes: TransferStudy, momentum: float | None = None) -> Recipe:
     """The paper's recipe with the profile's numbers; the first momentum is the main reading."""
-    return Recipe(
-        epochs=sizes.epochs,
-        lr=sizes.lr,
-        decay_every=sizes.decay_every,
-        batch=sizes.batch,
-        momentum=sizes.momenta[0] if momentum is None else momentum,
-        frozen=sizes.frozen,
-    )
+    names = ("epochs", "lr", "decay_every", "batch", "frozen")
+    numbers = {name: getattr(sizes, name) for name in names}
+    return Recipe(**numbers, momentum=sizes.momenta[0] if momentum is None else momentum)
 
 
 def stage(sizes: TransferStudy, family: SourceFamily, *, scratch: bool) -> Stage:
@@ -162,11 +157,7 @@ class BankTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTrial:
-    """All scores of a source for the target.
-
-    words: the vectors of class names, see ``load_vectors``. draws: half samples of the images
-        behind each interval.
-    """
+    """All scores of a source for the target; draws: half samples behind each interval."""
 
     source: Source
     target: Task

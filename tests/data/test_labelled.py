@@ -245,7 +245,7 @@ def test_largest_class_by_hand():
         ("mnist", {}, r"name must be one of \('scenes', .*'caltech256'\), not 'mnist'"),
         ("digits", {"train": 5, "test": -1}, "test must be at least 0, not -1"),
         ("objects", {"size": 0}, "size must be at least 1, not 0"),
-        ("digits", {"train": 1298}, "digits has 1,297 training images, not 1,298"),
+        ("digits", {"train": 1298}, "digits has 1,297 train images, not 1,298"),
         ("digits", {"size": 64}, "digits has images of 32 px, not 64"),
         ("cifar10", {"train": 35, "test": 8}, "cifar10 has 7 test images, not 8"),
         ("caltech101", {"train": 5}, "caltech101 is taken whole, not 5 and 0"),

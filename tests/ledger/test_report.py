@@ -90,11 +90,6 @@ def test_a_bad_name_is_refused(root, name):
     assert not root.exists()
 
 
-def test_an_unknown_profile_is_refused():
-    with pytest.raises(ValueError, match="'fast'"):
-        Report(NOTEBOOK, "fast")
-
-
 def test_contents_have_the_order_and_the_newest_caption(root):
     report = Report(NOTEBOOK, "quick")
     for name, caption in (("b", "first"), ("a", "second"), ("b", "first, again")):

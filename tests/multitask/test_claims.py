@@ -138,7 +138,7 @@ def test_the_papers_number_follows_from_its_table_and_passes(claim, tmp_path):
         for first, second in permutations(accuracy.index, 2)
     ]
     tables = saved(tmp_path, differences=differences(*rows))
-    found = STUDY.quantities[claim.function](tables, **claim.arguments)
+    found = getattr(STUDY.analysis, claim.function)(tables, **claim.arguments)
     assert claim.printed == (pytest.approx(found.value),)
     passes = any(map(parse_rule(claim.rule).holds, claim.printed))
     assert passes == (claim.id not in NOT_PASSED)

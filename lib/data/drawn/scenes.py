@@ -81,8 +81,7 @@ def render_scenes(count: int, *, size: int, seed: int, domain: str = "A") -> Sce
     size: height and width in pixels, at least 16. domain: "A", or "B": fewer categories with
     numbers of their own, and other backgrounds. Scene i depends on (seed, i, size, domain) alone,
     so a smaller set is the start of a larger one. A caption names what the labels show, from front
-    to back.
-    Raises ValueError, naming the value, for an unknown domain, count < 1, size < 16, seed < 0.
+    to back. Raises ValueError, naming the value, for one that is too small or unknown.
     """
     if domain not in CATEGORIES:
         raise ValueError(f"domain must be one of {list(CATEGORIES)}, not {domain!r}")
