@@ -52,9 +52,19 @@ def beside_paper(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
             method = cell.method.lower()
             fields = {"after": task + 1} if learned == LEFT_OF else TABLE_2.get((method, task), {})
             ours = over_seeds(pick(rows, method, task, name=name, **fields))
-            table.append({"number": cell.number, "learned": learned, "method": cell.method,
-                          "paper": cell.value, "n": ours.n, "ours": ours.value, "low": ours.low,
-                          "high": ours.high, "trivial": best.get((task, name), np.nan)})  # fmt: skip
+            table.append(
+                {
+                    "number": cell.number,
+                    "learned": learned,
+                    "method": cell.method,
+                    "paper": cell.value,
+                    "n": ours.n,
+                    "ours": ours.value,
+                    "low": ours.low,
+                    "high": ours.high,
+                    "trivial": best.get((task, name), np.nan),
+                }
+            )
     return pd.DataFrame(table)
 
 

@@ -13,7 +13,7 @@ from joblib import Memory
 from torch import Tensor
 
 from lib.engine.files import REPOSITORY
-from lib.engine.progress import progress
+from lib.engine.training import progress
 
 SHARD = 4096  # images of a file: 200 MB at 128 px
 Read = Callable[[int], np.ndarray | None]

@@ -35,8 +35,8 @@ from joblib import Parallel, cpu_count, delayed
 from threadpoolctl import threadpool_limits
 
 from lib.engine.files import write_atomically
-from lib.engine.progress import progress
 from lib.engine.provenance import describe_device, provenance
+from lib.engine.training import progress
 
 ENGINES = ("joblib", "dask", "stored")
 

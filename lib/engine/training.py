@@ -1,24 +1,40 @@
-"""The one supervised training loop: any model, any ``loss(model, batch)``."""
+"""The one supervised training loop: any model, any ``loss(model, batch)``; and its bar."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from lib.engine.files import write_atomically
-from lib.engine.progress import progress
 
 CHECK_EVERY = 50  # steps between looks at the loss: each look makes the GPU wait
 
 
 class Diverged(ArithmeticError):
     """The loss became NaN or infinite."""
+
+
+def progress(items: Iterable, **options: Any) -> Iterable:
+    """``items`` with a bar on a terminal and in an open notebook, unless TQDM_DISABLE is set.
+
+    A Jupyter server names its session to the kernel of an open notebook; papermill and nbval name
+    none, and the processes that a kernel starts inherit the name, but are no kernels.
+    """
+    notebook = "JPY_SESSION_NAME" in os.environ and "ipykernel" in sys.modules
+    notebook = notebook and not sys.stderr.isatty()
+    # standard error would be red there; what is left of a finished bar would be saved
+    where: dict[str, Any] = {"file": sys.stdout, "leave": False} if notebook else {}
+    off = os.environ.get("TQDM_DISABLE") or not (notebook or sys.stderr.isatty())
+    return tqdm(items, disable=bool(off), **where, **options)
 
 
 @contextmanager

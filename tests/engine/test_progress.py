@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lib.engine.progress import progress
+from lib.engine.training import progress
 
 
 class Screen(io.StringIO):
