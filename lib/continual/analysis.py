@@ -245,8 +245,14 @@ def kappa(agreement: float, expected: float) -> float:
 # ``{answer: grey picture}`` or ``{answer: best}`` is a trivial answer's.
 
 
-def gain(tables: Tables, task: int, method: str, **fields: Any) -> Estimate:
-    """Of a task's main metric over the best trivial answer, as a share of that answer's number."""
+def gain(tables: Tables, task: int | str, method: str, **fields: Any) -> Estimate:
+    """Of a task's main metric over the best trivial answer, as a share of that answer's number.
+
+    task: ``classes`` is a classification of ``reasons.py``, and ``method`` what was learned there.
+    """
+    if isinstance(task, str):
+        rows = _classifier(tables, learned=method, **fields)
+        return gain_over(rows["largest"].iloc[0], rows.groupby("seed")["top1"].first(), "accuracy")
     name, cell = main_metric(task), {"method": method, **fields}
     numbers = _paired(tables, task, cell, {"answer": "best"}, name)
     return gain_over(numbers["to"].iloc[0], numbers["of"], name)
@@ -292,6 +298,33 @@ def zero_ratio(tables: Tables, of: dict, to: dict) -> Estimate:
     both = pd.concat([_zeros(tables, **of), _zeros(tables, **to)], axis=1).dropna()
     _known(over_seeds(both[0] if len(both) else pd.Series(dtype=float)), f"no masks of {of}")
     return ratio_interval(*both.to_numpy().T)
+
+
+def zeros_rise(tables: Tables, **fields: Any) -> Estimate:
+    """Of a VGG16's masks: zero rate of the last third of the layers less that of the first."""
+    rates = _classifier(tables, **fields).pivot_table("rate", "seed", "place")
+    third = rates.shape[1] // 3
+    return over_seeds(rates.iloc[:, -third:].mean(axis=1) - rates.iloc[:, :third].mean(axis=1))
+
+
+def first_layers(tables: Tables, task: int) -> Estimate:
+    """Zero rate of the U-Net's first layer in a task, less that of the VGG16's first layer."""
+    rates = _classifier(tables, place=0).set_index("seed")["rate"]
+    apart = _zeros(tables, [task], layers="conv1_1") - rates
+    return _known(over_seeds(apart), f"no seed has masks of task {task} and of a VGG16")
+
+
+def left_when_pruned(
+    tables: Tables, share: float, which: str = "smallest", norms: str = "stored"
+) -> Estimate:
+    """Share of task 1's gain over the best trivial answer that is left without some weights."""
+    best = _cell(tables, 1, main_metric(1), {"answer": "best"})
+
+    def gains(**where: Any) -> pd.Series:
+        rows = tables.rows("pruned", "seed", "miou", which=which, **where)
+        return rows.set_index("seed")["miou"] - best
+
+    return over_seeds(gains(share=share, norms=norms) / gains(share=0.0, norms="stored"))
 
 
 def kappa_difference(
@@ -350,6 +383,12 @@ def _zeros(tables: Tables, tasks: Sequence[int], **fields: Any) -> pd.Series:
     return zero_share(_long(tables, "zero_rates", "layer", "rate"), *tasks, **fields)
 
 
+def _classifier(tables: Tables, **fields: Any) -> pd.DataFrame:
+    """Layers of a VGG16's trials; by default of the masks for the second data set."""
+    where = {"learned": "masks", "data": 1, "shuffled": False} | fields
+    return tables.rows("classifier_zeros", "seed", "place", "rate", "top1", "largest", **where)
+
+
 def _kappas(tables: Tables, pairs: list[list[str]], name: str) -> pd.Series:
     """seed -> mean of a column over some pairs of masks, whichever way round they are stored."""
     rows = tables.rows("similarity", "seed", "a", "b", name)
@@ -364,12 +403,3 @@ def _known(estimate: Estimate, missing: str) -> Estimate:
     if not np.isfinite(estimate.value):
         raise Missing(missing)
     return estimate
-
-
-QUANTITIES = {
-    function.__name__: function
-    for function in (
-        gain, ratio, difference, share_of_gain, change,
-        zeros, zero_difference, zero_ratio, kappa_difference, chain,
-    )
-}  # fmt: skip

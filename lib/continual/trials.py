@@ -65,6 +65,26 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class ClassifierSizes:
+    """Of the VGG16 that is trained on one data set, and masked for another; ``profile.yaml``."""
+
+    data: tuple[str, str]
+    train: tuple[int, int]
+    test: tuple[int, int]
+    width: int
+    base_steps: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Of task 1's U-Net without some of its weights; see ``profile.yaml``."""
+
+    shares: tuple[float, ...]
+    images: int
+
+
+@dataclass(frozen=True)
 class ContinualStudy:
     """The sizes of the whole notebook; see ``profile.yaml``."""
 
@@ -73,6 +93,9 @@ class ContinualStudy:
     controls: int
     harder: str
     pictures: str
+    photograph: str
+    classifier: ClassifierSizes
+    pruned: Pruning
 
 
 @dataclass(frozen=True)
@@ -303,8 +326,10 @@ def evidence(sizes: ContinualStudy) -> Iterator[tuple[Callable[..., dict], objec
 
     First what every seed is compared with. Then seed after seed, each with its bases, its main
     table and its controls: whenever the run is stopped, all seeds but the last are complete.
+    Last what looks for reasons of the masks' zeros, on the same bases and on classifiers.
     """
     from lib.continual.methods import run_task  # here: the methods need the trials
+    from lib.continual.reasons import classifiers, prunings, run_classifier, run_pruned
     from lib.continual.tasks import run_gatys, run_trivial
 
     for picture in pictures(sizes):
@@ -313,3 +338,7 @@ def evidence(sizes: ContinualStudy) -> Iterator[tuple[Callable[..., dict], objec
         yield run_trivial, answer
     for trial in sorted(chain(*phases(sizes).values()), key=attrgetter("seed")):
         yield run_task, trial  # in the order of the phases, as sorting is stable
+    for pruning in prunings(sizes):
+        yield run_pruned, pruning
+    for classifier in sorted(chain(*classifiers(sizes)), key=attrgetter("seed")):
+        yield run_classifier, classifier

@@ -52,6 +52,8 @@ LEFT = {
 }  # fmt: skip
 # zeros of a mask's conv1_1 and conv5_1, of that on blocks, of that for shuffled labels
 RATES = {True: (0.6, 0.5, 0.8, 0.62), False: (0.2, 0.4, 0.2, 0.15)}
+VGG = {True: (0.1, 0.4), False: (0.3, 0.2)}  # zeros of a mask's first and last four layers
+HALF = {True: 0.95, False: 0.5}  # of task 1's gain, without half of the weights
 KAPPAS = {True: (0.5, 0.1, 0.8), False: (0.1, 0.15, 0.1)}  # T4 and T5, their null, T2 again
 # our value as the paper has it, and the opposite
 VALUES = {
@@ -62,7 +64,9 @@ VALUES = {
     "fine-tune-forgets-3": (200 / 1800, 1), "scratch-forgets-1": (3 / 35, 31 / 35),
     "piggyback-keeps": (0, 1), "decoder-keeps": (0, 1), "resblock-keeps": (0, 1),
     "ewc-keeps": (16, -6), "ewc-learns-less": (-10, 4), "zeros": (0.55, 0.3),
-    "zeros-conv5-1": (-0.1, 0.2), "zeros-shuffled": (0.62 / 0.55, 0.5), "like-tasks": (0.3, -0.1),
+    "zeros-conv5-1": (-0.1, 0.2), "zeros-shuffled": (0.62 / 0.55, 0.5),
+    "vgg-zeros-rise": (0.3, -0.1), "first-layer": (0.5, -0.1), "half-suffices": (0.95, 0.5),
+    "like-tasks": (0.3, -0.1),
     "like-tasks-null": (0.4, -0.05), "same-task": (0.6, -0.1), "frozen-norms": (-7, 2),
     "resblock-loss": (26, -5), "instance-norm": (0.5, 1.5), "masked-blocks": (2, 0.5),
     "masked-blocks-zeros": (0.25, -0.1), "chain-colour-first": (0.2, 0.9),
@@ -115,6 +119,31 @@ def chain_rows(good: bool, seed: int) -> list[dict]:
     return rows
 
 
+def classifier_rows(good: bool, seed: int, largest: float) -> list[dict]:
+    """A VGG16, its mask, and a mask for shuffled labels, which has fewer zeros the higher."""
+    low, high = VGG[good]
+    ends = {("base", 0, False): (0, 0), ("masks", 1, False): (low, high)}
+    ends |= {("masks", 1, True): (0.5, 0.4), ("masks", 0, True): (0.5, 0.6)}
+    return [
+        {"learned": learned, "data": data, "shuffled": shuffled, "seed": seed, "top1": 50 + seed,
+         "largest": largest, "place": place, "rate": rate}
+        for (learned, data, shuffled), (first, last) in ends.items()
+        for place, rate in enumerate([first] * 4 + [0.9] * 5 + [last] * 4)
+    ]  # fmt: skip
+
+
+def pruned_rows(good: bool, seed: int) -> list[dict]:
+    """A whole network has a mIoU of 40, of which 5 are trivial; random pruning leaves a fifth."""
+    left = {(0.5, "smallest", "stored"): HALF[good], (0.5, "random", "stored"): 0.2}
+    left |= {(0.5, "smallest", "anew"): 0.99, (0.9, "smallest", "stored"): 0.01}
+    left |= {(0.0, which, "stored"): 1 for which in ("smallest", "random")}
+    names = ("share", "which", "norms")
+    return [
+        {"seed": seed, **dict(zip(names, cell, strict=True)), "miou": 5 + 35 * gain}
+        for cell, gain in left.items()
+    ]
+
+
 def save(folder: Path, good: bool, *, seeds: int = 3, **trivial: float) -> Path:
     """The tables of a run, as the notebook saves them. trivial: T2=55.0 changes an answer."""
     table = pd.DataFrame([row for seed in range(seeds) for row in trials(good, seed)])
@@ -133,6 +162,12 @@ def save(folder: Path, good: bool, *, seeds: int = 3, **trivial: float) -> Path:
         "zero_rates": analysis.zero_rate_rows(table),
         "trivial": pd.DataFrame(answers, columns=["task", "answer", "metric", "value"]),
         "similarity": pd.DataFrame(pairs, columns=["seed", "a", "b", "kappa", "null_mean"]),
+        "classifier_zeros": pd.DataFrame(
+            row
+            for seed in range(seeds)
+            for row in classifier_rows(good, seed, trivial.get("classes", 10.0))
+        ),
+        "pruned": pd.DataFrame(row for seed in range(seeds) for row in pruned_rows(good, seed)),
         "composition": pd.DataFrame([r for seed in range(seeds) for r in chain_rows(good, seed)]),
     }
     (folder / "tables").mkdir(exist_ok=True)
@@ -166,12 +201,14 @@ def test_one_seed_finds_nothing_but_what_is_so_by_construction(tmp_path):
     [
         ({"T1": 45.0}, "piggyback-2 piggyback-3 piggyback-4 piggyback-5 fine-tune-forgets-1 "
          "scratch-forgets-1 ewc-keeps ewc-learns-less zeros zeros-conv5-1 zeros-shuffled "
-         "like-tasks like-tasks-null same-task frozen-norms masked-blocks-zeros"),
+         "first-layer half-suffices like-tasks like-tasks-null same-task frozen-norms "
+         "masked-blocks-zeros"),
         ({"T3": 150.0}, "piggyback-3 resblock-3 resblock-3-ssim fine-tune-forgets-3 zeros "
          "zeros-conv5-1 like-tasks same-task instance-norm masked-blocks masked-blocks-zeros "
          "chain-colour-first chain-style-first"),
         ({"T5": 5e4}, "piggyback-5 resblock-5 zeros zeros-conv5-1 like-tasks like-tasks-null "
          "same-task"),
+        ({"classes": 60.0}, "vgg-zeros-rise first-layer"),
     ],
 )  # fmt: skip
 def test_what_was_not_learned_is_untestable(trivial, rows, good, tmp_path):
@@ -193,6 +230,7 @@ def test_gains_are_shares_of_the_best_trivial_answer(tmp_path):
     assert analysis.gain(tables, 2, "piggyback").value == pytest.approx(38 / 6 - 1)
     assert analysis.gain(tables, 3, "piggyback").value == pytest.approx(1 - 210 / 2000)
     assert analysis.gain(tables, 5, "fine-tune", start=3).value == pytest.approx(1 - 4e5 / 8e5)
+    assert analysis.gain(tables, "classes", "masks").value == pytest.approx(51 / 10 - 1)
     with pytest.raises(Missing, match=r"task 5 for .*affine"):
         analysis.gain(tables, 5, "piggyback", norms="affine", alone=True)
 
