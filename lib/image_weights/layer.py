@@ -61,9 +61,12 @@ class Recipe:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
         if self.mapping == "clamp" and self.basis == "fourier":
             raise ValueError("a spectrum cannot be clamped: mapping 'clamp' needs basis 'pixel'")
-        radius = torch.inf if self.low_pass is None else self.low_pass
-        if not (radius > 0 and 0 < self.epsilon < 0.5 and self.steps >= 0 and self.lr > 0):
-            raise ValueError(f"low_pass > 0, 0 < epsilon < 0.5, steps >= 0, lr > 0, not {self}")
+        if self.low_pass is not None and not self.low_pass > 0:
+            raise ValueError(f"low_pass is a radius above 0 or None, not {self.low_pass!r}")
+        if not 0 < self.epsilon < 0.5:
+            raise ValueError(f"epsilon must be in (0, 0.5), not {self.epsilon!r}")
+        if self.steps < 0 or not self.lr > 0:
+            raise ValueError(f"steps >= 0 and lr > 0 are needed, not {self.steps}, {self.lr}")
 
 
 class ImageWeights(nn.Module):
@@ -115,10 +118,12 @@ def synthesize(
 ) -> Synthesis:
     """Change each image until the classifier's output is its target.
 
-    model gives logits (N, K) for images in [0, 1]; it is in evaluation mode, on their device.
-    images is (N, C, H, W) floating point. targets is (N, K), distributions.
-    batch is how many independent images are optimised together.
-    Raises ValueError for other images, targets and models.
+    model gives logits (N, K) for images in [0, 1]. It is in evaluation mode, on the images'
+        device, and is left as it is. images is (N, C, H, W) floating point. targets is (N, K).
+    batch is how many images are optimised together. Each is independent of the others, so it
+        changes nothing but speed.
+    Raises ValueError for integer images, values outside [0, 1], NaN, targets that are no
+    distributions or have another number of classes, and for a model in training mode.
     """
     _refuse_targets(targets, images)
     if any(module.training for module in model.modules()):
@@ -192,27 +197,34 @@ def low_pass(images: Tensor, radius: float) -> Tensor:
 
 
 def _spectrum_scale(size: tuple[int, int]) -> Tensor:
-    """(H, W // 2 + 1), 1 / frequency, so scaled that white gradients move as far as in pixels."""
+    """(H, W // 2 + 1), 1 / frequency, so scaled that white gradients move as far as in pixels.
+
+    The scale acts twice on a move, from weight to gradient and back, so its fourth power has mean
+    1. A column that stands for two frequencies, of either sign, gets twice the gradient and is
+    divided by sqrt(2).
+    """
     rows, columns = torch.fft.fftfreq(size[0]), torch.fft.fftfreq(size[1])
     frequency = (rows[:, None].square() + columns.square()).sqrt()
     scale = 1 / frequency.clamp(min=1 / max(size))
-    # it acts twice on a move, from weight to gradient and back
     scale = (scale / scale.pow(4).mean().pow(0.25))[:, : size[1] // 2 + 1]
-    # these columns stand for two frequencies, of either sign: twice the gradient
     scale[:, 1 : (size[1] + 1) // 2] /= 2**0.5
     return scale
 
 
 def _refuse_images(images: Tensor) -> None:
-    inside = ((images >= 0) & (images <= 1)).all()  # NaN is neither
-    if not images.is_floating_point() or images.ndim != 4 or not inside:
-        what = f"{images.dtype} of shape {tuple(images.shape)}{'' if inside else ' and outside'}"
+    if not images.is_floating_point() or images.ndim != 4:
+        what = f"{images.dtype} of shape {tuple(images.shape)}"
         raise ValueError(f"images must be floating point (N, C, H, W) in [0, 1], not {what}")
+    if not ((images >= 0) & (images <= 1)).all():  # NaN is neither
+        raise ValueError("images must lie in [0, 1] without NaN")
 
 
 def _refuse_targets(targets: Tensor, images: Tensor) -> None:
     if targets.ndim != 2 or len(targets) != len(images) or not len(images):
         shapes = f"{tuple(targets.shape)} for {len(images)} images"
         raise ValueError(f"targets must be (N, K), one distribution an image, not {shapes}")
-    if not (targets >= 0).all() or (targets.sum(1) - 1).abs().max() > 1e-4:
-        raise ValueError("each target must sum to 1, without negative values or NaN")
+    if not (targets >= 0).all():
+        raise ValueError("targets must not be negative or NaN")
+    if not torch.allclose(targets.sum(1).double(), torch.ones(()).double(), atol=1e-4):
+        worst = max(targets.sum(1).tolist(), key=lambda total: abs(total - 1))
+        raise ValueError(f"each target must sum to 1; one sums to {worst:.4f}")

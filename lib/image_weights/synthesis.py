@@ -53,6 +53,13 @@ class Attack:
     step: float = 1 / 255
     steps: int = 40
 
+    def __post_init__(self) -> None:
+        if self.kind not in ("fgsm", "pgd"):
+            raise ValueError(f"kind must be fgsm or pgd, not {self.kind!r}")
+        if self.radius < 0 or self.step <= 0 or self.steps < 1:
+            sizes = f"{self.radius}, {self.step}, {self.steps}"
+            raise ValueError(f"radius >= 0, step > 0, steps >= 1, not {sizes}")
+
 
 def attacked(model: nn.Module, images: Tensor, targets: Tensor, attack: Attack) -> Tensor:
     """Images (N, C, H, W) in [0, 1], none further than the radius (max norm) from the original.
@@ -128,8 +135,9 @@ def measure(change: Tensor) -> dict[str, Tensor]:
 class SynthesisTrial:
     """Changes the first ``images`` test images until a classifier gives the target.
 
-    targets is a name of ``TARGETS``. method is a recipe, or an attack to compare with. observers
-    are shown the results and had no part in them. seed is that of the second classes.
+    targets is a name of ``TARGETS``. method is a recipe, or an attack to compare with.
+    observers are classifiers that are shown the results and had no part in them. seed is that of
+    the second classes.
     """
 
     label: str
@@ -141,13 +149,17 @@ class SynthesisTrial:
     seed: int = 0
     version: int = 1
 
+    def __post_init__(self) -> None:
+        if self.targets not in TARGETS:
+            raise ValueError(f"targets must be one of {tuple(TARGETS)}, not {self.targets!r}")
+
 
 @dataclass(frozen=True)
 class Outcome:
     """Images before and after, (N, C, H, W); targets, outputs before and after, (N, K).
 
-    start is what the classifier sees before the first update. curve is (steps + 1, N), the
-    divergence on the way, and None for an attack.
+    start is what the classifier sees before the first update (the image, rounded by epsilon and
+    low-passed). curve is (steps + 1, N), the divergence on the way, and None for an attack.
     """
 
     before: Tensor
@@ -240,7 +252,8 @@ def synthesize_images(
 ) -> Outcome:
     """The trial's images, with everything that is measured on them.
 
-    pictures, (N, 3, 32, 32) uint8, in place of test images, are of the class that they are given.
+    pictures is (N, 3, 32, 32) uint8 to take in place of test images, to look at. The class of
+    each is then what the classifier says.
     """
     model, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
     images, labels, classes = data.test_images, data.test_labels, len(data.classes)
@@ -260,9 +273,17 @@ def synthesize_images(
         after, curve = made.images, made.divergence.cpu()
         start = ImageWeights(before, trial.method)().detach().clamp(0, 1)
     after = after.cpu()  # waits for a GPU
-    seconds, said = time.perf_counter() - begin, _softmax(model, before)
-    outputs = _softmax(model, after)
-    return Outcome(before.cpu(), start.cpu(), after, targets, said, outputs, curve, seconds)
+    seconds = time.perf_counter() - begin
+    return Outcome(
+        before=before.cpu(),
+        start=start.cpu(),
+        after=after,
+        targets=targets,
+        outputs_before=_softmax(model, before),
+        outputs=_softmax(model, after),
+        curve=curve,
+        seconds=seconds,
+    )
 
 
 def _softmax(model: nn.Module, images: Tensor) -> Tensor:
@@ -275,7 +296,10 @@ def kl_to(targets: Tensor, outputs: Tensor) -> Tensor:
 
 
 def in_order(targets: Tensor, outputs: Tensor) -> Tensor:
-    """(N,) whether the target's classes come out first, in its order, equal ones in any order."""
+    """(N,) whether the classes that the target asks for come out first, in its order.
+
+    Classes of equal probability may come in any order.
+    """
     asked = torch.where(targets > 0, targets, -1.0)
     order = outputs.argsort(1, descending=True)
     return (asked.gather(1, order) == asked.sort(1, descending=True).values).all(1)

@@ -87,18 +87,26 @@ class StudentTrial:
     version: int = 1
 
     def __post_init__(self) -> None:
-        most = self.generated.share
+        teacher, most = self.generated.teacher, self.generated.share
         if self.arm not in ARMS or self.direction not in DIRECTIONS:
             known = f"{tuple(ARMS)} and {DIRECTIONS}"
             raise ValueError(f"arm and direction are of {known}: {self.arm!r}, {self.direction!r}")
         if not 0 <= self.share <= most:
             raise ValueError(f"share must be in [0, {most}], not {self.share!r}: no more are made")
+        if (self.student.dataset, self.student.train) != (teacher.dataset, teacher.train):
+            raise ValueError("student and teacher must have the same training images")
+        if (self.arm == "regenerated") != (self.regeneration is not None):
+            raise ValueError(f"arm {self.arm!r} with regeneration {self.regeneration!r}")
         if (self.arm == "original") != (self.share == 0):
             raise ValueError(f"arm {self.arm!r} does not go with a share of {self.share!r}")
 
 
 def run_generation(trial: GeneratedTrial, context: Context) -> dict:
-    """Generate and keep; how well the targets are met, as floats, as bytes and when augmented."""
+    """Generate and keep; how well the targets are met, as floats, as bytes and when augmented.
+
+    kl_before and reached_before are those of the originals, rms that of the change, in [0, 1].
+    label_errors and original_errors are image by image.
+    """
     made = generated_images(trial, context)
     teacher, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
     originals = data.train_images[: len(made["images"])]
@@ -122,7 +130,10 @@ def run_generation(trial: GeneratedTrial, context: Context) -> dict:
 
 
 def label_errors(trial: GeneratedTrial, teacher: nn.Module, images: Tensor) -> Tensor:
-    """(M,) KL(what the teacher says to an image || what it says to it augmented)."""
+    """(M,) KL(what the teacher says to an image || what it says to it augmented).
+
+    It is how wrong a label becomes that was made for the image as it is.
+    """
     epochs = Epochs(images, batch=500, seed=trial.seed, flip=trial.teacher.flip)
     plain = F.softmax(predict(teacher, images), 1)
     errors = torch.zeros(len(images))
@@ -369,7 +380,11 @@ def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
 
 
 def evidence(sizes: ImageWeightStudy) -> Iterator[tuple[Callable, object]]:
-    """All trials of the plan with their functions, in the order that a long run should take."""
+    """All trials of the plan with their functions, in the order that a long run should take.
+
+    The classifiers come first, since all others need them, then the synthesis, which takes
+    minutes, then the generated sets, and then the students, seed by seed.
+    """
     for network in (*networks(sizes), digits(sizes), generated(sizes).teacher):
         yield run_classifier, network
     for driven in (*synthesis(sizes), *second_teacher(sizes), *saturated(sizes)):

@@ -134,6 +134,20 @@ def test_a_hard_target_gains_probability():
     assert after.max() - before.min() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"radius": -0.1}, r"-0\.1"),
+        ({"step": 0.0}, r"0\.0, 40"),
+        ({"steps": 0}, ", 0$"),
+        ({"kind": "cw"}, "fgsm or pgd, not 'cw'"),
+    ],
+)
+def test_bad_attacks_are_refused(values, named):
+    with pytest.raises(ValueError, match=named):
+        Attack(**{"kind": "pgd", "hard": False} | values)
+
+
 SHARES = ("fine_share", "chroma_share", "local")
 
 

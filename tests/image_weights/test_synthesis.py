@@ -264,3 +264,8 @@ def test_the_same_trial_gives_the_same_numbers(context):
 def test_more_images_than_there_are_are_refused(images, context):
     with pytest.raises(ValueError, match=rf"in 1\.\.30, not {images}"):
         run_synthesis(synthesis(images=images), context)
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(ValueError, match=r"'mixture'.*'simplex'\), not 'onehot'"):
+        synthesis(targets="onehot")
