@@ -193,8 +193,9 @@ def prune_layers(net: UNet, share: float, which: str, *, seed: int = 0) -> None:
 
 def entries(records: pd.DataFrame, name: str, *fields: str) -> pd.DataFrame:
     """One row an entry of the list that each record has under a name, with fields of its trial."""
-    return pd.DataFrame(
+    rows = [
         {field: getattr(trial, field) for field in fields} | entry
         for trial in records.itertuples()
         for entry in (getattr(trial, name) if trial.status == "ok" else ())
-    )
+    ]
+    return pd.DataFrame(rows, columns=None if rows else list(fields))

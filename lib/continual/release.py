@@ -28,10 +28,12 @@ from lib.continual.networks import Generator, UNet
 from lib.continual.tasks import Segmentation, evaluate, optimised, stream_task
 from lib.continual.trials import TASKS, ContinualStudy, Stream, planned
 from lib.data.catalogue import DATASETS
-from lib.engine.files import write_atomically
+from lib.engine.files import committed_reports, write_atomically
 from lib.engine.provenance import provenance
 from lib.engine.sweep import Context
 
+# of the committed medium run
+RELEASED = committed_reports() / "medium" / "01_piggyback_continual" / "weights"
 BLOCKS = (3, 4)  # tasks whose residual blocks are released
 CARD, BASE, GENERATOR = "README.md", "base.safetensors", "blocks.safetensors"
 WHAT = "A U-Net with four masks, and an auto-encoder with residual blocks of two tasks"

@@ -17,8 +17,8 @@ HERE = Path(__file__).parent
 # paper -> figure, and the parts that stand side by side: left, top, right, bottom as shares
 PARTS = {
     "01": (
-        "01_piggyback_continual/figures/figure_2",
-        [(0.03, 0.209, 0.147, 0.378), (0.152, 0.209, 0.269, 0.378), (0.762, 0.209, 0.879, 0.378)],
+        "01_piggyback_continual/figures/five_tasks",
+        [(0.025, 0.064, 0.18, 0.272), (0.187, 0.064, 0.342, 0.272), (0.675, 0.064, 0.83, 0.272)],
     ),
     "02": (
         "02_dip_architecture_study/figures/denoising_strip",
