@@ -17,6 +17,7 @@ RECORDS = sorted((REPOSITORY / "reports" / "medium").glob("*/records.jsonl"))
 
 # figures that need nothing but records
 FROM_RECORDS = {
+    "01": {"five_tasks", "table_2", "forgetting", "figures_5_8", "figure_10", "pruned"},
     "02": {"scatter", "eta_squared", "correlation", "iterations"},
     "05": {"curves", "simplex", "spectra", "targets"},
 }

@@ -109,7 +109,9 @@ def searchable(ledger: pd.DataFrame) -> pd.DataFrame:
     table.columns = pd.Index(["claim", "the paper prints", "here", "trivial", "finding"])
     rows = zip(ledger.itertuples(), table["here"], strict=True)
     table["here"] = [
-        f'<a href="../reports/medium/{row.notebook}/{row.evidence}">{text}</a>'
+        text  # there is nothing to see yet
+        if row.comparable == AWAITS
+        else f'<a href="../reports/medium/{row.notebook}/{row.evidence}">{text}</a>'
         for row, text in rows
     ]
     table.insert(0, "whose", ledger["whose"].to_numpy())
