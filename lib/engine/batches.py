@@ -90,12 +90,18 @@ class Epochs:
 
 
 class Mirrored(Epochs):
-    """Shuffled mini-batches of values (N, ...) that were made of images and of their mirror images.
+    """Shuffled mini-batches of values that were made of images and of their mirror images.
 
-    By chance every other value is the mirrored one, as ``Epochs`` of the same seed has it.
+    plain, mirrored: (N, ...) each, of any type. By chance every other value is the mirrored one,
+    as ``Epochs`` of the same seed would mirror the image.
     """
 
     def __init__(self, plain: Tensor, mirrored: Tensor, *, batch: int, seed: int) -> None:
+        if plain.shape != mirrored.shape:
+            raise ValueError(
+                "plain and mirrored values must have the same shape, not "
+                f"{tuple(plain.shape)} and {tuple(mirrored.shape)}"
+            )
         super().__init__(plain, batch=batch, seed=seed)
         self.mirrored = mirrored
 
@@ -105,9 +111,11 @@ class Mirrored(Epochs):
 
 
 def flip_and_crop(images: Tensor, flips: Tensor, rows: Tensor, columns: Tensor, pad: int) -> Tensor:
-    """Mirror some images (N, C, H, W), pad all with ``pad`` zeros and crop back to their size.
+    """Mirror some images, pad all with ``pad`` zeros and crop back to their size.
 
-    rows, columns: (N,) int64 in 0..2 pad, where in the mirrored and padded image the crop starts.
+    images: (N, C, H, W) of any type. flips: (N,) bool, which are mirrored left to right.
+    rows, columns: (N,) int64 in 0..2 pad, where in the mirrored and padded image the crop starts;
+        ``pad`` is no move.
     """
     height, width = images.shape[2:]
     padded = F.pad(images, (pad,) * 4)

@@ -46,6 +46,8 @@ class MultiTask(nn.Module):
         widths, size, hidden = shape
         if size % 2 ** len(widths):
             raise ValueError(f"{len(widths)} layers halve an image of {size} px to no whole number")
+        if SHARED in tasks:
+            raise ValueError(f"no task can have the name {SHARED!r}")
         self.tasks, self.widths = tuple(tasks), widths
         streams = {SHARED: _stream(widths, 1)} if self.has_shared else {}
         if self.has_own:
@@ -157,7 +159,10 @@ class Separation(Independent):
         self.streams[SHARED].load_state_dict(stage1.streams[SHARED].state_dict())
 
     def settle(self, images: Tensor) -> None:
-        """Give untrained batch norms the statistics of some images, or their maps would vanish."""
+        """Give the batch norms of an untrained shared stream the statistics of some images.
+
+        Without them its maps would shrink from layer to layer, and be as good as absent.
+        """
         update_bn([images], self.streams[SHARED])
 
     @torch.no_grad()
@@ -237,10 +242,13 @@ def multitask_network(
     fusion: str = "",
     frozen: bool = True,
 ) -> MultiTask:
-    """A network of ``NETWORKS`` with random weights of a seed.
+    """A network of ``NETWORKS`` with random weights of a seed; ValueError for another name.
 
     Kinds begin differently: a stream must not resemble another network's for its first weights.
+    fusion, frozen: of a separation network.
     """
+    if name not in NETWORKS:
+        raise ValueError(f"network must be one of {tuple(NETWORKS)}, not {name!r}")
     with seeded(seed + 1_000_003 * list(NETWORKS).index(name)):
         if name == "separation":
             return Separation(tasks, shape, fusion=fusion, frozen=frozen)
@@ -249,7 +257,10 @@ def multitask_network(
 
 @cache  # it builds many networks
 def matched_widths(tasks: tuple[tuple[str, int], ...], shape: Shape) -> tuple[int, ...]:
-    """The widths, all times one factor, with which hard sharing is as large as the paper's."""
+    """The widths, all times one factor, with which hard sharing is as large as the paper's network.
+
+    tasks: number of outputs by name, as pairs.
+    """
     percents = range(50, 500, 2)
     wider = [tuple(max(1, round(w * percent / 100)) for w in shape.widths) for percent in percents]
     with torch.device("meta"):

@@ -8,8 +8,10 @@ image recognition" (in Japanese), section 3. LEEP and NCE are others'.
 
 The second half needs the model's features alone: ``features`` (N, D) and ``labels`` (N,).
 
-Everything is computed in float64. ``all_scores`` raises ValueError for arrays that are not as said
-above; the functions of single scores take arrays that are known to be good.
+Everything is computed in float64. ``all_scores`` raises ValueError for arrays whose shapes do not
+fit, for no images, for NaN and infinite values, for probabilities that are negative or do not add
+up to 1, for labels that are not integers of 0..T-1 or all the same, and for negative distances. The
+functions of single scores take arrays that are known to be good.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from scipy.spatial.distance import pdist
 from scipy.stats import entropy, spearmanr
 from sklearn.metrics import mutual_info_score
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_array, check_consistent_length
 from threadpoolctl import threadpool_limits
 
 SCORES = {  # 1 if more is taken as closer to the target, else -1
@@ -45,12 +46,14 @@ PROBE, COMPONENTS = 500, 32  # of PARC, as its authors have them: images, princi
 def all_scores(
     probabilities: np.ndarray, features: np.ndarray, labels: np.ndarray, distances: np.ndarray
 ) -> dict[str, float]:
-    """Every score of ``SCORES``, of arrays of float16 or larger.
+    """Every score of ``SCORES`` of (N, C), (N, D), (N,) and (C, T) arrays, float16 or larger.
 
     On one BLAS thread: several wait for each other in the eigenvalues of a few hundred features,
     many times as long as the work itself when other processes use the cores too.
     """
-    probabilities, features, distances = _checked(probabilities, features, labels, distances)
+    probabilities, features, labels, distances = _checked(
+        probabilities, features, labels, distances
+    )
     emd, uniform = emd_score(probabilities, labels, distances), uniform_emd(labels, distances)
     return {
         "softmax": softmax_score(probabilities),
@@ -210,21 +213,29 @@ def _one_hot(labels: np.ndarray) -> np.ndarray:
 
 def _checked(
     probabilities: np.ndarray, features: np.ndarray, labels: np.ndarray, distances: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The tables in float64."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The arrays in float64, labels as they are."""
+    labels = np.asarray(labels)
     named = {"probabilities": probabilities, "features": features, "distances": distances}
-    outputs, features, distances = (
-        check_array(
-            table, dtype=np.float64, input_name=name, ensure_non_negative=name != "features"
-        )
-        for name, table in named.items()
-    )
-    check_consistent_length(outputs, features, labels)
-    classes = distances.shape[1]
-    if labels.dtype.kind not in "iu" or not 0 <= labels.min() < labels.max() < classes:
-        raise ValueError(f"labels are integers of 0 to {classes - 1}, of at least two classes")
+    tables = {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
+    for name, values in tables.items():
+        if values.ndim != 2 or not values.size:
+            raise ValueError(f"{name} are a table of at least one row, not {values.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"one of the {name} is NaN or infinite")
+        if name != "features" and values.min() < 0:
+            raise ValueError(f"{name} are 0 or more, not {values.min():.4g}")
+    outputs, features, distances = tables.values()
+    if not len(outputs) == len(features) == labels.size or labels.dtype.kind not in "iu":
+        shapes = f"{outputs.shape}, {features.shape} and {labels.dtype} {labels.shape}"
+        raise ValueError(f"labels are integers, one a row of the other two, not {shapes}")
+    if labels.min() < 0 or labels.max() >= distances.shape[1] or np.ptp(labels) == 0:
+        told = f"0 to {distances.shape[1] - 1}, not {labels.min()} to {labels.max()}"
+        raise ValueError(f"labels are of at least two classes, {told}")
     if len(distances) != outputs.shape[1]:
         raise ValueError(f"distances have {len(distances)} rows for {outputs.shape[1]} outputs")
-    if (worst := np.abs(outputs.sum(1) - 1).max()) > TOLERANCE:
-        raise ValueError(f"the probabilities of an image add up to 1, but for {worst:.4g}")
-    return outputs, features, distances
+    sums = outputs.sum(1)
+    worst = int(np.abs(sums - 1).argmax())
+    if abs(sums[worst] - 1) > TOLERANCE:
+        raise ValueError(f"the probabilities of image {worst} add up to {sums[worst]:.4g}, not 1")
+    return outputs, features, labels, distances

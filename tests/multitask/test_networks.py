@@ -404,8 +404,11 @@ def test_matched_widths():
     [
         ("hard sharing", TASKS, {"size": 10}, "no whole number"),
         ("mtan", TASKS, {"widths": (4,) * 4}, "no whole number"),
+        ("independent", {SHARED: 2}, {}, "shared"),
+        ("separation", {SHARED: 2, "points": 1}, {"fusion": "concat"}, "shared"),
         ("separation", TASKS, {"fusion": "sum"}, "fusion must be one of"),
         ("separation", TASKS, {"fusion": ""}, "fusion must be one of"),
+        ("nddr", TASKS, {}, "network must be one of"),
     ],
 )
 def test_refused(name, tasks, options, match):

@@ -139,25 +139,21 @@ GOOD = {
 @pytest.mark.parametrize(
     ("name", "change", "match"),
     [
-        ("probabilities", lambda p: p * 0.9, "add up to 1, but for 0.1$"),
-        (
-            "probabilities",
-            lambda p: np.where(p == p[3, 2], np.nan, p),
-            "probabilities .*NaN",
-        ),
-        ("probabilities", lambda p: p - 0.5, "Negative values .* probabilities"),
-        ("probabilities", lambda p: p[:0], r"0 sample\(s\)"),
+        ("probabilities", lambda p: p * 0.9, "add up to 0.9"),
+        ("probabilities", lambda p: np.where(p == p[3, 2], np.nan, p), "probabilities is NaN"),
+        ("probabilities", lambda p: p - 0.5, "probabilities are 0 or more"),
+        ("probabilities", lambda p: p[:0], "at least one row"),
         ("labels", lambda t: t + 1, "labels are"),
         ("labels", lambda t: t - 1, "labels are"),
-        ("labels", lambda t: t[:-1], "numbers of samples"),
+        ("labels", lambda t: t[:-1], "labels are"),
         ("labels", lambda t: t.astype(float), "integers"),
         ("labels", np.zeros_like, "two classes"),
         ("distances", lambda d: d[:1], "1 rows for 7"),  # numpy would repeat its row
-        ("distances", lambda d: d[0], "Expected 2D"),
-        ("distances", lambda d: np.where(d == d[1, 1], np.nan, d), "distances contains NaN"),
-        ("distances", lambda d: d - 1, "Negative values .* distances"),
-        ("features", lambda f: f[:-1], "numbers of samples"),
-        ("features", lambda f: np.where(f == f[2, 3], np.inf, f), "features contains infinity"),
+        ("distances", lambda d: d[0], "a table"),
+        ("distances", lambda d: np.where(d == d[1, 1], np.nan, d), "distances is NaN"),
+        ("distances", lambda d: d - 1, "distances are 0 or more"),
+        ("features", lambda f: f[:-1], "labels are"),
+        ("features", lambda f: np.where(f == f[2, 3], np.inf, f), "features is NaN"),
     ],
 )
 def test_bad_input_is_named(name, change, match):

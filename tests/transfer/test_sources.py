@@ -175,3 +175,8 @@ def test_mirrored_batches_take_every_value_once_and_half_of_them_mirrored():
     assert 70 < (values < 0).sum() < 130
     again = torch.cat([batches(step)[0] for step in range(13, 26)])
     assert not torch.equal(again, index)
+
+
+def test_mirrored_refuses_other_shapes():
+    with pytest.raises(ValueError, match="same shape"):
+        Mirrored(torch.zeros(3, 1), torch.zeros(2, 1), batch=1, seed=0)
