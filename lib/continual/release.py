@@ -81,7 +81,7 @@ def write_release(
         write_atomically(folder / name, save(_halves(network.state_dict())))
     for name, task in tasks.items():
         save_task(folder / f"{name}.safetensors", task)
-    switcher = TaskSwitcher(base.to(context.device), tasks)
+    switcher, best = TaskSwitcher(base.to(context.device), tasks), best_answers(answers)
     card = {
         "what": WHAT,
         "licence": _licence(sizes.stream),
@@ -91,7 +91,7 @@ def write_release(
         "size": sizes.stream.size,
         "norm": generator.norm,
         "tasks": {
-            f"T{number}": _task_card(sizes, number, switcher, rows, answers, context)
+            f"T{number}": _task_card(sizes, number, switcher, rows, best, context)
             for number in TASKS
         },
         "files": {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))},
@@ -174,7 +174,7 @@ def _task_card(
     number: int,
     switcher: TaskSwitcher,
     rows: pd.DataFrame,
-    answers: pd.DataFrame,
+    best: Mapping[tuple[int, str], float],
     context: Context,
 ) -> dict[str, Any]:
     """What a task is, and how well it is done: by these weights, over seeds, trivially."""
@@ -194,7 +194,7 @@ def _task_card(
         "mean": round(float(seeds.value), 3),
         "interval": [round(float(seeds.low), 3), round(float(seeds.high), 3)],
         "seeds": seeds.n,
-        "trivial": round(float(best_answers(answers)[number, metric]), 3),
+        "trivial": round(float(best[number, metric]), 3),
     }
 
 

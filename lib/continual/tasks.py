@@ -90,11 +90,6 @@ class _Data:
     test: Segmented
     palette: Tensor
 
-    @property
-    def images(self) -> Tensor:
-        """The test images in [0, 1]."""
-        return self.images_at(slice(None))
-
     def images_at(self, part: slice) -> Tensor:
         """Some of the test images in [0, 1]."""
         return self.test.images[part].float() / 255

@@ -284,11 +284,11 @@ def test_the_table_has_both_orders_both_ways_and_each_task_alone(context):
     table = compare_chains(COLOUR, STYLE, context).set_index(["order", "way"])
     assert len(table) == 10 and table.index.is_unique
     task = style_task(STREAM, 4, context)
-    alone = network(STYLE, context)(grey(task.images))
-    expected = task.perceptual(alone, task.images).total.mean().item()
+    alone = network(STYLE, context)(grey(task.images_at(slice(None))))
+    expected = task.perceptual(alone, task.images_at(slice(None))).total.mean().item()
     row = table.loc["colour, style", "style only"]
     assert row["total"] == pytest.approx(expected, rel=1e-4)
-    goal = network(STYLE, context)(network(COLOUR, context)(grey(task.images)))
+    goal = network(STYLE, context)(network(COLOUR, context)(grey(task.images_at(slice(None)))))
     assert row["distance"] == pytest.approx((alone - goal).square().mean().sqrt().item(), rel=1e-4)
     assert (table.xs("re-encoded", level="way")[["distance", "colour_distance"]] == 0).all(
         axis=None
