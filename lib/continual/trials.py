@@ -23,6 +23,7 @@ METHODS = {
     "resblock+piggyback": "task 3's residual blocks frozen, a mask for task 4",
 }
 STREAMS = tuple(METHODS)[:6]  # the methods that learn all five tasks
+DECISIVE = ("scratch", "fine-tune", "piggyback")  # what the paper's main question compares
 ONE_BODY = ("scratch", "fine-tune", "ewc")  # a later task changes the weights of earlier ones
 IMAGE_LOSSES = ("adversarial", "ce", "l1", "l2")
 # The paper does not say what becomes of batch norm. In PyTorch a frozen norm still uses and
@@ -90,6 +91,7 @@ class ContinualStudy:
 
     stream: Stream
     seeds: int
+    more: int
     controls: int
     harder: str
     pictures: str
@@ -274,10 +276,13 @@ def harder_answers(sizes: ContinualStudy) -> list[TrivialTrial]:
 
 
 def phases(sizes: ContinualStudy) -> dict[str, list[TaskTrial]]:
-    """All trials in an order that can be run: a phase needs the weights of earlier ones only."""
-    seeds, controls = range(sizes.seeds), range(sizes.controls)
+    """All trials in an order that can be run: a phase needs the weights of earlier ones only.
+
+    The seeds after those of the main table have the methods of ``DECISIVE`` only.
+    """
+    seeds, controls = range(sizes.seeds + sizes.more), range(sizes.controls)
     bases = [planned(sizes, "scratch", 1, seed) for seed in seeds]
-    bases += [planned(sizes, "resblock", 0, seed) for seed in seeds]
+    bases += [planned(sizes, "resblock", 0, seed) for seed in range(sizes.seeds)]
     return {
         "bases": bases,
         **{
@@ -292,12 +297,13 @@ def phases(sizes: ContinualStudy) -> dict[str, list[TaskTrial]]:
 
 
 def _streams(sizes: ContinualStudy, task: int, seed: int) -> Iterator[TaskTrial]:
-    """Every method's trial of one of the tasks 2 to 5."""
-    if task == 2:  # first, as task 2's blocks are scored on task 1 as well
+    """The methods' trials of one of the tasks 2 to 5."""
+    whole = seed < sizes.seeds
+    if whole and task == 2:  # first, as task 2's blocks are scored on task 1 as well
         yield planned(sizes, "resblock", 1, seed)
-    for method in STREAMS:
+    for method in STREAMS if whole else DECISIVE:
         yield planned(sizes, method, task, seed)
-    if task == MASKED_BLOCKS["task"]:
+    if whole and task == MASKED_BLOCKS["task"]:
         yield planned(sizes, "resblock+piggyback", task, seed)
     if task == 5:  # the paper's reading is that fine-tuning starts from task 3
         yield planned(sizes, "fine-tune", task, seed, start=3)

@@ -144,13 +144,8 @@ def cells(
     return ScalarMappable(Normalize(low, high), BLUES)
 
 
-def pictures(
-    rows: Mapping[str, Mapping[str, ArrayLike]], *, levels: int = 0, letters: int = 15
-) -> Figure:
-    """A grid of pictures: row label -> title -> (3, H, W) or (1, H, W), values 0 to 1.
-
-    levels: brightness steps to which pictures are reduced, which halves a notebook's size; 0: all.
-    """
+def pictures(rows: Mapping[str, Mapping[str, ArrayLike]], *, letters: int = 15) -> Figure:
+    """A grid of pictures: row label -> title -> (3, H, W) or (1, H, W), values 0 to 1."""
     titles = list(next(iter(rows.values())))
     width = WIDE if len(titles) > 5 else WIDTH
     size = (width, (width - 0.7) / len(titles) * len(rows) + 0.5)
@@ -159,8 +154,6 @@ def pictures(
     for line, (label, shown) in zip(axes, rows.items(), strict=True):
         for ax, title in zip(line, titles, strict=True):
             picture = np.moveaxis(np.asarray(shown[title], float), 0, -1).clip(0, 1)
-            if levels:
-                picture = (picture * (levels - 1)).round() / (levels - 1)
             ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)

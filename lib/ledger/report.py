@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from PIL import Image as Picture
 
 from lib.engine.files import committed_reports, reports_root, write_atomically
 from lib.engine.provenance import provenance
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # a notebook chooses its backend before matplotlib is needed 
     from matplotlib.figure import Figure
 
 FILE_DPI = 150  # of the saved picture; the notebook's is the style's, which is smaller
+COLOURS = 128  # of a notebook's picture: a third of the bytes, and photographs still look right
 # files without a date or a version in them: equal data gives equal bytes
 NO_METADATA = {
     "png": {"Software": None},
@@ -54,7 +56,7 @@ class Report:
         write_atomically(path.with_suffix(".csv"), csv_text(data))
         self._remember("figures", name, caption)
         if "IPython" in sys.modules:
-            _display(_render(fig, "png"), caption)
+            _display(_small(_render(fig, "png")), caption)
         close(fig)  # or the notebook would show it a second time
 
     def table(self, df: pd.DataFrame, name: str, caption: str) -> pd.DataFrame:
@@ -101,6 +103,18 @@ class Report:
         if folder == self.folder:
             self._remember("figures", name, caption)
         return picture, caption
+
+    def medium_figure(self, name: str) -> None:
+        """Show a figure of the committed medium run beside the sentences about it.
+
+        Nothing is shown in that run itself, which has drawn it already, and without a notebook.
+        """
+        folder = committed_reports() / "medium" / self.notebook
+        picture = folder / "figures" / f"{_checked(name)}.png"
+        if self.profile == "medium" or not picture.exists():
+            return
+        caption = _captions(folder / "contents.json").get(name, "")
+        _display(_small(picture.read_bytes(), 900), f"The medium run: {caption}")
 
 
 def show_committed(report: Report, name: str, why: str) -> None:
@@ -152,6 +166,15 @@ def _checked(name: str) -> str:
 def _render(fig: Figure, kind: str, dpi: float | str = "figure") -> bytes:
     buffer = io.BytesIO()
     fig.savefig(buffer, format=kind, metadata=NO_METADATA[kind], dpi=dpi)
+    return buffer.getvalue()
+
+
+def _small(png: bytes, width: int = 0) -> bytes:
+    """A picture in few colours and, with a width, of at most so many pixels across."""
+    picture, buffer = Picture.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
+    if width and picture.width > width:
+        picture.thumbnail((width, picture.height))
+    picture.quantize(COLOURS, dither=Picture.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

@@ -163,12 +163,17 @@ def test_the_main_table_has_no_gap(sizes):
                 cells[each.method, each.task, each.seed] += 1
     wanted = {(m, task) for m in STREAMS for task in TASKS[1:]}
     wanted |= {("scratch", 1), ("resblock", 1), ("resblock+piggyback", 4)}
-    assert cells == Counter({(*cell, seed): 1 for cell in wanted for seed in range(sizes.seeds)})
+    more = {(m, task) for m in ("scratch", "fine-tune", "piggyback") for task in TASKS[1:]}
+    more |= {("scratch", 1)}
+    whole, last = sizes.seeds, sizes.seeds + sizes.more
+    wanted = {(*cell, seed) for cell in wanted for seed in range(whole)}
+    wanted |= {(*cell, seed) for cell in more for seed in range(whole, last)}
+    assert cells == Counter(wanted)
     norms = {each.method: each.norms for each in plan["task 4"]}
     assert norms["piggyback"] == "statistics"
     assert norms["resblock"] == norms["resblock+piggyback"] == "instance"
     again = [each for each in plan["task 5"] if each.start]
-    assert [(each.start, each.seed) for each in again] == [(3, seed) for seed in range(sizes.seeds)]
+    assert [(each.start, each.seed) for each in again] == [(3, seed) for seed in range(last)]
 
 
 @EACH_PROFILE
@@ -181,7 +186,7 @@ def test_a_long_run_takes_seed_after_seed(sizes):
     assert plan[-len(later) :] == later
     trials, done = plan[count : -len(later)], set()
     seeds = [each.seed for each in trials]
-    assert seeds == sorted(seeds) and set(seeds) == set(range(sizes.seeds))
+    assert seeds == sorted(seeds) and set(seeds) == set(range(sizes.seeds + sizes.more))
     for each in trials:
         assert {*filter(None, [parent(each)]), *history(each)} <= done | {each}
         done.add(each)

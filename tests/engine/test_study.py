@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from trials import grid, unlucky, work
 
 from lib.dip.trials import EncoderDecoderStudy
@@ -105,6 +108,24 @@ def test_stored_draws_what_can_be_drawn(open_toy, displayed):
         study.report.figure(Figure(), "faces", NUMBERS, "New.")
     assert [text for _, text in displayed] in ([], ["New."])
     assert (study.report.figures / "faces.png").read_bytes() != b"png"
+
+
+def test_a_medium_figure_stands_beside_its_sentence(open_toy, tmp_path, displayed):
+    """In quick, in few colours and at most 900 pixels wide; the medium run has drawn it itself."""
+    folder = tmp_path / "committed" / "medium" / NOTEBOOK
+    (folder / "figures").mkdir(parents=True)
+    wide = np.random.default_rng(0).integers(0, 256, (40, 1000, 3), np.uint8)
+    Image.fromarray(wide).save(folder / "figures" / "faces.png")
+    contents = {"figures": [{"name": "faces", "caption": "Twenty faces."}]}
+    (folder / "contents.json").write_text(json.dumps(contents))
+    open_toy().report.medium_figure("faces")
+    ((png, text),) = displayed
+    assert text == "The medium run: Twenty faces."
+    shown = Image.open(io.BytesIO(png))
+    assert shown.size == (900, 36) and len(shown.convert("RGB").getcolors()) <= 128
+    open_toy(profile="medium").report.medium_figure("faces")
+    open_toy().report.medium_figure("maps")
+    assert len(displayed) == 1
 
 
 def test_otherwise_a_missing_file_is_an_error(open_toy, displayed):
