@@ -26,7 +26,7 @@ from lib.transfer.sources import Source, Stage
 from lib.transfer.trials import FineTuneTrial, TransferStudy, fine_tunings, run_fine_tuning
 
 # training images of the papers' sets, which are not here
-IMAGES = {"caltech101": 6_942, "caltech256": 24_486, "celeba": 162_770, "cifar10": 50_000}
+IMAGES = {"caltech101": 6_903, "caltech256": 23_050, "celeba": 162_770, "cifar10": 50_000}
 DEPTHS = (1, 2, 4, 8)  # of measured encoder-decoders; one in between counts as the deeper
 PHOTOS = "photos:astronaut,brick,camera,coffee,grass,gravel,moon,retina,rocket"
 LONGER = (10, 70)  # a sample of steps that take milliseconds

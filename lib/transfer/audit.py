@@ -63,6 +63,15 @@ def normalised() -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def uniform_emds() -> dict[int, float]:
+    """EMD of a uniform output, an image: by the outputs of ImageNet's and Caltech-256's sources.
+
+    It hangs on the class names and the word vectors alone, so it tells which vectors were used.
+    """
+    values = _of_sums()
+    return {1000: values["emd-image-untrained"], 257: values["emd-image-constant"]}
+
+
 def regrets(sources: tuple[str, ...] = SOURCES) -> pd.DataFrame:
     """Accuracy lost by the top-scored model, best minus chosen: rankers by networks."""
     columns = {}

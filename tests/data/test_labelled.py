@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -22,6 +23,7 @@ from lib.data.labelled import (
     largest_class,
     load_labelled,
 )
+from lib.engine.files import REPOSITORY
 
 FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 
@@ -176,7 +178,7 @@ def test_no_two_sets_share_a_picture():
 
 @pytest.fixture
 def caltech(tmp_path: Path) -> Path:
-    """Two classes of ten photographs, each of a grey of its own, and a folder that is no class."""
+    """Three classes of ten photographs, each of a grey of its own."""
     for place, name in enumerate(("BACKGROUND_Google", "ant", "Faces")):
         folder = tmp_path / "caltech101/101_ObjectCategories" / name
         folder.mkdir(parents=True)
@@ -186,21 +188,38 @@ def caltech(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_folders_are_split_80_to_20_in_each_class(caltech):
+def test_a_quarter_of_each_folder_rounded_down_is_for_testing(caltech):
     data = load_labelled("caltech101", size=32, root=caltech)
-    assert data.classes == ("Faces", "ant")
-    assert data.train_labels.bincount().tolist() == [8, 8]
-    assert data.test_labels.bincount().tolist() == [2, 2]
+    assert data.classes == ("BACKGROUND_Google", "Faces", "ant")
+    assert data.train_labels.bincount().tolist() == [8, 8, 8]
+    assert data.test_labels.bincount().tolist() == [2, 2, 2]
     greys = torch.cat([data.train_images, data.test_images])[:, 0, 0, 0].tolist()
     labels = torch.cat([data.train_labels, data.test_labels]).tolist()
     assert sorted(zip(labels, greys, strict=True)) == [
-        (label, base + number) for label, base in ((0, 160), (1, 80)) for number in range(10)
+        (label, base + number)
+        for label, base in ((0, 0), (1, 160), (2, 80))
+        for number in range(10)
     ]
+
+
+def test_the_split_of_the_whole_archive_is_the_papers():
+    """2,241 is the only number of images of which all accuracies of its Table 1 are counts."""
+    table = pd.read_csv(REPOSITORY / "lib/transfer/caltech101_folders.csv")
+    ids = [
+        f"{name}/image_{number:04}.jpg"
+        for name, count in table.itertuples(index=False)
+        for number in range(count)
+    ]
+    train, test = labelled._split(ids, Path("caltech101"))
+    assert (len(train), len(test)) == (6903, 2241)
+    assert sorted(train + test) == sorted(ids)
+    background = sum(id.startswith("BACKGROUND_Google/") for id in test)
+    assert background == 116  # of 467
 
 
 def test_small_photographs_are_enlarged(caltech):
     data = load_labelled("caltech101", size=64, root=caltech)
-    assert data.train_images.shape == (16, 3, 64, 64)
+    assert data.train_images.shape == (24, 3, 64, 64)
     assert data.train_images.flatten(1).float().std(1).max() == 0
 
 
@@ -278,9 +297,9 @@ def test_real_cifar10():
 @pytest.mark.real_data
 def test_real_tasks():
     caltech, voc = load_labelled("caltech101", size=32), load_labelled("voc2012", size=32)
-    assert len(caltech.classes) == 101
-    assert "BACKGROUND_Google" not in caltech.classes
-    assert caltech.train_labels.unique().numel() == 101
+    assert len(caltech.classes) == 102
+    assert "BACKGROUND_Google" in caltech.classes
+    assert caltech.train_labels.unique().numel() == 102
     assert len(voc.classes) == 20
     assert voc.train_labels.max() < 20
     assert voc.train_labels.min() >= 0

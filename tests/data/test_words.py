@@ -114,6 +114,9 @@ def test_synonyms_are_used_unless_others_are_given():
     assert class_vectors(("tench",), keyed()).words == (("fish",),)
     table = load_synonyms()
     assert all(key == " ".join(split_words(key)) and value for key, value in table.items())
+    background = class_vectors(("BACKGROUND_Google",), keyed({"background": (1, 2)}))
+    assert background.words == (("background",),)
+    assert load_synonyms()["background google"] == "background"
 
 
 def test_overlap():
