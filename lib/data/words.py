@@ -19,7 +19,6 @@ import pandas as pd
 
 from lib.data.catalogue import DATASETS
 from lib.data.drawn.scenes import render_scenes
-from lib.data.labelled import CIFAR10_CLASSES
 from lib.engine.files import data_root
 
 if TYPE_CHECKING:
@@ -30,8 +29,14 @@ DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "e
 LISTS = {
     "places365": ("categories_places365.txt", r"/\w/(\S+) \d+", 365),
     "inat_birds": ("inat_bird_labels.txt", r"(?:.*?\(|(?=background$))([^()]+).*", 965),
+    # thirty of them have no English name: "Siproeta stelenes ()"
+    "inat_insects": (
+        "inat_insect_labels.txt",
+        r"(?:.*?\((?!\))|(?=background$|[^()]+\(\)$))([^()]+).*",
+        1022,
+    ),
 }
-VOCABULARIES = ("imagenet", "cifar10", *LISTS)
+VOCABULARIES = ("imagenet", "cifar10", "voc2012", *LISTS)
 _BINARY = (".bin", ".bin.gz")
 _TEXT = (".txt", ".txt.gz", ".vec", ".vec.gz")
 _SCENE_SENTENCES, _DIGIT_SENTENCES, _SENTENCE_SEED = 250, 200, 3  # scenes: of each domain
@@ -117,17 +122,18 @@ def _trained() -> KeyedVectors:
 def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, ...]:
     """The names of a network's outputs, in their order.
 
-    vocabulary: one of ``VOCABULARIES``. imagenet: as torchvision has them. places365 and
-        inat_birds, the English names of 965 birds (the last: background), are read from lists in
-        ``words/`` below the data root.
+    vocabulary: one of ``VOCABULARIES``. imagenet: as torchvision has them. voc2012: of pixels,
+        background first. places365, inat_birds and inat_insects, the English names of 965 birds
+        and of 1,022 insects (the last: background), are read from lists in ``words/`` below the
+        data root.
     Raises FileNotFoundError for a missing list, ValueError for a damaged one, naming the path.
     """
     if vocabulary == "imagenet":
         from torchvision.models import ResNet18_Weights  # here: importing it takes a second
 
         return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-    if vocabulary == "cifar10":
-        return CIFAR10_CLASSES
+    if vocabulary in ("cifar10", "voc2012"):
+        return DATASETS[vocabulary].classes
     if vocabulary not in LISTS:
         raise ValueError(f"vocabulary must be one of {VOCABULARIES}, not {vocabulary!r}")
     file, pattern, count = LISTS[vocabulary]

@@ -1,12 +1,15 @@
 """Networks to be fine-tuned: layers that may be kept, layers that are trained, a head, weights.
 
 Every network takes (N, 3, H, W) float images with pixel values in [0, 1] and normalises them by
-itself. AlexNet and ResNet-18 are the paper's; SqueezeNet 1.1 and MobileNetV2 fit a CPU; VGG5 and
-ResNet-20 are for images of 32 px.
+itself. AlexNet and ResNet-18 are the paper's. SqueezeNet 1.1, MobileNetV2, MobileNetV1 of three
+widths (Howard et al. 2017), EfficientNet-Lite0 and DeepLabv3 on a MobileNetV2 (Chen et al. 2017)
+fit a CPU. VGG5 and ResNet-20 are for images of 32 px.
 """
 
 from __future__ import annotations
 
+import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,24 @@ from lib.data.catalogue import DATASETS, locate, refuse_below
 from lib.engine.training import seeded
 from lib.networks.classifiers import IMAGENET, ResNet20, pretrained_resnet20, vgg5
 
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as IMAGENET, for MobileNetV2
-ARCHITECTURES = ("alexnet", "resnet18", "squeezenet1_1", "mobilenet_v2", "vgg5", "resnet20")
-# what weights were trained on -> number of classes
-TRAINED_ON = {"imagenet": 1000, "places365": 365, "inat_birds": 965, "cifar10": 10}
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as IMAGENET, for TensorFlow's networks
+# blocks of a stage: channels between their 1x1 convolutions in units of their input's, kernel,
+# stride of the first, channels, number
+V1 = ((1, 3, 1, 64, 1), (1, 3, 2, 128, 2), (1, 3, 2, 256, 2), (1, 3, 2, 512, 6), (1, 3, 2, 1024, 2))
+LITE0 = (
+    *((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3)),
+    *((6, 5, 2, 192, 4), (6, 3, 1, 320, 1)),
+)
+SHARES = {"mobilenet_v1_0.25": 0.25, "mobilenet_v1_0.5": 0.5, "mobilenet_v1_0.75": 0.75}
+MOBILE = ("efficientnet_lite0", *SHARES)
+DEEPLAB = "deeplabv3_mobilenet_v2"
+TENSORFLOWS = ("mobilenet_v2", DEEPLAB, *MOBILE)
+ARCHITECTURES = ("alexnet", "resnet18", "squeezenet1_1", "vgg5", "resnet20", *TENSORFLOWS)
+# what weights were trained on -> number of classes; voc2012: pixels, background is a class
+TRAINED_ON = {
+    **{"imagenet": 1000, "places365": 365, "inat_birds": 965, "inat_insects": 1022},
+    **{"cifar10": 10, "voc2012": 21},
+}
 # published weights: network and what it was trained on -> where the catalogue has the file; those
 # without are torchvision's, which downloads them
 PUBLISHED = {
@@ -33,6 +50,9 @@ PUBLISHED = {
     ("squeezenet1_1", "imagenet"): "squeezenet1_1-imagenet",
     ("mobilenet_v2", "imagenet"): "mobilenet_v2-imagenet",
     ("mobilenet_v2", "inat_birds"): "mobilenet_v2-inat_birds",
+    ("mobilenet_v2", "inat_insects"): "mobilenet_v2-inat_insects",
+    **{(name, "imagenet"): f"{name}-imagenet" for name in MOBILE},
+    (DEEPLAB, "voc2012"): f"{DEEPLAB}-voc",
     ("resnet20", "cifar10"): "resnet20-cifar10",
 }
 
@@ -86,7 +106,7 @@ def source_network(architecture: str, classes: int, *, width: int, seed: int) ->
     refuse_below(1, classes=classes)
     with seeded(seed):
         layers, head, kept = _parts(architecture, classes, width)
-    mean, std = map(torch.tensor, HALF if architecture == "mobilenet_v2" else IMAGENET)
+    mean, std = map(torch.tensor, HALF if architecture in TENSORFLOWS else IMAGENET)
     return SourceNetwork(nn.Sequential(Normalise(mean, std), *layers), head, kept + 1)
 
 
@@ -102,6 +122,15 @@ def _parts(architecture: str, classes: int, width: int) -> tuple[list[nn.Module]
         net = ResNet20(1, width)
         layers = [net.conv1, net.bn1, nn.ReLU(), *net.layer1, *net.layer2, *net.layer3]
         return layers, _pooled(4 * width, classes), 9
+    if architecture in MOBILE:
+        net = _pad_as_tensorflow(_mobile(architecture, classes))
+        blocks = [block for stage in net.blocks for block in stage]
+        stem, top, head = net[:3], net[4:-4], net[-4:]
+        return [*stem, *blocks, *top], head, 3 + len(blocks) - len(net.blocks[-1])
+    if architecture == DEEPLAB:
+        net = _pad_as_tensorflow(_deeplab(classes))
+        pool = nn.AdaptiveAvgPool2d(1)  # of a linear layer's outputs: as of its inputs
+        return [*net.features, net.pyramid], nn.Sequential(net.logits, pool, nn.Flatten()), 17
     net = get_model(architecture)
     if architecture == "alexnet":
         layers = [*net.features, net.avgpool, nn.Flatten(), *net.classifier[:-1]]
@@ -117,18 +146,107 @@ def _parts(architecture: str, classes: int, width: int) -> tuple[list[nn.Module]
         pool = nn.AdaptiveAvgPool2d(1)
         head = nn.Sequential(nn.Dropout(0.5), last, nn.ReLU(inplace=True), pool, nn.Flatten())
         return list(net.features), head, 12
-    for module in net.features.modules():  # MobileNetV2
-        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
-            # TensorFlow's "SAME", which the published weights were trained with
-            module.padding = (0, 0)
-            module.register_forward_pre_hook(lambda _, inputs: F.pad(inputs[0], (0, 1, 0, 1)))
-    return list(net.features), _pooled(1280, classes, nn.Dropout(0.2)), 17
+    features = _pad_as_tensorflow(net.features)  # MobileNetV2
+    return list(features), _pooled(1280, classes, nn.Dropout(0.2)), 17
 
 
 def _pooled(channels: int, classes: int, *before: nn.Module) -> nn.Sequential:
     """From the last feature map to the logits."""
     pool = nn.AdaptiveAvgPool2d(1)
     return nn.Sequential(pool, nn.Flatten(), *before, nn.Linear(channels, classes))
+
+
+def _pad_as_tensorflow(network: Any) -> Any:
+    """Give convolutions of stride 2 the padding "SAME" that the weights were trained with."""
+
+    def pad(convolution: nn.Conv2d, inputs: tuple[Tensor]) -> Tensor:
+        # an odd pixel more goes to the right and below
+        total = [convolution.kernel_size[0] - 2 + side % 2 for side in inputs[0].shape[2:]]
+        height, width = ((each // 2, each - each // 2) for each in total)
+        return F.pad(inputs[0], (*width, *height))
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.padding = (0, 0)
+            module.register_forward_pre_hook(pad)
+    return network
+
+
+class _Block(nn.Sequential):
+    """Layers by name; what went in is added where it has the shape of what comes out."""
+
+    def __init__(self, layers: dict[str, nn.Module], adds: bool) -> None:
+        super().__init__(OrderedDict(layers))
+        self.adds = adds
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x) if self.adds else super().forward(x)
+
+
+def _mobile(architecture: str, classes: int) -> Any:
+    """MobileNetV1 or EfficientNet-Lite0, with the names that the library timm has for the parts."""
+    lite, share = architecture not in SHARES, SHARES.get(architecture, 1)
+
+    def unit(number: int, name: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1,
+             groups: int = 1) -> dict[str, nn.Module]:  # fmt: skip
+        convolution = nn.Conv2d(
+            inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+        nn.init.normal_(convolution.weight, std=(2 * groups / (kernel**2 * outputs)) ** 0.5)
+        norm = nn.BatchNorm2d(outputs, eps=1e-3 if lite else 1e-5)
+        return {name: convolution, f"bn{number}": norm, f"act{number}": nn.ReLU6()}
+
+    def block(inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> nn.Module:
+        inner, last = inputs * expand, "conv_pwl" if expand > 1 else "conv_pw"
+        parts = unit(1, "conv_pw", inputs, inner) if expand > 1 else {}
+        number = 2 if parts else 1
+        parts |= unit(number, "conv_dw", inner, inner, kernel, stride, inner)
+        parts |= unit(number + 1, last, inner, outputs)
+        if lite:
+            del parts[f"act{number + 1}"]
+        return _Block(parts, adds=lite and stride == 1 and inputs == outputs)
+
+    inputs, stages = int(32 * share), []
+    parts = unit(1, "conv_stem", 3, inputs, 3, 2)
+    for expand, kernel, stride, channels, count in LITE0 if lite else V1:
+        outputs = int(channels * share)
+        blocks = [block(inputs, outputs, kernel, stride, expand)]
+        blocks += [block(outputs, outputs, kernel, 1, expand) for _ in range(count - 1)]
+        stages.append(nn.Sequential(*blocks))
+        inputs = outputs
+    parts["blocks"] = nn.Sequential(*stages)
+    if lite:
+        parts |= unit(2, "conv_head", inputs, 1280)
+        inputs = 1280
+    parts |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}
+    parts |= {"drop": nn.Dropout(0.2 if lite else 0.001), "classifier": nn.Linear(inputs, classes)}
+    return nn.Sequential(OrderedDict(parts))
+
+
+class _Pyramid(nn.Module):
+    """DeepLabv3's head without dilated branches: each pixel beside the mean of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_pool, self.aspp_1x1 = nn.Conv2d(320, 256, 1), nn.Conv2d(320, 256, 1)
+        self.concat_projection = nn.Conv2d(512, 256, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        own, mean = self.aspp_1x1(x), self.image_pool(x.mean((2, 3), keepdim=True))
+        both = torch.cat([mean.expand_as(own), own], 1).relu()
+        return self.concat_projection(both).relu()
+
+
+def _deeplab(classes: int) -> Any:
+    """DeepLabv3 on a MobileNetV2 whose last map has a sixteenth of the image's side."""
+    from torchvision.models import get_model  # here: importing it takes a second
+
+    features: Any = get_model("mobilenet_v2").features[:18]
+    features[14].conv[1][0].stride = (1, 1)
+    for block in features[15:]:
+        block.conv[1][0].dilation = block.conv[1][0].padding = (2, 2)
+    parts = {"features": features, "pyramid": _Pyramid(), "logits": nn.Conv2d(256, classes, 1)}
+    return nn.Sequential(OrderedDict(parts))
 
 
 def load_published(
@@ -153,7 +271,7 @@ def load_published(
 def published_network(
     architecture: str, trained_on: str, root: str | Path | None = None
 ) -> nn.Module:
-    """torchvision's network, or the ResNet-20 of 32 px images, with published weights.
+    """The network with published weights, as these name its parts, and torchvision's padding.
 
     Raises ValueError for a pair that is not published and for files that are damaged or of another
     network, FileNotFoundError, saying how to get them, for missing ones.
@@ -170,10 +288,17 @@ def published_network(
     path = locate(name, root) / file
     if architecture == "resnet20":
         return pretrained_resnet20(path)
-    network = get_model(architecture, num_classes=TRAINED_ON[trained_on])
-    state = _read_state(path)
+    classes = TRAINED_ON[trained_on]
+    if architecture in MOBILE:
+        network = _mobile(architecture, classes)
+    elif architecture == DEEPLAB:
+        network = _deeplab(classes)
+    else:
+        network = get_model(architecture, num_classes=classes)
+    # counts of batches, which timm's files lack and nothing reads
+    own = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
     try:
-        network.load_state_dict({name: values.float() for name, values in state.items()})
+        network.load_state_dict(own | _read_state(path))
     except RuntimeError as error:
         raise ValueError(f"{path} has not {architecture}'s weights: {error}") from error
     return network
@@ -183,7 +308,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a checkpoint in the format of Places365's."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            # DeepLab's
+            return {re.sub("^(?=image_pool|aspp|concat)", "pyramid.", name): values
+                    for name, values in load_file(path).items()}  # fmt: skip
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # torch raises many kinds
         raise ValueError(f"{path} is not readable: {error}") from error

@@ -231,7 +231,10 @@ def test_real_lists():
     assert names["places365"][:2] == ("airfield", "airplane cabin")
     birds = names["inat_birds"]
     assert (birds[0], birds[254], birds[-1]) == ("Cassin's Finch", "Northern Harrier", "background")
-    assert not any(mark in name for name in birds for mark in "()")
+    insects = names["inat_insects"]
+    assert (insects[0], insects[-1]) == ("Tomentose Burying Beetle", "background")
+    assert insects.count("Siproeta stelenes biplagiata") == 1  # it has no English name
+    assert not any(mark in name for name in birds + insects for mark in "()")
 
 
 @pytest.mark.real_data
