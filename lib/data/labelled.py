@@ -74,12 +74,14 @@ def load_labelled(
         Behind "@" of voc2012 and Caltech's sets stands a list of ids: caltech101@medium has the
         photographs, such as ant/image_0001.jpg, that ``data/splits/caltech101@medium.PART.txt``
         lists for the parts train and test, in its order; its classes are those of the lists.
-        voc2012@medium has those of the lists voc2012_aug@medium.
+        voc2012@medium has those of the lists voc2012_aug@medium. Behind "/" stands a list of
+        classes: caltech101@medium/target1 has those of ``data/splits/caltech101.target1.txt``, the
+        first of five targets of 20 classes that share none.
     size: of the images in pixels; digits and cifar10 have 32.
     Raises FileNotFoundError for files that are not there, ValueError for damaged ones (each names
     the path) and for what a set does not have.
     """
-    base = name.partition("@")[0]
+    base = re.split("[@/]", name)[0]
     if name not in LABELLED and base not in ("voc2012", *CLASS_FOLDERS):
         raise ValueError(f"name must be one of {LABELLED}, not {name!r}")
     refuse_below(1, size=size)
@@ -148,14 +150,19 @@ def largest_class(labels: Tensor, classes: int) -> Tensor:
 def _class_folders(name: str, size: int, root: str) -> Labelled:
     from torchvision.datasets import folder  # here: importing it takes a second
 
-    path = locate(name.partition("@")[0], root)
+    images, _, target = name.partition("/")
+    base = images.partition("@")[0]
+    path = locate(base, root)
     files = folder.make_dataset(path, extensions=folder.IMG_EXTENSIONS)  # in order of name
     there = [Path(file).relative_to(path).as_posix() for file, _ in files]
-    if "@" in name:
-        train, test = (listed_ids(name, part, there, path) for part in ("train", "test"))
+    if "@" in images:
+        train, test = (listed_ids(images, part, there, path) for part in ("train", "test"))
     else:
         train, test = _split(there, path)
     classes = sorted({_class_of(id) for id in train + test})
+    if target:
+        classes = listed_ids(base, target, classes, path)
+        train, test = ([id for id in ids if _class_of(id) in classes] for ids in (train, test))
     train_images, test_images = (_photographs(path, ids, size) for ids in (train, test))
     train_labels, test_labels = (
         torch.tensor([classes.index(_class_of(id)) for id in ids]) for ids in (train, test)

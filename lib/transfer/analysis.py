@@ -28,7 +28,11 @@ UNTRAINED = "no training"
 IMAGENET = "ImageNet accuracy"  # the trivial ranker
 RANDOM = "random choice"
 # top-1 on ImageNet in per cent, published with the weights; what was never trained on it has 0
-IMAGENET_ACCURACY = dict(mobilenet_v2=70.8, squeezenet1_1=58.2, alexnet=56.5, resnet18=69.8)
+IMAGENET_ACCURACY = {
+    **{"mobilenet_v2": 70.8, "squeezenet1_1": 58.2, "alexnet": 56.5, "resnet18": 69.8},
+    **{"mobilenet_v1_0.25": 41.5, "mobilenet_v1_0.5": 59.1, "mobilenet_v1_0.75": 67.2},
+    "efficientnet_lite0": 75.1,
+}
 NEAR_BEST = 0.2  # accuracy: sources that end this close to a network's best one
 LEARNED = 2  # times chance: a model that ends below has learned nothing, early or late
 POOL = 3  # models that a choice is made from
@@ -37,10 +41,11 @@ RESAMPLES = 50_000  # of a permutation test, which is exact where there are fewe
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """A sweep's finished rows, with the network and the source's name as in the paper's table."""
+    """A sweep's finished rows, with the network, the source's name and the target's."""
     table = table[table["status"] == "ok"].reset_index(drop=True)
     table["network"] = [fields["architecture"] for fields in table["source"]]
     table["source"] = [source_name(fields) for fields in table["source"]]
+    table["target"] = [fields["name"] for fields in table["target"]]
     if "recipe" in table:
         table["momentum"] = [fields["momentum"] for fields in table["recipe"]]
     return table

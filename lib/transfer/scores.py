@@ -176,8 +176,9 @@ def parc(features: np.ndarray, labels: np.ndarray) -> float:
     """Pairwise annotation representation comparison: -100 to 100, higher is better.
 
     Spearman's correlation, times 100, of 1 - Pearson's r of features and of one-hot labels over all
-    pairs of ``PROBE`` images, the features reduced to ``COMPONENTS`` by PCA. Bolya, Mittapalli and
-    Hoffman, "Scalable diverse model selection for accessible transfer learning", NeurIPS 2021.
+    pairs of ``PROBE`` images, the features reduced to ``COMPONENTS`` by PCA, then each of mean 0
+    and deviation 1, as the authors' code has it. Bolya, Mittapalli and Hoffman, "Scalable diverse
+    model selection for accessible transfer learning", NeurIPS 2021.
     """
     if len(labels) > PROBE:
         chosen = np.sort(np.random.default_rng(0).permutation(len(labels))[:PROBE])
@@ -185,6 +186,8 @@ def parc(features: np.ndarray, labels: np.ndarray) -> float:
     if features.shape[1] > COMPONENTS:
         centred = features - features.mean(0)
         features = centred @ np.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS].T
+    spread = features.std(0)
+    features = (features - features.mean(0)) / np.where(spread > 0, spread, 1)
     # Pearson's r is undefined for features that are all the same: as far as unrelated ones
     apart = np.nan_to_num(pdist(features, "correlation"), nan=1.0)
     # one-hot labels are as far apart as they can be, or equal: Pearson's r has two values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,7 @@ class SourceFamily:
     size: of its images. vocabulary: whose class names the untrained one's outputs get.
     bases: what it was trained on: published weights, or a task that it is trained on here.
     staged: whether there are also these, and the untrained one, fine-tuned on the stage's task.
+    alone: further bases, without that.
     """
 
     architecture: str
@@ -50,6 +51,7 @@ class SourceFamily:
     vocabulary: str
     bases: tuple[str, ...]
     staged: bool = True
+    alone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class TransferStudy:
 
     words: str
     target: str
+    parts: tuple[str, ...]
     train: int
     test: int
     stage: str
@@ -115,13 +118,13 @@ def sources(sizes: TransferStudy, family: SourceFamily) -> list[Source]:
         vocabulary=family.vocabulary,
     )
     planned = [untrained]
-    for base in family.bases:
+    for base in (*family.bases, *family.alone):
         if base in TRAINED_ON and not sizes.base_epochs:
             trained = replace(untrained, weights=base, vocabulary=base)
         else:
             trained = replace(untrained, stages=(_base_stage(sizes, family, base),))
         planned.append(trained)
-        if family.staged and base != "digits":
+        if family.staged and base in family.bases:
             step = stage(sizes, family, scratch=False)
             planned.append(replace(trained, stages=(*trained.stages, step)))
     if family.staged:
@@ -152,7 +155,7 @@ class BankTrial:
 
     source: Source
     target: Task
-    version: int = 1
+    version: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,15 +167,29 @@ class ScoreTrial:
     words: str
     draws: int
     seed: int = 0
-    version: int = 1
+    version: int = 2
 
 
-def score_trials(sizes: TransferStudy) -> list[ScoreTrial]:
-    """One for each source of each network, the target at the network's image size."""
+def targets(sizes: TransferStudy) -> tuple[str, ...]:
+    """What the sources are fine-tuned on: the parts of the target, then all of it."""
+    return (*sizes.parts, sizes.target)
+
+
+def seeds(sizes: TransferStudy, target: str = "") -> range:
+    """Of the fine-tunings on a target: several on the first one, to tell what a seed changes."""
+    return range(sizes.seeds if (target or sizes.target) == targets(sizes)[0] else 1)
+
+
+def score_trials(sizes: TransferStudy, target: str = "") -> list[ScoreTrial]:
+    """One for each source of each network, the target at the network's image size.
+
+    target: one of ``targets``; the whole one if empty.
+    """
+    name = target or sizes.target
     return [
         ScoreTrial(
             source=source,
-            target=Task(name=sizes.target, size=family.size, train=sizes.train, test=sizes.test),
+            target=Task(name=name, size=family.size, train=sizes.train, test=sizes.test),
             words=sizes.words,
             draws=sizes.draws,
         )
@@ -181,29 +198,44 @@ def score_trials(sizes: TransferStudy) -> list[ScoreTrial]:
     ]
 
 
-def fine_tunings(sizes: TransferStudy) -> list[FineTuneTrial]:
-    """The main reading with every seed, then the first network's other readings with one."""
-    models = [(scored.source, scored.target) for scored in score_trials(sizes)]
+def fine_tunings(sizes: TransferStudy, target: str = "") -> list[FineTuneTrial]:
+    """The main reading with every seed; on the whole target the first network's other readings."""
+    models = [(scored.source, scored.target) for scored in score_trials(sizes, target)]
     first = [model for model in models if model[0].architecture == sizes.families[0].architecture]
+    whole = target in ("", sizes.target)
     return [
-        FineTuneTrial(source=source, target=target, recipe=recipe(sizes), seed=seed)
-        for seed in range(sizes.seeds)
-        for source, target in models
+        FineTuneTrial(source=source, target=task, recipe=recipe(sizes), seed=seed)
+        for seed in seeds(sizes, target)
+        for source, task in models
     ] + [
-        FineTuneTrial(source=source, target=target, recipe=recipe(sizes, momentum))
-        for momentum in sizes.momenta[1:]
-        for source, target in first
+        FineTuneTrial(source=source, target=task, recipe=recipe(sizes, momentum))
+        for momentum in (sizes.momenta[1:] if whole else ())
+        for source, task in first
     ]
 
 
-def evidence(sizes: TransferStudy) -> Iterator[tuple[Callable, object]]:
-    """Every trial with its function: what others start from, the cheap scores, seed by seed."""
-    for source in trained_sources(sizes):
-        yield run_source, source
-    for scored in score_trials(sizes):
-        yield run_scores, scored
-    for tuned in fine_tunings(sizes):
-        yield run_fine_tuning, tuned
+def evidence(sizes: TransferStudy) -> list[tuple[Callable, Any]]:
+    """Every trial with its function, the most decisive first.
+
+    Target by target with one seed, first the sources that are there already, then those that are
+    trained here; then the whole target, more seeds, and the other momenta.
+    """
+    planned: list[tuple[Callable, Any]] = [(run_source, each) for each in trained_sources(sizes)]
+    for target in targets(sizes):
+        planned += [(run_scores, each) for each in score_trials(sizes, target)]
+        planned += [(run_fine_tuning, each) for each in fine_tunings(sizes, target)]
+
+    def turn(step: tuple[Callable, Any]) -> tuple[int, ...]:
+        trial = step[1]
+        if isinstance(trial, Source):  # before what starts from it
+            return (1, len(trial.stages))
+        other = isinstance(trial, FineTuneTrial) and trial.recipe != recipe(sizes)
+        place = targets(sizes).index(trial.target.name)
+        late = 5 * other or 4 * (getattr(trial, "seed", 0) > 0)
+        late = late or 3 * (place == len(sizes.parts) > 0)
+        return (late or 2 * bool(trial.source.stages), place)
+
+    return sorted(planned, key=turn)
 
 
 def run_fine_tuning(trial: FineTuneTrial, context: Context) -> dict:
@@ -245,7 +277,7 @@ def summarise(correct: Tensor) -> dict[str, Any]:
 
 
 def load_bank(trial: BankTrial, context: Context) -> dict[str, Tensor]:
-    """probabilities (N, C) and features (N, D) as float16, labels (N,), of the training images."""
+    """probabilities (N, C) and features (N, D), float32, labels (N,), of the training images."""
 
     @torch.no_grad()
     def describe() -> dict[str, Tensor]:
@@ -253,8 +285,9 @@ def load_bank(trial: BankTrial, context: Context) -> dict[str, Tensor]:
         parts = data.train_images.split(EVALUATION_BATCH)
         outputs = [network.describe(part.to(context.device).float() / 255) for part in parts]
         return {
-            "probabilities": torch.cat([logits.float().softmax(1).half() for _, logits in outputs]),
-            "features": torch.cat([features.half() for features, _ in outputs]),
+            "probabilities": torch.cat([logits.float().softmax(1) for _, logits in outputs]),
+            # an untrained network's may be below the smallest number of float16
+            "features": torch.cat([features.float() for features, _ in outputs]),
             "labels": data.train_labels,
         }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +19,7 @@ from lib.data.faces import attribute_count, load_faces
 from lib.data.images import list_images
 from lib.data.labelled import load_labelled
 from lib.data.segmented import load_segmented
+from lib.engine.files import REPOSITORY
 
 COMMITTED = {  # lists of one data set, which share no id: how many each has
     "coco2017@medium": {"train": 412, "test": 137},
@@ -173,6 +176,34 @@ def test_photographs_of_classes_are_split_as_their_lists_say(tmp_path):
     assert torch.equal(small.train_images, large.train_images)
     assert torch.equal(small.test_images, large.test_images)
     assert not torch.equal(small.train_images[0], small.train_images[2])
+
+
+def test_a_target_has_the_photographs_of_its_classes_alone(tmp_path):
+    train, test = ["ant/2.png", "bee/3.png", "cow/1.png"], ["cow/2.png", "ant/3.png"]
+    caltech(tmp_path, train + test)
+    write_list(tmp_path, "caltech101@small", "train", train)
+    write_list(tmp_path, "caltech101@small", "test", test)
+    write_list(tmp_path, "caltech101", "two", ["cow", "ant"])
+    whole = load_labelled("caltech101@small", size=32, root=tmp_path)
+    part = load_labelled("caltech101@small/two", size=32, root=tmp_path)
+    assert part.classes == ("cow", "ant")
+    assert part.train_labels.tolist() == [1, 0] and part.test_labels.tolist() == [0, 1]
+    assert torch.equal(part.train_images, whole.train_images[[0, 2]])
+    assert torch.equal(part.test_images, whole.test_images)
+    write_list(tmp_path, "caltech101", "wrong", ["dog", "ant"])
+    with pytest.raises(ValueError, match=r"caltech101\.wrong\.txt lists dog"):
+        load_labelled("caltech101@small/wrong", size=32, root=tmp_path)
+
+
+def test_five_targets_share_no_class_and_follow_their_rule(monkeypatch):
+    """Twenty at a time, in the order of the sha256 of the names, alphabetical in a list."""
+    monkeypatch.setattr(catalogue, "SPLITS", SPLITS)
+    table = pd.read_csv(REPOSITORY / "lib/transfer/caltech101_folders.csv")
+    classes = set(table["folder"]) - {"BACKGROUND_Google", "Faces_easy"}
+    in_order = sorted(classes, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    for place in range(5):
+        listed = listed_ids("caltech101", f"target{place + 1}", classes, SPLITS)
+        assert listed == sorted(in_order[20 * place : 20 * place + 20])
 
 
 def test_labels_of_voc_follow_the_lists_of_its_segmentation(tmp_path):

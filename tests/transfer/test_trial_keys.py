@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,15 @@ import pytest
 
 from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.sweep import trial_key
-from lib.transfer.trials import BankTrial, TransferStudy, evidence, score_trials
+from lib.transfer.trials import (
+    BankTrial,
+    FineTuneTrial,
+    ScoreTrial,
+    TransferStudy,
+    evidence,
+    score_trials,
+    targets,
+)
 
 PINNED = pd.read_csv(Path(__file__).parents[1] / "data/trial_keys.csv").query(
     "notebook == '03_transfer_emd'"
@@ -22,7 +31,9 @@ def test_planned_trials_are_the_pinned_ones(profile):
     planned = [trial for _, trial in evidence(sizes)]
     assert len({trial_key(trial) for trial in planned}) == len(planned)
     planned += [
-        BankTrial(source=scored.source, target=scored.target) for scored in score_trials(sizes)
+        BankTrial(source=scored.source, target=scored.target)
+        for target in targets(sizes)
+        for scored in score_trials(sizes, target)
     ]
     pinned = PINNED[PINNED["profile"] == profile]
     found = {(type(trial).__name__, trial_key(trial)) for trial in planned}
@@ -33,3 +44,25 @@ def test_a_source_comes_after_what_it_starts_from():
     sizes = load_profile(TransferStudy, "quick")
     stages = [len(trial.stages) for _, trial in evidence(sizes) if hasattr(trial, "stages")]
     assert stages == sorted(stages) and stages[-1] == 2
+
+
+def test_five_targets_come_first_and_with_one_seed():
+    sizes = load_profile(TransferStudy, "medium")
+    planned = [trial for _, trial in evidence(sizes)]
+    tuned = [trial for trial in planned if isinstance(trial, FineTuneTrial)]
+    models = len({trial_key(trial.source) for trial in tuned})
+    assert models == 21
+    assert [t.target.name[-1] for t in tuned[: 5 * 18]] == [n for n in "12345" for _ in range(18)]
+    assert all(trial.seed == 0 for trial in tuned[: 5 * models])
+    assert {t.target.name for t in tuned[: 5 * models]} == set(sizes.parts)
+    counts = Counter(t.target.name for t in tuned if t.recipe.momentum == 0.9)
+    assert counts == {name: 21 for name in targets(sizes)} | {sizes.parts[0]: 3 * 21}
+    # every score is there before the fine-tuning that it is to foretell
+    scored = [(t.source, t.target) for t in planned if isinstance(t, ScoreTrial)]
+    assert len(scored) == len(set(scored)) == 6 * 21
+
+
+def test_what_is_there_already_does_not_wait_for_a_stage():
+    sizes = load_profile(TransferStudy, "medium")
+    kinds = [bool(getattr(trial, "source", trial).stages) for _, trial in evidence(sizes)]
+    assert kinds.index(True) == 2 * 5 * 18
