@@ -130,7 +130,7 @@ def _parts(architecture: str, classes: int, width: int) -> tuple[list[nn.Module]
     if architecture == DEEPLAB:
         net = _pad_as_tensorflow(_deeplab(classes))
         pool = nn.AdaptiveAvgPool2d(1)  # of a linear layer's outputs: as of its inputs
-        return [*net.features, net.pyramid], nn.Sequential(net.logits, pool, nn.Flatten()), 17
+        return [*net.features, net.pyramid], nn.Sequential(net.logits, pool, nn.Flatten()), 18
     net = get_model(architecture)
     if architecture == "alexnet":
         layers = [*net.features, net.avgpool, nn.Flatten(), *net.classifier[:-1]]
