@@ -22,6 +22,17 @@ PRETRAINED = "resnet20-cifar10"  # its name in the catalogue
 EVALUATION_BATCH = 500
 
 
+@dataclass(frozen=True)
+class Network:
+    """A classifier and what it is trained on; 0 epochs for published weights, 0 images for all."""
+
+    architecture: str
+    width: int
+    train: int
+    epochs: int
+    seed: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassifierTrial:
     """One classifier: what it is and how it is trained.
