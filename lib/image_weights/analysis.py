@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lib.image_weights.classifiers import network_name
 from lib.image_weights.layer import TOLERANCE
 from lib.ledger.estimates import (
     Estimate,
@@ -27,11 +28,6 @@ PER_IMAGE = {  # lists of a record -> columns
     **{n: n for n in ("rms", "largest", "fine", "tint", "fine_share", "chroma_share", "local")},
 }
 PAPER_ACCURACY = {0: 92.476, 10: 92.364, 20: 92.348, 30: 92.560, 40: 92.346, 50: 92.222}  # Table 1
-
-
-def network_name(trial: dict[str, Any]) -> str:
-    """How tables call a classifier, from the fields of its trial: architecture and seed."""
-    return f"{trial['architecture']} {trial['seed']}"
 
 
 def by_image(trials: pd.DataFrame) -> pd.DataFrame:
@@ -172,7 +168,7 @@ def kl_gone(tables: Tables, way: str) -> Estimate:
 
 
 def seen(tables: Tables, same: bool) -> Estimate:
-    """``gone`` after SGD for onlookers of the driven one's architecture, or of others.
+    """``gone`` after SGD for onlookers of the driven one's architecture and width, or of others.
 
     The mean of the pairs, from the lowest to the highest end of their intervals; n counts pairs.
     """

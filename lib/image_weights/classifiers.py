@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,11 @@ class ClassifierTrial:
         published = ("cifar10", "resnet20", 16)
         if not self.epochs and (self.dataset, self.architecture, self.width) != published:
             raise ValueError(f"without epochs there is only {published}, not {self}")
+
+
+def network_name(trial: Mapping[str, Any]) -> str:
+    """How tables call a classifier, from the fields of its trial: architecture, width and seed."""
+    return f"{trial['architecture']}-{trial['width']} {trial['seed']}"
 
 
 def labelled_images(trial: ClassifierTrial, context: Context) -> Labelled:

@@ -7,7 +7,7 @@ recorded for every image.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,14 @@ from lib.image_weights.classifiers import (
     as_float,
     labelled_images,
     load_classifier,
+    network_name,
     predict,
 )
 from lib.image_weights.layer import (
     TOLERANCE,
     ImageWeights,
     Recipe,
+    UntilReached,
     frequency_radius,
     kl,
     steps_to,
@@ -140,6 +142,12 @@ OPTIMISERS = {
     "Fourier": Recipe(basis="fourier"),
     "Fourier, momentum": Recipe(basis="fourier", momentum=0.9),
     "large steps": LARGE_STEPS,
+    "until reached": UntilReached(),
+}
+MAPPINGS = {
+    f"{mapping}, {name}": replace(OPTIMISERS[name], mapping=mapping)
+    for mapping in ("sigmoid", "clamp")
+    for name in ("SGD", "until reached")
 }
 ATTACKS = {
     "FGSM, hard": Attack("fgsm", hard=True),
@@ -148,7 +156,6 @@ ATTACKS = {
     "PGD, soft": Attack("pgd", hard=False),
     "PGD, soft, small steps": Attack("pgd", hard=False, step=0.25 / 255, steps=100),
 }
-REACHED = "until reached"  # the paper's SGD, for as long as an image needs
 # what every classifier is driven with; the first one with all others as well
 COMPARED = (
     "SGD",
@@ -157,6 +164,7 @@ COMPARED = (
     "momentum, lr / 10",
     "momentum + low-pass",
     "large steps",
+    "until reached",
     "PGD, hard",
     "PGD, soft, small steps",
 )
@@ -266,7 +274,7 @@ def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:
         **measure(change),
     }
     for observer in trial.observers:
-        name, model = f"{observer.architecture} {observer.seed}", load_classifier(observer, context)
+        name, model = network_name(vars(observer)), load_classifier(observer, context)
         for when, images in (("start_kl", outcome.before), ("kl", outcome.after)):
             metrics[f"{name}: {when}"] = kl_to(outcome.targets, _softmax(model, images))
     return {

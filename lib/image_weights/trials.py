@@ -32,7 +32,6 @@ from lib.image_weights.layer import (
     MAPS,
     TOLERANCE,
     Recipe,
-    UntilReached,
     kl,
     reverse_kl,
     synthesize,
@@ -41,9 +40,9 @@ from lib.image_weights.synthesis import (
     ATTACKS,
     COMPARED,
     LARGE_STEPS,
+    MAPPINGS,
     MIXTURES,
     OPTIMISERS,
-    REACHED,
     SynthesisTrial,
     kl_to,
     measure,
@@ -252,7 +251,6 @@ class ImageWeightStudy:
     digits: Network
     images: int
     simplex_images: int
-    most: int
     teacher: Network
     student: Network
     seeds: int
@@ -278,11 +276,6 @@ def networks(sizes: ImageWeightStudy) -> list[ClassifierTrial]:
     return [classifier(sizes, network) for network in sizes.networks]
 
 
-def until_reached(sizes: ImageWeightStudy) -> UntilReached:
-    """The paper's SGD until the loss is small enough (section 2.1), with the profile's limit."""
-    return UntilReached(steps=sizes.most)
-
-
 def digits(sizes: ImageWeightStudy) -> ClassifierTrial:
     """A classifier of black and white images, whose pixels are all saturated."""
     trial = classifier(sizes, sizes.digits)
@@ -291,9 +284,9 @@ def digits(sizes: ImageWeightStudy) -> ClassifierTrial:
 
 def _driven(sizes: ImageWeightStudy, teacher: ClassifierTrial) -> SynthesisTrial:
     return SynthesisTrial(
-        label=REACHED,
+        label="until reached",
         teacher=teacher,
-        method=until_reached(sizes),
+        method=OPTIMISERS["until reached"],
         targets="mixture",
         images=sizes.images,
     )
@@ -305,14 +298,13 @@ def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     The first classifier comes first, with every recipe and attack, and the triangle of targets.
     """
     first, *_ = driven = networks(sizes)
-    ways = OPTIMISERS | _mappings(sizes) | ATTACKS
+    ways = OPTIMISERS | MAPPINGS | ATTACKS
     trials = []
     for teacher in driven:
-        others = tuple(network for network in driven if network != teacher)
         plain = _driven(sizes, teacher)
-        watched = replace(plain, observers=others)
+        watched = replace(plain, observers=tuple(other for other in driven if other != teacher))
         labels = tuple(ways) if teacher == first else COMPARED
-        trials += [watched, *(replace(watched, label=name, method=ways[name]) for name in labels)]
+        trials += [replace(watched, label=label, method=ways[label]) for label in labels]
         trials += [replace(plain, targets=targets) for targets in MIXTURES]
         if teacher == first:
             reverse = replace(LARGE_STEPS, loss="reverse_kl")
@@ -323,19 +315,9 @@ def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     return trials
 
 
-def _mappings(sizes: ImageWeightStudy) -> dict[str, Recipe]:
-    """The other maps, with the paper's hundred updates and until reached."""
-    recipes = {"SGD": Recipe(), REACHED: until_reached(sizes)}
-    return {
-        f"{mapping}, {name}": replace(recipe, mapping=mapping)
-        for mapping in ("sigmoid", "clamp")
-        for name, recipe in recipes.items()
-    }
-
-
 def saturated(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     """Black and white images under each map."""
-    driven, recipe = _driven(sizes, digits(sizes)), until_reached(sizes)
+    driven, recipe = _driven(sizes, digits(sizes)), OPTIMISERS["until reached"]
     driven = replace(driven, images=min(sizes.images, 500))
     return [replace(driven, label=m, method=replace(recipe, mapping=m)) for m in MAPS]
 
@@ -347,8 +329,9 @@ def teacher(sizes: ImageWeightStudy) -> ClassifierTrial:
 
 def generated(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
     """The sets of replacements as section 3.1 makes them; they differ by their targets."""
-    made = {"teacher": teacher(sizes), "train": sizes.student.train, "share": max(sizes.shares)}
-    return [GeneratedTrial(**made, recipe=Recipe(), seed=seed) for seed in range(sizes.sets)]
+    train, share = sizes.student.train, max(sizes.shares)
+    first = GeneratedTrial(teacher=teacher(sizes), train=train, share=share, recipe=Recipe())
+    return [replace(first, seed=seed) for seed in range(sizes.sets)]
 
 
 def _original(sizes: ImageWeightStudy, seed: int) -> StudentTrial:

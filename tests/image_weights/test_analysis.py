@@ -33,10 +33,10 @@ def runs():
     return analysis.arm_runs(pd.DataFrame([*rows, student("hard label", 0, 99.0, status="error")]))
 
 
-def synthesis(label, kl, targets="mixture", network=("vgg5", 0), **more):
+def synthesis(label, kl, targets="mixture", network=("vgg5", 8, 0), **more):
     values = {name: [0.5] * len(kl) for name in analysis.PER_IMAGE}
     shared = {"label": label, "targets": targets, "kl": kl, "start_kl": [1.0] * len(kl)}
-    shared |= {"teacher": dict(zip(("architecture", "seed"), network, strict=True))}
+    shared |= {"teacher": dict(zip(("architecture", "width", "seed"), network, strict=True))}
     return values | shared | {"steps_to": [], "images_per_second": 1.0} | more
 
 
@@ -70,7 +70,7 @@ def test_images_have_a_row_each_and_trials_too():
     ]
     images, table = (make(pd.DataFrame(rows)) for make in (analysis.by_image, analysis.summary))
     assert list(images["way"]) == ["SGD"] * 2 + ["PGD, hard"] * 2
-    assert list(images["image"]) == [0, 1, 0, 1] and set(images["network"]) == {"vgg5 0"}
+    assert list(images["image"]) == [0, 1, 0, 1] and set(images["network"]) == {"vgg5-8 0"}
     assert list(images["KL before"]) == [0.0, 0.4, 1.0, 1.0] and list(images["rms"][:2]) == [1, 2]
     sgd, attack = table.to_dict("records")
     assert (sgd["way"], sgd["target"], sgd["images"], sgd["rms"]) == ("SGD", "mixture", 2, 1.5)
@@ -85,16 +85,16 @@ def test_what_is_gone_is_of_means():
 
 
 def test_onlookers_are_shown_the_mixture():
-    observers = [{"architecture": "vgg5", "seed": 1}]
-    twin = {"vgg5 1: start_kl": [1.0, 3.0], "vgg5 1: kl": [0.5, 1.5], "observers": observers}
+    observers = [{"architecture": "vgg5", "width": 8, "seed": 1}]
+    twin = {"vgg5-8 1: start_kl": [1.0, 3.0], "vgg5-8 1: kl": [0.5, 1.5], "observers": observers}
     rows = [synthesis(way, [0.2, 0.2], **twin) for way in ("SGD", "momentum", "PGD")]
     rows.append(synthesis("SGD", [0.9], "two", **twin | {"observers": []}))
-    back = {"vgg5 0: start_kl": [1.0, 1.0], "vgg5 0: kl": [0.9, 0.9]}
-    back |= {"observers": [{"architecture": "vgg5", "seed": 0}]}
-    rows.append(synthesis("SGD", [0.4, 0.4], network=("vgg5", 1), **back))
+    back = {"vgg5-8 0: start_kl": [1.0, 1.0], "vgg5-8 0: kl": [0.9, 0.9]}
+    back |= {"observers": [{"architecture": "vgg5", "width": 8, "seed": 0}]}
+    rows.append(synthesis("SGD", [0.4, 0.4], network=("vgg5", 8, 1), **back))
     table = analysis.onlookers(pd.DataFrame(rows), ["SGD", "momentum"])
-    assert list(table["driven"]) == ["vgg5 0"] * 4 + ["vgg5 1"] * 2
-    assert list(table["onlooker"]) == ["(itself)", "vgg5 1"] * 2 + ["(itself)", "vgg5 0"]
+    assert list(table["driven"]) == ["vgg5-8 0"] * 4 + ["vgg5-8 1"] * 2
+    assert list(table["onlooker"]) == ["(itself)", "vgg5-8 1"] * 2 + ["(itself)", "vgg5-8 0"]
     assert list(table["value"]) == pytest.approx([0.8, 0.5, 0.8, 0.5, 0.6, 0.1])
     assert list(table) == ["driven", "way", "onlooker", "value", "low", "high", "n"]
 
