@@ -237,8 +237,10 @@ def trend(tables: Tables) -> Estimate:
 
 
 def _accuracies(tables: Tables, *names: str) -> pd.DataFrame:
-    """Accuracy of some arms (columns) from every training set and seed that has them all."""
+    """Accuracy of some arms (columns) from every seed (rows) of the largest set that has them."""
     wide = _by_seed(tables.rows("scores", "images", "seed", "arm", "accuracy"))
     if absent := set(names) - set(wide):
         raise Missing(f"table scores has no arm {', '.join(sorted(absent))}")
-    return wide[list(names)].dropna()
+    wide = wide[list(names)].dropna()
+    sets = wide.index.get_level_values("images")
+    return wide[sets == max(sets, key=lambda images: images or np.inf, default=0)]

@@ -148,9 +148,9 @@ def test_arms_are_compared_seed_by_seed(saved):
     assert (found.value, found.low, found.high) == pytest.approx((2, *theirs))
     found = analysis.contrast(tables, ["a", "b"], "c")
     assert (found.value, found.n) == (2.0, 2), "1 and 3: a seed that lacks an arm does not count"
-    other = [row | {"images": 60, "accuracy": 0.0} for row in scores(original=[0, 0], e=[0, 0])]
-    tables = saved(scores=scores(**arms) + other)
-    assert analysis.contrast(tables, ["a"]).value == 2, "a set that lacks an arm does not count"
+    small = [row | {"images": 60} for row in scores(original=[0, 0], a=[9, 9], e=[0, 0])]
+    tables = saved(scores=scores(**arms) + small)
+    assert analysis.contrast(tables, ["a"]).value == 2, "the larger set alone"
     assert analysis.contrast(tables, ["e"]).n == 2
     with pytest.raises(Missing, match="no arm d"):
         analysis.contrast(tables, ["d"])
