@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lib.image_weights.synthesis import TOLERANCE
-from lib.image_weights.trials import UNTIL_REACHED
+from lib.image_weights.classifiers import network_name
+from lib.image_weights.layer import TOLERANCE
 from lib.ledger.estimates import (
     Estimate,
     bootstrap,
+    crossed_interval,
     holm,
     mean_interval,
-    ratio_interval,
     share_interval,
 )
 from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
@@ -32,18 +31,26 @@ PAPER_ACCURACY = {0: 92.476, 10: 92.364, 20: 92.348, 30: 92.560, 40: 92.346, 50:
 
 
 def by_image(trials: pd.DataFrame) -> pd.DataFrame:
-    """One row an image of every synthesis trial: way, target, and what ``PER_IMAGE`` names."""
-    rows = trials[["label", "targets", *PER_IMAGE]].explode(list(PER_IMAGE), ignore_index=True)
+    """One row an image of every synthesis trial.
+
+    Columns: network, way, target, image (its place in the test set), and what ``PER_IMAGE`` names.
+    """
+    rows = trials[["label", "targets", *PER_IMAGE]].assign(
+        network=list(map(network_name, trials["teacher"])),
+        image=[list(range(len(values))) for values in trials["kl"]],
+    )
+    rows = rows.explode(["image", *PER_IMAGE], ignore_index=True)
     rows = rows.rename(columns={"label": "way", "targets": "target", **PER_IMAGE})
-    return rows.astype(dict.fromkeys(PER_IMAGE.values(), float))
+    rows = rows.astype(dict.fromkeys(PER_IMAGE.values(), float))
+    return rows[["network", "way", "target", "image", *PER_IMAGE.values()]]
 
 
 def summary(trials: pd.DataFrame) -> pd.DataFrame:
     """One row a synthesis trial: how well the targets were met and what it did to the images."""
-    images = by_image(trials)
+    images = by_image(trials).drop(columns="image")
     for name, divergence in (("reached before", "KL before"), ("reached", "KL")):
         images[name] = images[divergence] <= TOLERANCE
-    groups = images.groupby(["way", "target"], sort=False)
+    groups = images.groupby(["network", "way", "target"], sort=False)
     table = groups.mean().assign(images=groups.size())
     shares = map(share_interval, groups["reached"].sum(), table["images"])
     table[["reached low", "reached high"]] = [(share.low, share.high) for share in shares]
@@ -61,14 +68,16 @@ def gone(before: Sequence[float], after: Sequence[float]) -> Estimate:
     return bootstrap(lambda rows: 1 - rows["after"].mean() / rows["before"].mean(), both)
 
 
-def onlookers(trials: pd.DataFrame, driven: str, names: Sequence[str]) -> pd.DataFrame:
-    """``gone`` for the driven classifier and for each that looks on."""
-    mixture, rows = trials[trials["targets"] == "mixture"].set_index("label"), []
-    for label in ("SGD", "momentum", "until reached"):
-        for name in ("", *names):
-            prefix, row = f"{name}: " if name else "", mixture.loc[label]
+def onlookers(trials: pd.DataFrame, ways: Sequence[str]) -> pd.DataFrame:
+    """``gone`` for each driven classifier and for each other that looks on, some ways."""
+    watched = trials[trials["label"].isin(ways) & (trials["targets"] == "mixture")]
+    rows = []
+    for row in watched.to_dict("records"):
+        driven = network_name(row["teacher"])
+        for observer in (None, *map(network_name, row["observers"])):
+            prefix = f"{observer}: " if observer else ""
             seen = gone(row[f"{prefix}start_kl"], row[f"{prefix}kl"])
-            rows.append((driven, label, name or "(itself)", seen))
+            rows.append((driven, row["label"], observer or "(itself)", seen))
     return estimate_table(["driven", "way", "onlooker"], rows)
 
 
@@ -79,126 +88,140 @@ def arm_name(trial: dict[str, Any]) -> str:
         name += f" {trial['share']:.0%}"
     if trial["direction"] == "reverse":
         name += ", KL(p||q)"
-    return name + (", reached" if trial["generated"]["recipe"] == asdict(UNTIL_REACHED) else "")
+    return name
 
 
 def arm_runs(trials: pd.DataFrame) -> pd.DataFrame:
-    """The students that finished: arm, seed, accuracy."""
-    finished = trials[trials["status"] == "ok"]
-    names = [arm_name(row) for row in finished.to_dict("records")]
-    seeds = [student["seed"] for student in finished["student"]]
-    return pd.DataFrame({"arm": names, "seed": seeds, "accuracy": finished["accuracy"].to_numpy()})
+    """The students that finished: arm, training images, seed, accuracy."""
+    finished = trials[trials["status"] == "ok"].to_dict("records")
+    students = [row["student"] for row in finished]
+    return pd.DataFrame(
+        {
+            "arm": [arm_name(row) for row in finished],
+            "images": [student["train"] for student in students],
+            "seed": [student["seed"] for student in students],
+            "accuracy": [row["accuracy"] for row in finished],
+        }
+    )
 
 
 def arms(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm: accuracy, and its difference to "original", paired by seed.
+    """One row an arm and training set: accuracy, and its difference to "original" by seed.
 
-    paired_std: of one pair's difference. p: of the two-sided paired t test; p_holm: the same,
-    corrected for the number of arms that are compared with "original".
+    images: of the training set. paired_std: of one pair's difference. p: of the two-sided paired t
+    test; p_holm: the same, corrected for the number of arms that are compared with "original".
     """
-    wide, rows = _by_seed(runs), []
-    for name in runs["arm"].unique():
-        mean = mean_interval(wide[name].dropna())
-        gain = mean_interval((wide[name] - wide["original"]).dropna())
-        row = {"arm": name, "n": mean.n, "mean": mean.value, "std": mean.std}
-        row |= {"difference": gain.value, "low": gain.low, "high": gain.high}
-        rows.append(row | {"paired_std": gain.std, "p": gain.p_of(0)})
-    table = pd.DataFrame(rows).set_index("arm")
-    compared = table["p"].drop("original")
-    return table.assign(p_holm=pd.Series(holm(compared), compared.index)).reset_index()
+    rows = []
+    for images, part in runs.groupby("images", sort=False):
+        wide = _by_seed(part).loc[images]
+        for name in part["arm"].unique():
+            mean = mean_interval(wide[name].dropna())
+            gain = mean_interval((wide[name] - wide["original"]).dropna())
+            row = {"arm": name, "images": images, "n": mean.n, "mean": mean.value}
+            row |= {"std": mean.std, "difference": gain.value, "low": gain.low, "high": gain.high}
+            rows.append(row | {"paired_std": gain.std, "p": gain.p_of(0)})
+    table = pd.DataFrame(rows)
+    compared = table.loc[table["arm"] != "original", "p"]
+    return table.assign(p_holm=pd.Series(holm(compared), compared.index))
 
 
 def _by_seed(runs: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of every arm (columns) from every seed (rows)."""
-    return runs.pivot_table(index="seed", columns="arm", values="accuracy")
+    """Accuracy of every arm (columns) for every training set and seed (rows)."""
+    return runs.pivot_table(index=["images", "seed"], columns="arm", values="accuracy")
 
 
 # The quantities of claims.yaml. They take the tables that the notebook saves.
 
 
 def gain(tables: Tables, network: str) -> Estimate:
-    """Accuracy of a classifier above that of the most frequent class, in points."""
+    """Accuracy above that of the most frequent class, in points; of several classifiers the least.
+
+    network: the part that they play, ``driven``, ``digits`` or ``generator``.
+    """
     columns = ("accuracy", "trivial_accuracy", "tested")
-    (row,) = tables.rows("classifiers", *columns, network=network).itertuples()
-    share = share_interval(round(row.accuracy / 100 * row.tested), row.tested)
-    value, low, high = (
-        100 * end - row.trivial_accuracy for end in (share.value, share.low, share.high)
-    )
-    return Estimate(value, low, high, share.n)
+    gains = []
+    for row in tables.rows("classifiers", *columns, network=network).itertuples():
+        share = share_interval(round(row.accuracy / 100 * row.tested), row.tested)
+        value, low, high = (
+            100 * end - row.trivial_accuracy for end in (share.value, share.low, share.high)
+        )
+        gains.append(Estimate(value, low, high, share.n))
+    return min(gains, key=lambda gain: gain.low)
 
 
-def reached(tables: Tables, way: str, when: str = "reached") -> Estimate:
-    """Share of images at the 0.9/0.1 target; the unit is the classifier, which gives one share."""
-    return mean_interval(tables.rows("reached", when, way=way)[when].to_numpy())
+def reached(tables: Tables, way: str, target: str = "mixture", when: str = "KL") -> Estimate:
+    """Share of images whose output is at the target; the unit is the classifier, which gives one.
 
-
-def target_reached(tables: Tables, target: str, when: str = "reached") -> Estimate:
-    """Share of images whose output is at some other target, with large steps."""
-    rows = tables.rows("ways", when, "images", way="until reached", target=target)
-    (row,) = rows.to_dict("records")
-    return share_interval(round(row[when] * row["images"]), row["images"])
+    The interval is over classifiers and images, and no narrower than Wilson's over the images.
+    """
+    met = (_measured(tables, when, way, target) <= TOLERANCE).astype(float)
+    both, images = crossed_interval(met), met.shape[1]
+    alone = share_interval(round(met.mean() * images), images)
+    low, high = max(0.0, min(both.low, alone.low)), min(1.0, max(both.high, alone.high))
+    return Estimate(both.value, low, high, both.n)
 
 
 def kl_gone(tables: Tables, way: str) -> Estimate:
-    """``gone`` for the driven classifier and the 0.9/0.1 target."""
-    rows = tables.rows("images", "KL before", "KL", way=way)
-    return gone(rows["KL before"], rows["KL"])
+    """Share of the mean KL to the 0.9/0.1 target that is gone, mean of the classifiers."""
+    before, after = (_measured(tables, name, way).mean(1) for name in ("KL before", "KL"))
+    return mean_interval(1 - after / before)
 
 
 def seen(tables: Tables, same: bool) -> Estimate:
-    """``gone`` after SGD for an onlooker of the driven one's architecture, or of another.
+    """``gone`` after SGD for onlookers of the driven one's architecture and width, or of others.
 
-    Both look at the same images, those of the classifier that has a twin among the onlookers.
+    The mean of the pairs, from the lowest to the highest end of their intervals; n counts pairs.
     """
-    rows = tables.rows("onlookers", "driven", "onlooker", "value", "low", "high", "n", way="SGD")
+    rows = tables.rows("onlookers", "driven", "onlooker", "value", "low", "high", way="SGD")
     rows = rows[rows["onlooker"] != "(itself)"]
     driven, onlooker = (rows[name].str.split().str[0] for name in ("driven", "onlooker"))
-    of_a_pair = rows["driven"].isin(rows["driven"][driven == onlooker])
-    wanted = rows[of_a_pair & ((driven == onlooker) == same)]
-    if len(wanted) != 1:
-        raise Missing(f"table onlookers has {len(wanted)} rows of the kind, not one")
-    (row,) = wanted.itertuples()
-    return Estimate(row.value, row.low, row.high, row.n)
+    pairs = rows[(driven == onlooker) == same]
+    if pairs.empty:
+        raise Missing("table onlookers has no pair of the kind")
+    return Estimate(pairs["value"].mean(), pairs["low"].min(), pairs["high"].max(), len(pairs))
 
 
-def level(tables: Tables, way: str, measure: str, unit: float = 1) -> Estimate:
-    """Mean of a measure of the change, times a unit."""
-    return mean_interval(unit * _measured(tables, measure, way))
+def level(
+    tables: Tables, way: str, measure: str, unit: float = 1, target: str = "mixture"
+) -> Estimate:
+    """Mean of a measure of the change, times a unit, over classifiers and images."""
+    return crossed_interval(unit * _measured(tables, measure, way, target))
 
 
 def times(tables: Tables, measure: str, way: str, other: str) -> Estimate:
-    """A measure of one way's change over that of another's, image by image."""
-    return ratio_interval(_measured(tables, measure, way), _measured(tables, measure, other))
+    """A measure of one way's change over that of another's, by classifier and image."""
+    logs = crossed_interval(
+        np.log(_measured(tables, measure, way)) - np.log(_measured(tables, measure, other))
+    )
+    value, low, high = np.exp([logs.value, logs.low, logs.high]).tolist()
+    return Estimate(value, low, high, logs.n, log=True)
 
 
 def more(tables: Tables, measure: str, way: str, other: str) -> Estimate:
-    """A measure of one way's change less that of another's, image by image."""
-    return mean_interval(_measured(tables, measure, way) - _measured(tables, measure, other))
+    """A measure of one way's change less that of another's, by classifier and image."""
+    return crossed_interval(_measured(tables, measure, way) - _measured(tables, measure, other))
 
 
 def history(tables: Tables) -> Estimate:
     """How much of momentum's extra noise is left at SGD's effective step, on a log scale.
 
     1 is all of it, so that the history makes the noise; 0 is none, so that the larger step does.
+    The mean of the classifiers.
     """
     ways = ("SGD", "momentum", "momentum, lr / 10")
-    noise = pd.DataFrame({way: np.log(_measured(tables, "fine", way)) for way in ways})
-
-    def share(rows: pd.DataFrame) -> float:
-        sgd, momentum, equal = rows.mean()
-        return float((equal - sgd) / (momentum - sgd))
-
-    return bootstrap(share, noise)
+    sgd, momentum, equal = (np.log(_measured(tables, "fine", way)).mean(1) for way in ways)
+    return mean_interval((equal - sgd) / (momentum - sgd))
 
 
-def _measured(tables: Tables, measure: str, way: str) -> np.ndarray:
-    """(N,) a measure of each image's change."""
-    return tables.rows("images", measure, way=way)[measure].to_numpy()
+def _measured(tables: Tables, measure: str, way: str, target: str = "mixture") -> np.ndarray:
+    """(networks, images) a measure of each image's change through each classifier."""
+    rows = tables.rows("images", "network", "image", measure, way=way, target=target)
+    return rows.pivot_table(index="network", columns="image", values=measure).to_numpy()
 
 
-def label_errors(tables: Tables, way: str) -> Estimate:
+def label_errors(tables: Tables, seed: int) -> Estimate:
     """By how much more a move changes what is said to a generated image than to an original."""
-    return stored_estimate(tables, "generated", {"way": way}, ("extra", "low", "high", "count"))
+    return stored_estimate(tables, "generated", {"seed": seed}, ("extra", "low", "high", "count"))
 
 
 def contrast(tables: Tables, arms: Sequence[str], other: str = "original") -> Estimate:
@@ -214,8 +237,10 @@ def trend(tables: Tables) -> Estimate:
 
 
 def _accuracies(tables: Tables, *names: str) -> pd.DataFrame:
-    """Accuracy of some arms (columns) from every seed (rows) that has them all."""
-    wide = _by_seed(tables.rows("scores", "seed", "arm", "accuracy"))
+    """Accuracy of some arms (columns) from every seed (rows) of the largest set that has them."""
+    wide = _by_seed(tables.rows("scores", "images", "seed", "arm", "accuracy"))
     if absent := set(names) - set(wide):
         raise Missing(f"table scores has no arm {', '.join(sorted(absent))}")
-    return wide[list(names)].dropna()
+    wide = wide[list(names)].dropna()
+    sets = wide.index.get_level_values("images")
+    return wide[sets == max(sets, key=lambda images: images or np.inf, default=0)]

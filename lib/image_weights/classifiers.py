@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,17 @@ from lib.networks.sizes import count_parameters
 
 PRETRAINED = "resnet20-cifar10"  # its name in the catalogue
 EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier and what it is trained on; 0 epochs for published weights, 0 images for all."""
+
+    architecture: str
+    width: int
+    train: int
+    epochs: int
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +59,11 @@ class ClassifierTrial:
         published = ("cifar10", "resnet20", 16)
         if not self.epochs and (self.dataset, self.architecture, self.width) != published:
             raise ValueError(f"without epochs there is only {published}, not {self}")
+
+
+def network_name(trial: Mapping[str, Any]) -> str:
+    """How tables call a classifier, from the fields of its trial: architecture, width and seed."""
+    return f"{trial['architecture']}-{trial['width']} {trial['seed']}"
 
 
 def labelled_images(trial: ClassifierTrial, context: Context) -> Labelled:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 # A pixel of 0 or 1 would be an infinite weight (eq. 2), and float32 turns 1 into the weight of 0.
 # This is the largest 1/2^k that 8 bits do not see, because 255 * EPSILON < 0.5.
 EPSILON = 1 / 512
+TOLERANCE = 0.01  # nats of KL(target || output) up to which the output counts as reached
 
 Map = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 MAPS: dict[str, Map] = {  # from a pixel to its weight, and back
@@ -69,6 +70,22 @@ class Recipe:
             raise ValueError(f"steps >= 0 and lr > 0 are needed, not {self.steps}, {self.lr}")
 
 
+@dataclass(frozen=True)
+class UntilReached(Recipe):
+    """A recipe that stops for each image by itself, once KL(target || output) is at most ``stop``.
+
+    It is the paper's "until the loss is small enough" (section 2.1). steps is the most there are.
+    """
+
+    steps: int = 1000
+    stop: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.stop > 0:
+            raise ValueError(f"stop is a divergence above 0 in nats, not {self.stop!r}")
+
+
 class ImageWeights(nn.Module):
     """The image-weight layer (eqs. 1-5) of N images at once; calling it gives the images.
 
@@ -105,7 +122,8 @@ class Synthesis:
     """What came out of driving N images for some steps.
 
     images is (N, C, H, W) in [0, 1]. outputs is (N, K), what the classifier says to them.
-    divergence is (steps + 1, N), KL(target || output) before each update and after the last.
+    divergence is (steps + 1, N), KL(target || output) before each update and after the last; an
+    image that has stopped keeps its value.
     """
 
     images: Tensor
@@ -136,25 +154,49 @@ def synthesize(
             torch.cat([part.outputs for part in parts]),
             torch.cat([part.divergence for part in parts], 1),
         )
-    targets, layer = targets.to(images), ImageWeights(images, recipe)
-    optimiser = torch.optim.SGD(
-        [layer.weight], recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    targets = targets.to(images)
     divergence = images.new_zeros(recipe.steps + 1, len(images))
-    for step in range(recipe.steps):
-        log_p = _log_outputs(model, layer(), targets)
-        divergence[step] = kl(targets, log_p.detach())
-        loss = kl if recipe.loss == "kl" else reverse_kl
-        # a sum, because the gradient of an image must not depend on how many others there are
-        (layer.weight.grad,) = torch.autograd.grad(loss(targets, log_p).sum(), [layer.weight])
-        optimiser.step()
-        if recipe.mapping == "clamp":
-            layer.weight.data.clamp_(0, 1)
+    result = _driven(model, images, targets, recipe, divergence).clamp(0, 1).contiguous()
     with torch.no_grad():
-        result = layer().clamp(0, 1).contiguous()
         log_p = _log_outputs(model, result, targets)
         divergence[-1] = kl(targets, log_p)
     return Synthesis(result, log_p.exp(), divergence)
+
+
+def _driven(
+    model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, divergence: Tensor
+) -> Tensor:
+    """The images after the last update of each; writes each row of ``divergence`` but the last.
+
+    Images that have stopped leave the batch, so that the others cost what they cost alone.
+    """
+    stop = recipe.stop if isinstance(recipe, UntilReached) else None
+    loss = kl if recipe.loss == "kl" else reverse_kl
+    layer, result = ImageWeights(images, recipe), torch.empty_like(images)
+    velocity, moving = torch.zeros_like(layer.weight), torch.arange(len(images)).to(images.device)
+    for step in range(recipe.steps):
+        shown = layer()
+        log_p = _log_outputs(model, shown, targets)
+        now = kl(targets, log_p.detach())
+        divergence[step, moving] = now
+        # a sum, because the gradient of an image must not depend on how many others there are
+        (gradient,) = torch.autograd.grad(loss(targets, log_p).sum(), [layer.weight])
+        if stop is not None and (now <= stop).any():
+            far = now > stop
+            divergence[step:, moving[~far]] = now[~far]
+            result[moving[~far]] = shown.detach()[~far]
+            layer.weight = nn.Parameter(layer.weight.data[far])
+            velocity, gradient, targets = velocity[far], gradient[far], targets[far]
+            moving = moving[far]
+            if not len(moving):
+                return result
+        # torch's SGD: momentum of the gradient with weight decay, then the learning rate
+        velocity = recipe.momentum * velocity + gradient + recipe.weight_decay * layer.weight.data
+        layer.weight.data -= recipe.lr * velocity
+        if recipe.mapping == "clamp":
+            layer.weight.data.clamp_(0, 1)
+    result[moving] = layer().detach()
+    return result
 
 
 def _log_outputs(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:

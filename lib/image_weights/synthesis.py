@@ -7,7 +7,7 @@ recorded for every image.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,20 @@ from lib.image_weights.classifiers import (
     as_float,
     labelled_images,
     load_classifier,
+    network_name,
     predict,
 )
 from lib.image_weights.layer import (
+    TOLERANCE,
     ImageWeights,
     Recipe,
+    UntilReached,
     frequency_radius,
     kl,
     steps_to,
     synthesize,
 )
 
-TOLERANCE = 0.01  # nats of KL(target || output) up to which the output counts as reached
 SIMPLEX = 8  # steps along an edge of the triangle of 3-class targets
 # rows: luma (the mean), then two orthogonal chroma axes; orthonormal, so energies add up
 OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
@@ -65,30 +67,25 @@ def attacked(model: nn.Module, images: Tensor, targets: Tensor, attack: Attack) 
     """Images (N, C, H, W) in [0, 1], none further than the radius (max norm) from the original.
 
     Each step goes along the sign of the gradient of the cross entropy to ``targets`` (N, K), which
-    are taken as they are. PGD starts at the image itself and returns the best iterate of each
-    image, not the last, because with a fixed step it circles around a soft target.
+    are taken as they are. PGD starts at the image itself. Its last iterate is returned, as is that
+    of the paper's method; with a fixed step it circles around a soft target.
     """
     if attack.kind == "fgsm":
-        _, gradient = _loss_and_gradient(model, images, targets)
-        return (images - attack.radius * gradient.sign()).clamp(0, 1)
+        return (images - attack.radius * _gradient(model, images, targets).sign()).clamp(0, 1)
     low, high = (images - attack.radius).clamp(0, 1), (images + attack.radius).clamp(0, 1)
-    current, best = images, images
-    lowest = torch.full((len(images),), torch.inf, device=images.device)
-    for _ in range(attack.steps + 1):
-        losses, gradient = _loss_and_gradient(model, current, targets)
-        better = losses < lowest
-        lowest = torch.where(better, losses, lowest)
-        best = torch.where(better[:, None, None, None], current, best)
-        current = (current - attack.step * gradient.sign()).clamp(low, high)
-    return best
+    current = images
+    for _ in range(attack.steps):
+        step = attack.step * _gradient(model, current, targets).sign()
+        current = (current - step).clamp(low, high)
+    return current
 
 
-def _loss_and_gradient(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) cross entropies to the targets, and their gradient at the images."""
+def _gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """Gradient of each image's cross entropy to its target at the image."""
     images = images.detach().requires_grad_()
     losses = -(targets * F.log_softmax(model(images), 1)).sum(1)
     (gradient,) = torch.autograd.grad(losses.sum(), [images])
-    return losses.detach(), gradient
+    return gradient
 
 
 def radial_spectrum(change: Tensor) -> Tensor:
@@ -131,6 +128,49 @@ def measure(change: Tensor) -> dict[str, Tensor]:
     }
 
 
+# Ten times the effective step of the paper's momentum SGD, and twice its updates; it does not stop.
+LARGE_STEPS = Recipe(lr=0.5, momentum=0.9, steps=200)
+OPTIMISERS = {
+    "SGD": Recipe(),
+    "SGD, 10 x lr": Recipe(lr=0.5),
+    "momentum": Recipe(momentum=0.9),
+    "momentum, lr / 10": Recipe(momentum=0.9, lr=0.005),
+    # v <- mu v + lr g; W <- W - lr v (eqs. 7, 8): the learning rate acts twice
+    "momentum, as printed": Recipe(momentum=0.9, lr=0.05**2),
+    "momentum + low-pass": Recipe(momentum=0.9, low_pass=10),
+    "SGD + low-pass": Recipe(low_pass=10),
+    "Fourier": Recipe(basis="fourier"),
+    "Fourier, momentum": Recipe(basis="fourier", momentum=0.9),
+    "large steps": LARGE_STEPS,
+    "until reached": UntilReached(),
+}
+MAPPINGS = {
+    f"{mapping}, {name}": replace(OPTIMISERS[name], mapping=mapping)
+    for mapping in ("sigmoid", "clamp")
+    for name in ("SGD", "until reached")
+}
+ATTACKS = {
+    "FGSM, hard": Attack("fgsm", hard=True),
+    "FGSM, soft": Attack("fgsm", hard=False),
+    "PGD, hard": Attack("pgd", hard=True),
+    "PGD, soft": Attack("pgd", hard=False),
+    "PGD, soft, small steps": Attack("pgd", hard=False, step=0.25 / 255, steps=100),
+}
+# what every classifier is driven with; the first one with all others as well
+COMPARED = (
+    "SGD",
+    "SGD, 10 x lr",
+    "momentum",
+    "momentum, lr / 10",
+    "momentum + low-pass",
+    "large steps",
+    "until reached",
+    "PGD, hard",
+    "PGD, soft, small steps",
+)
+MIXTURES = ("swapped", "two", "three", "uniform", "random")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SynthesisTrial:
     """Changes the first ``images`` test images until a classifier gives the target.
@@ -147,7 +187,7 @@ class SynthesisTrial:
     images: int
     observers: tuple[ClassifierTrial, ...] = ()
     seed: int = 0
-    version: int = 1
+    version: int = 2
 
     def __post_init__(self) -> None:
         if self.targets not in TARGETS:
@@ -234,7 +274,7 @@ def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:
         **measure(change),
     }
     for observer in trial.observers:
-        name, model = f"{observer.architecture} {observer.seed}", load_classifier(observer, context)
+        name, model = network_name(vars(observer)), load_classifier(observer, context)
         for when, images in (("start_kl", outcome.before), ("kl", outcome.after)):
             metrics[f"{name}: {when}"] = kl_to(outcome.targets, _softmax(model, images))
     return {

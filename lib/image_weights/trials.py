@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.data.labelled import Labelled
 from lib.engine.artefacts import artefact
 from lib.engine.batches import Epochs
 from lib.engine.sweep import Context
 from lib.image_weights.classifiers import (
     ClassifierTrial,
+    Network,
     as_float,
     fit,
     labelled_images,
@@ -26,10 +28,21 @@ from lib.image_weights.classifiers import (
     run_classifier,
     score,
 )
-from lib.image_weights.layer import MAPS, Recipe, kl, reverse_kl, synthesize
-from lib.image_weights.synthesis import (
+from lib.image_weights.layer import (
+    MAPS,
     TOLERANCE,
-    Attack,
+    Recipe,
+    kl,
+    reverse_kl,
+    synthesize,
+)
+from lib.image_weights.synthesis import (
+    ATTACKS,
+    COMPARED,
+    LARGE_STEPS,
+    MAPPINGS,
+    MIXTURES,
+    OPTIMISERS,
     SynthesisTrial,
     kl_to,
     measure,
@@ -44,8 +57,6 @@ ARMS = {
     "generated": "the paper: generated image, label q and true label (eq. 9)",
     "hard label": "generated image, true label only",
     "soft label": "original image, label q and true label",
-    "distillation": "original image, what the teacher says to it, augmented, and true label",
-    "relabelled": "generated image, what the teacher says to it, augmented, and true label",
     "regenerated": "generated anew in every batch, from the augmented image",
 }
 DIRECTIONS = ("forward", "reverse")
@@ -53,17 +64,19 @@ DIRECTIONS = ("forward", "reverse")
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedTrial:
-    """The generated versions of a training set's first images, by the teacher trained on it.
+    """The generated versions of a training set's first images, by a teacher.
 
-    share is how much of the training set gets one. The set is in a random balanced order, so its
-    beginnings are random nested subsets.
+    train is the number of training images, 0 for all, of the teacher's data set. share is how much
+    of them gets a version. The set is in a random balanced order, so its beginnings are random
+    nested subsets. seed is that of the second classes of the targets.
     """
 
     teacher: ClassifierTrial
+    train: int
     share: float
     recipe: Recipe
     seed: int = 0
-    version: int = 1
+    version: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +88,7 @@ class StudentTrial:
     and the label q in eq. 9: ``forward`` for KL(q || p), what KLDivLoss computes, or ``reverse``
     for KL(p || q), as printed. On original images eq. 9 is the cross entropy either way, because
     KL(t || p) equals it for a one-hot t, and KL(p || t) is infinite.
-    regeneration is the recipe inside a batch, for the arm ``regenerated``.
+    The arm ``regenerated`` has the recipe of the generated set, inside each batch.
     """
 
     student: ClassifierTrial
@@ -83,8 +96,7 @@ class StudentTrial:
     arm: str
     share: float
     direction: str = "forward"
-    regeneration: Recipe | None = None
-    version: int = 1
+    version: int = 2
 
     def __post_init__(self) -> None:
         teacher, most = self.generated.teacher, self.generated.share
@@ -93,10 +105,8 @@ class StudentTrial:
             raise ValueError(f"arm and direction are of {known}: {self.arm!r}, {self.direction!r}")
         if not 0 <= self.share <= most:
             raise ValueError(f"share must be in [0, {most}], not {self.share!r}: no more are made")
-        if (self.student.dataset, self.student.train) != (teacher.dataset, teacher.train):
-            raise ValueError("student and teacher must have the same training images")
-        if (self.arm == "regenerated") != (self.regeneration is not None):
-            raise ValueError(f"arm {self.arm!r} with regeneration {self.regeneration!r}")
+        if (self.student.dataset, self.student.train) != (teacher.dataset, self.generated.train):
+            raise ValueError("generated images must be those of the student's training images")
         if (self.arm == "original") != (self.share == 0):
             raise ValueError(f"arm {self.arm!r} does not go with a share of {self.share!r}")
 
@@ -108,7 +118,7 @@ def run_generation(trial: GeneratedTrial, context: Context) -> dict:
     label_errors and original_errors are image by image.
     """
     made = generated_images(trial, context)
-    teacher, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
+    teacher, data = load_classifier(trial.teacher, context), training_set(trial, context)
     originals = data.train_images[: len(made["images"])]
     before = kl_to(made["targets"], F.softmax(predict(teacher, originals), 1))
     reached = kl_to(made["targets"], made["unrounded"])
@@ -127,6 +137,11 @@ def run_generation(trial: GeneratedTrial, context: Context) -> dict:
         "label_errors": rounded(errors),
         "original_errors": rounded(original_errors),
     }
+
+
+def training_set(trial: GeneratedTrial, context: Context) -> Labelled:
+    """The data whose first images get a generated version, on the CPU."""
+    return labelled_images(replace(trial.teacher, train=trial.train), context)
 
 
 def label_errors(trial: GeneratedTrial, teacher: nn.Module, images: Tensor) -> Tensor:
@@ -152,7 +167,7 @@ def generated_images(trial: GeneratedTrial, context: Context) -> dict[str, Tenso
 
 
 def _generate(trial: GeneratedTrial, context: Context) -> dict[str, Tensor]:
-    teacher, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
+    teacher, data = load_classifier(trial.teacher, context), training_set(trial, context)
     count = round(trial.share * len(data.train_images))
     originals = as_float(data.train_images[:count].to(context.device))
     targets = targets_of(trial, data.train_labels[:count], len(data.classes))
@@ -172,7 +187,7 @@ def run_student(trial: StudentTrial, context: Context) -> dict:
     data = labelled_images(trial.student, context)
     count = round(trial.share * len(data.train_images))
     images = data.train_images
-    if count and trial.arm in ("generated", "hard label", "relabelled"):
+    if count and trial.arm in ("generated", "hard label"):
         made = generated_images(trial.generated, context)["images"]
         images = torch.cat((made[:count], images[count:]))
     loss = _loss(trial, data.train_labels.to(context.device), count, context)
@@ -213,31 +228,17 @@ def _soft_labels(
     if trial.arm in ("generated", "soft label"):
         q = generated_images(trial.generated, context)["outputs"].to(context.device)
         return lambda index, images, changed: (images, q[index[changed]])
-    teacher, recipe = load_classifier(trial.generated.teacher, context), trial.regeneration
+    # the paper's own remedy: generate from the augmented image, inside the training
+    teacher, recipe = load_classifier(trial.generated.teacher, context), trial.generated.recipe
     count = round(trial.generated.share * len(labels))
     classes = len(labelled_images(trial.student, context).classes)
     targets = targets_of(trial.generated, labels[:count].cpu(), classes).to(context.device)
 
-    def ask_teacher(index: Tensor, images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-        if recipe is None:
-            with torch.no_grad():
-                return images, F.softmax(teacher(images[changed]).float(), 1)
-        # the paper's own remedy: generate from the augmented image, inside the training
+    def generate(index: Tensor, images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
         made = synthesize(teacher, images[changed], targets[index[changed]], recipe)
         return images.masked_scatter(changed[:, None, None, None], made.images), made.outputs
 
-    return ask_teacher
-
-
-@dataclass(frozen=True)
-class Network:
-    """A classifier and what it is trained on; 0 epochs for published weights, 0 images for all."""
-
-    architecture: str
-    width: int
-    train: int
-    epochs: int
-    seed: int = 0
+    return generate
 
 
 @dataclass(frozen=True)
@@ -250,48 +251,18 @@ class ImageWeightStudy:
     digits: Network
     images: int
     simplex_images: int
+    teacher: Network
     student: Network
     seeds: int
-    regeneration: int
+    sets: int
+    printed_seeds: int
+    small: Network
+    small_seeds: int
     batch: int
     lr: float
     shares: tuple[float, ...]
     control_share: float
     pictures: str
-
-
-# The paper stops after 100 updates in section 3 and "when the loss is small enough" in section 2.
-# This is the second reading, ten times the effective step of its momentum SGD, twice the updates.
-UNTIL_REACHED = Recipe(lr=0.5, momentum=0.9, steps=200)
-OPTIMISERS = {
-    "SGD": Recipe(),
-    "SGD, 10 x lr": Recipe(lr=0.5),
-    "momentum": Recipe(momentum=0.9),
-    "momentum, lr / 10": Recipe(momentum=0.9, lr=0.005),
-    # v <- mu v + lr g; W <- W - lr v (eqs. 7, 8): the learning rate acts twice
-    "momentum, as printed": Recipe(momentum=0.9, lr=0.05**2),
-    "momentum + low-pass": Recipe(momentum=0.9, low_pass=10),
-    "SGD + low-pass": Recipe(low_pass=10),
-    "Fourier": Recipe(basis="fourier"),
-    "Fourier, momentum": Recipe(basis="fourier", momentum=0.9),
-    "until reached": UNTIL_REACHED,
-}
-MAPPINGS = {
-    f"{mapping}, {name}": replace(recipe, mapping=mapping)
-    for mapping in ("sigmoid", "clamp")
-    for name, recipe in (("SGD", Recipe()), ("until reached", UNTIL_REACHED))
-}
-ATTACKS = {
-    "FGSM, hard": Attack("fgsm", hard=True),
-    "FGSM, soft": Attack("fgsm", hard=False),
-    "PGD, hard": Attack("pgd", hard=True),
-    "PGD, soft": Attack("pgd", hard=False),
-    "PGD, soft, small steps": Attack("pgd", hard=False, step=0.25 / 255, steps=100),
-}
-TEACHER_SEED = 1000  # the teacher is a twin of the students: same data, a start of its own
-PAIR = ("SGD", "SGD, 10 x lr", "momentum", "momentum, lr / 10", "until reached")
-MIXTURES = ("swapped", "two", "three", "uniform", "random")
-CONTROLS = ("hard label", "soft label", "distillation", "relabelled")
 
 
 def classifier(sizes: ImageWeightStudy, network: Network) -> ClassifierTrial:
@@ -301,7 +272,7 @@ def classifier(sizes: ImageWeightStudy, network: Network) -> ClassifierTrial:
 
 
 def networks(sizes: ImageWeightStudy) -> list[ClassifierTrial]:
-    """The driven classifier, then the onlookers."""
+    """The classifiers that are driven; each looks on while another one is."""
     return [classifier(sizes, network) for network in sizes.networks]
 
 
@@ -311,71 +282,105 @@ def digits(sizes: ImageWeightStudy) -> ClassifierTrial:
     return replace(trial, dataset="digits", test=500, batch=64, flip=False)
 
 
-def base(sizes: ImageWeightStudy, seed: int = 0) -> ClassifierTrial:
-    """The student's network, from a seed."""
-    return replace(classifier(sizes, sizes.student), seed=seed)
-
-
 def _driven(sizes: ImageWeightStudy, teacher: ClassifierTrial) -> SynthesisTrial:
     return SynthesisTrial(
         label="until reached",
         teacher=teacher,
-        method=UNTIL_REACHED,
+        method=OPTIMISERS["until reached"],
         targets="mixture",
         images=sizes.images,
     )
 
 
 def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
-    """Every recipe and attack to the 0.9/0.1 target, then every other target, then the triangle."""
-    main, *others = networks(sizes)
-    driven, ways = _driven(sizes, main), OPTIMISERS | MAPPINGS | ATTACKS
-    watched = replace(driven, observers=tuple(others))
-    reverse = replace(UNTIL_REACHED, loss="reverse_kl")
-    return [
-        *(replace(watched, label=label, method=way) for label, way in ways.items()),
-        *(replace(driven, targets=targets) for targets in MIXTURES),
-        replace(driven, label="reverse KL", method=reverse, targets="random"),
-        replace(driven, targets="simplex", images=sizes.simplex_images),
-    ]
+    """Each classifier to the 0.9/0.1 target in several ways, and until reached to every target.
 
-
-def second_teacher(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
-    """The optimisers again, on the next classifier; the others look on."""
-    main, second, *rest = networks(sizes)
-    driven = replace(_driven(sizes, second), observers=(*rest, main))
-    return [replace(driven, label=label, method=OPTIMISERS[label]) for label in PAIR]
+    The first classifier comes first, with every recipe and attack, and the triangle of targets.
+    """
+    first, *_ = driven = networks(sizes)
+    ways = OPTIMISERS | MAPPINGS | ATTACKS
+    trials = []
+    for teacher in driven:
+        plain = _driven(sizes, teacher)
+        watched = replace(plain, observers=tuple(other for other in driven if other != teacher))
+        labels = tuple(ways) if teacher == first else COMPARED
+        trials += [replace(watched, label=label, method=ways[label]) for label in labels]
+        trials += [replace(plain, targets=targets) for targets in MIXTURES]
+        if teacher == first:
+            reverse = replace(LARGE_STEPS, loss="reverse_kl")
+            to_random = replace(plain, targets="random", method=LARGE_STEPS)
+            trials.append(replace(to_random, label="large steps"))
+            trials.append(replace(to_random, label="reverse KL", method=reverse))
+            trials.append(replace(plain, targets="simplex", images=sizes.simplex_images))
+    return trials
 
 
 def saturated(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     """Black and white images under each map."""
-    driven = replace(_driven(sizes, digits(sizes)), images=min(sizes.images, 500))
-    return [replace(driven, label=m, method=replace(UNTIL_REACHED, mapping=m)) for m in MAPS]
+    driven, recipe = _driven(sizes, digits(sizes)), OPTIMISERS["until reached"]
+    driven = replace(driven, images=min(sizes.images, 500))
+    return [replace(driven, label=m, method=replace(recipe, mapping=m)) for m in MAPS]
 
 
-def generated(sizes: ImageWeightStudy, recipe: Recipe = OPTIMISERS["SGD"]) -> GeneratedTrial:
-    """The replacements, as section 3.1 makes them unless another recipe is given."""
-    teacher = base(sizes, TEACHER_SEED)
-    return GeneratedTrial(teacher=teacher, share=max(sizes.shares), recipe=recipe)
+def teacher(sizes: ImageWeightStudy) -> ClassifierTrial:
+    """The classifier that generates training images."""
+    return classifier(sizes, sizes.teacher)
+
+
+def generated(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
+    """The sets of replacements as section 3.1 makes them; they differ by their targets."""
+    train, share = sizes.student.train, max(sizes.shares)
+    first = GeneratedTrial(teacher=teacher(sizes), train=train, share=share, recipe=Recipe())
+    return [replace(first, seed=seed) for seed in range(sizes.sets)]
+
+
+def _original(sizes: ImageWeightStudy, seed: int) -> StudentTrial:
+    """A student without replacements; seeds take turns with the generated sets."""
+    sets = generated(sizes)
+    student = replace(classifier(sizes, sizes.student), seed=seed)
+    return StudentTrial(
+        student=student, generated=sets[seed % len(sets)], arm="original", share=0.0
+    )
 
 
 def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
-    """Every arm from every seed; one seed after the other, so that a beginning is balanced."""
+    """Every arm from every seed; one seed after the other, so that a beginning is balanced.
+
+    Some seeds have eq. 10 as it is printed as well.
+    """
     trials = []
-    # few updates must go as far as the paper's hundred
-    anew = Recipe(steps=sizes.regeneration, lr=0.05 * 100 / sizes.regeneration)
     for seed in range(sizes.seeds):
-        student, made = base(sizes, seed), generated(sizes)
-        original = StudentTrial(student=student, generated=made, arm="original", share=0.0)
+        original = _original(sizes, seed)
         paper = replace(original, arm="generated", share=sizes.control_share)
         trials += [
             original,
             *(replace(paper, share=share) for share in sizes.shares),
-            *(replace(paper, arm=arm) for arm in CONTROLS),
-            replace(paper, direction="reverse"),
-            replace(paper, generated=generated(sizes, UNTIL_REACHED)),
-            replace(paper, arm="regenerated", regeneration=anew),
+            *(replace(paper, arm=arm) for arm in ("hard label", "soft label")),
         ]
+        if seed < sizes.printed_seeds:
+            trials.append(replace(paper, direction="reverse"))
+    return trials
+
+
+def small_sets(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
+    """The replacements of the first images alone, for which they are generated anew as well."""
+    return [replace(made, train=sizes.small.train) for made in generated(sizes)]
+
+
+def small_students(sizes: ImageWeightStudy) -> list[StudentTrial]:
+    """Generated once against anew in each batch, by the same hundred updates.
+
+    The second takes as many updates for each epoch as the first in all, so the sets are small.
+    """
+    sets, trials = small_sets(sizes), []
+    for seed in range(sizes.small_seeds):
+        original = replace(
+            _original(sizes, seed),
+            student=replace(classifier(sizes, sizes.small), seed=seed),
+            generated=sets[seed % len(sets)],
+        )
+        once = replace(original, arm="generated", share=sizes.control_share)
+        trials += [original, once, replace(once, arm="regenerated")]
     return trials
 
 
@@ -385,11 +390,11 @@ def evidence(sizes: ImageWeightStudy) -> Iterator[tuple[Callable, object]]:
     The classifiers come first, since all others need them, then the synthesis, which takes
     minutes, then the generated sets, and then the students, seed by seed.
     """
-    for network in (*networks(sizes), digits(sizes), generated(sizes).teacher):
+    for network in dict.fromkeys((*networks(sizes), digits(sizes), teacher(sizes))):
         yield run_classifier, network
-    for driven in (*synthesis(sizes), *second_teacher(sizes), *saturated(sizes)):
+    for driven in (*synthesis(sizes), *saturated(sizes)):
         yield run_synthesis, driven
-    for recipe in (OPTIMISERS["SGD"], UNTIL_REACHED):
-        yield run_generation, generated(sizes, recipe)
-    for student in students(sizes):
+    for made in dict.fromkeys((*generated(sizes), *small_sets(sizes))):
+        yield run_generation, made
+    for student in dict.fromkeys((*students(sizes), *small_students(sizes))):
         yield run_student, student

@@ -1,25 +1,15 @@
-"""The paper's profile, walked through at its real counts and sizes on tensors that hold no data.
-
-Fake tensors have shapes only, and an operation on them takes no time, so that every kind of trial
-fits into a minute. What they would occupy is counted; a real batch takes up to a fifth more, for
-convolutions.
-"""
+"""Notebook 01's paper profile, walked through at its real counts and sizes: see ``walk``."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
+from walk import GIB, Walk, patched
 
 from lib.continual import masks, methods, pictures, tasks
 from lib.continual.trials import (
@@ -36,7 +26,6 @@ from lib.data.segmented import Segmented
 from lib.engine.profiles import load_profile
 from lib.engine.sweep import Context
 
-GIB = 2**30
 WORKING = 4  # GiB that a trial may take beside the data
 PAPER = load_profile(ContinualStudy, "paper")
 # one step is like another, and so is an image of the Fisher information
@@ -49,7 +38,6 @@ THERE = {  # (scenes, split) -> images, classes
     ("voc2012_aug", "test"): (1_449, 21),
 }
 CONTEXT = Context(torch.device("cpu"))
-OPS = torch.ops.aten
 
 # torchmetrics looks for NaN, and here every condition holds
 pytestmark = pytest.mark.filterwarnings("ignore:Encountered `nan` values")
@@ -66,58 +54,6 @@ for each in chain(*phases(SIZES).values()):
     TRIALS.setdefault(kind(each), each)
 
 
-class Tally(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive; ``peak``: the most so far.
-
-    Where the data of a fake tensor is asked for, numbers are 1, conditions hold, and a choice by a
-    mask takes all.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self.sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        answer = ANSWERS.get(func.overloadpacket, lambda *_: None)(*args)
-        result = func(*args, **(kwargs or {})) if answer is None else answer
-        if func.overloadpacket is OPS.sum and not args[0].is_floating_point():
-            self.peak = max(self.peak, self.live + 8 * args[0].numel())  # a copy in int64
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self.count(tensor.untyped_storage())
-        return result
-
-    def count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.sizes:
-            self.sizes[key] = size
-            self.live += size
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(storage, self.free, key).atexit = False
-
-    def free(self, key: int) -> None:
-        self.live -= self.sizes.pop(key)
-
-
-def one(tensor: Tensor) -> bool | int | float:
-    if tensor.dtype == torch.bool:
-        return True
-    return 1.0 if tensor.is_floating_point() else 1
-
-
-def all_chosen(values: Tensor, places: list[Tensor]) -> Tensor | None:
-    return values.new_empty(values.numel()) if places[0].dtype == torch.bool else None
-
-
-ANSWERS = {
-    OPS._local_scalar_dense: one,
-    OPS.index: all_chosen,
-    OPS.bincount: lambda x, weights, least: x.new_empty(least, dtype=torch.int64),
-    OPS._unique2: lambda x, *_: (x.new_empty(1), x.new_empty(0), x.new_empty(0)),
-}
-
-
 def scenes(name: str, split: str, *, size: int, count: int, root) -> Segmented:
     there, classes = THERE[name, split]
     images = torch.empty(count or there, 3, size, size, dtype=torch.uint8)
@@ -128,36 +64,14 @@ def painting(name: str, *, size: int, channels: int, root) -> tuple[list[str], T
     return [name], torch.empty(1, channels, size, size, dtype=torch.uint8)
 
 
-def copied(tensor: Tensor, memo: dict) -> Tensor:
-    copy = tensor.detach().clone()
-    return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
-
-
-class Walk:
-    """Fake tensors, their tally, and what was learned on them."""
-
-    def __init__(self) -> None:
-        self.fake, self.tally, self.learned = FakeTensorMode(), Tally(), {}
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Inside, tensors are fake; afterwards ``gib`` is the most they took beside the data."""
-        with self.fake, self.tally:
-            for number in TASKS:
-                tasks.stream_task(STREAM, number, CONTEXT)
-            self.tally.peak = before = self.tally.live
-            yield
-        self.gib = (self.tally.peak - before) / GIB
-
-    def artefact(self, trial, context, build) -> dict[str, Tensor]:
-        if trial not in self.learned:
-            self.learned[trial] = {name: values.detach() for name, values in build().items()}
-        return self.learned[trial]
+def data() -> None:
+    for number in TASKS:
+        tasks.stream_task(STREAM, number, CONTEXT)
 
 
 @pytest.fixture(scope="module")
 def walk():
-    walk, vgg16 = Walk(), torchvision.models.vgg16
+    walk, vgg16 = Walk(data), torchvision.models.vgg16
     caches = tasks._load, tasks._scenes
     with pytest.MonkeyPatch.context() as patch:
         for cached in caches:
@@ -168,10 +82,7 @@ def walk():
         patch.setattr(tasks, "load_images", painting)
         patch.setattr(torchvision.models, "vgg16", lambda weights: vgg16())
         patch.setattr(masks, "fingerprint", lambda network: "")
-        # all is on the CPU already, and fake weights cannot be replaced
-        patch.setattr(nn.Module, "to", lambda module, *_, **__: module)
-        patch.setattr(Tensor, "__deepcopy__", copied)
-        patch.setattr(Tensor, "tolist", lambda values: [1.0] * len(values))
+        patched(patch)
         yield walk
     for cached in caches:
         cached.cache_clear()

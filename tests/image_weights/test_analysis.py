@@ -1,7 +1,5 @@
 """The tables behind the claims of notebook 05, on hand-made trials."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,17 +7,14 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from lib.image_weights import analysis
-from lib.image_weights.layer import Recipe
-from lib.image_weights.trials import UNTIL_REACHED
 
 
-def student(arm, seed, accuracy, share=0.3, status="ok", recipe=None):
+def student(arm, seed, accuracy, train=500, status="ok", direction="forward"):
     return {
         "arm": arm,
-        "share": 0.0 if arm == "original" else share,
-        "direction": "forward",
-        "student": {"seed": seed},
-        "generated": {"recipe": asdict(recipe or Recipe())},
+        "share": 0.0 if arm == "original" else 0.3,
+        "direction": direction,
+        "student": {"seed": seed, "train": train},
         "accuracy": accuracy,
         "status": status,
     }
@@ -32,24 +27,28 @@ def runs():
     for seed, base in enumerate((60.0, 70.0, 80.0)):
         rows.append(student("original", seed, base))
         rows.append(student("generated", seed, base + 1 + seed))
-        rows.append(student("generated", seed, base - seed, recipe=UNTIL_REACHED))
+        rows.append(student("generated", seed, base - seed, direction="reverse"))
+        rows.append(student("original", seed, 20.0, train=60))
     rows.append(student("soft label", 0, 61.0))
     return analysis.arm_runs(pd.DataFrame([*rows, student("hard label", 0, 99.0, status="error")]))
 
 
-def synthesis(label, kl, targets="mixture", **more):
+def synthesis(label, kl, targets="mixture", network=("vgg5", 8, 0), **more):
     values = {name: [0.5] * len(kl) for name in analysis.PER_IMAGE}
     shared = {"label": label, "targets": targets, "kl": kl, "start_kl": [1.0] * len(kl)}
+    shared |= {"teacher": dict(zip(("architecture", "width", "seed"), network, strict=True))}
     return values | shared | {"steps_to": [], "images_per_second": 1.0} | more
 
 
 def test_runs_that_failed_are_left_out_and_arms_have_names(runs):
-    names = {"original", "generated 30%", "generated 30%, reached", "soft label 30%"}
-    assert set(runs["arm"]) == names and len(runs) == 10
+    names = {"original", "generated 30%", "generated 30%, KL(p||q)", "soft label 30%"}
+    assert set(runs["arm"]) == names and len(runs) == 13
 
 
 def test_differences_are_paired_by_seed_and_corrected_for_the_arms(runs):
-    table = analysis.arms(runs).set_index("arm")
+    table = analysis.arms(runs)
+    assert list(table.loc[table["images"] == 60, "mean"]) == [20.0], "another training set"
+    table = table[table["images"] == 500].set_index("arm")
     row = table.loc["generated 30%"]
     theirs = stats.ttest_rel([61.0, 72.0, 83.0], [60.0, 70.0, 80.0])
     interval = theirs.confidence_interval()
@@ -71,6 +70,7 @@ def test_images_have_a_row_each_and_trials_too():
     ]
     images, table = (make(pd.DataFrame(rows)) for make in (analysis.by_image, analysis.summary))
     assert list(images["way"]) == ["SGD"] * 2 + ["PGD, hard"] * 2
+    assert list(images["image"]) == [0, 1, 0, 1] and set(images["network"]) == {"vgg5-8 0"}
     assert list(images["KL before"]) == [0.0, 0.4, 1.0, 1.0] and list(images["rms"][:2]) == [1, 2]
     sgd, attack = table.to_dict("records")
     assert (sgd["way"], sgd["target"], sgd["images"], sgd["rms"]) == ("SGD", "mixture", 2, 1.5)
@@ -85,13 +85,17 @@ def test_what_is_gone_is_of_means():
 
 
 def test_onlookers_are_shown_the_mixture():
-    twin = {"vgg5 1: start_kl": [1.0, 3.0], "vgg5 1: kl": [0.5, 1.5]}
-    ways = ("SGD", "momentum", "until reached")
-    rows = [synthesis(way, [0.2, 0.2], **twin) for way in ways]
-    rows.append(synthesis("until reached", [0.9], "two", **twin))
-    table = analysis.onlookers(pd.DataFrame(rows), "vgg5 0", ["vgg5 1"])
-    assert list(table["onlooker"]) == ["(itself)", "vgg5 1"] * 3
-    assert list(table["value"]) == pytest.approx([0.8, 0.5] * 3)
+    observers = [{"architecture": "vgg5", "width": 8, "seed": 1}]
+    twin = {"vgg5-8 1: start_kl": [1.0, 3.0], "vgg5-8 1: kl": [0.5, 1.5], "observers": observers}
+    rows = [synthesis(way, [0.2, 0.2], **twin) for way in ("SGD", "momentum", "PGD")]
+    rows.append(synthesis("SGD", [0.9], "two", **twin | {"observers": []}))
+    back = {"vgg5-8 0: start_kl": [1.0, 1.0], "vgg5-8 0: kl": [0.9, 0.9]}
+    back |= {"observers": [{"architecture": "vgg5", "width": 8, "seed": 0}]}
+    rows.append(synthesis("SGD", [0.4, 0.4], network=("vgg5", 8, 1), **back))
+    table = analysis.onlookers(pd.DataFrame(rows), ["SGD", "momentum"])
+    assert list(table["driven"]) == ["vgg5-8 0"] * 4 + ["vgg5-8 1"] * 2
+    assert list(table["onlooker"]) == ["(itself)", "vgg5-8 1"] * 2 + ["(itself)", "vgg5-8 0"]
+    assert list(table["value"]) == pytest.approx([0.8, 0.5, 0.8, 0.5, 0.6, 0.1])
     assert list(table) == ["driven", "way", "onlooker", "value", "low", "high", "n"]
 
 

@@ -26,9 +26,14 @@ def saved(tmp_path):
     return save
 
 
-def images(**ways):
-    """Rows of the table of images: way -> fine."""
-    return [{"way": way, "fine": value} for way, values in ways.items() for value in values]
+def images(measure="fine", target="mixture", **ways):
+    """Rows of the table of images: way -> (networks, images) of a measure."""
+    return [
+        {"network": network, "image": image, "way": way, "target": target, measure: value}
+        for way, values in ways.items()
+        for network, row in enumerate(np.atleast_2d(values))
+        for image, value in enumerate(row)
+    ]
 
 
 def test_a_gain_is_over_the_most_frequent_class(saved):
@@ -39,82 +44,97 @@ def test_a_gain_is_over_the_most_frequent_class(saved):
     assert (found.low, found.high) == pytest.approx(
         (100 * interval.low - 12, 100 * interval.high - 12)
     )
+    weaker = row | {"accuracy": 40.0}
+    tables = saved(classifiers=[row, weaker, weaker | {"network": "digits", "accuracy": 1.0}])
+    assert analysis.gain(tables, "driven").value == 28.0, "the least of the driven ones"
 
 
-def test_classifiers_are_the_unit_of_what_is_reached(saved):
-    rows = [{"way": "SGD", "reached": share, "reached before": 0.1} for share in (0.9, 0.6, 0.0)]
-    tables = saved(reached=[*rows, {"way": "until reached", "reached": 1.0}])
+def test_the_interval_of_what_is_reached_is_over_classifiers(saved):
+    """Five classifiers, one of which brings no image there: Student's t of 1, 1, 1, 1, 0."""
+    kl = np.full((5, 40), 0.01)
+    kl[4] = 0.0101
+    tables = saved(images=images("KL", SGD=kl) + images("KL", "random", SGD=[[0.5] * 4] * 5))
     found = analysis.reached(tables, "SGD")
-    half = stats.t.ppf(0.975, 2) * np.std([0.9, 0.6, 0.0], ddof=1) / np.sqrt(3)
-    assert (found.value, found.high - 0.5, found.n) == pytest.approx((0.5, half, 3))
-    assert analysis.reached(tables, "SGD", "reached before").value == pytest.approx(0.1)
+    half = stats.t.ppf(0.975, 4) * np.std([1, 1, 1, 1, 0], ddof=1) / np.sqrt(5)
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((0.8, 0.8 - half, 1, 5))
+    assert analysis.reached(tables, "SGD", "random").value == 0
 
 
-def test_images_are_the_unit_for_another_target(saved):
-    row = {"way": "until reached", "images": 128, "reached before": 0.0}
-    tables = saved(
-        ways=[row | {"target": "random", "reached": 0.9375}, row | {"target": "two", "reached": 1}]
-    )
-    found = analysis.target_reached(tables, "random")
-    interval = stats.binomtest(120, 128).proportion_ci(0.95, method="wilson")
-    assert (found.value, found.low, found.n) == pytest.approx((0.9375, interval.low, 128))
-    assert analysis.target_reached(tables, "random", "reached before").value == 0
+def test_all_images_reached_is_no_certainty(saved):
+    """Then the spread is 0, and Wilson's interval of the images is left."""
+    tables = saved(images=images("KL", SGD=np.zeros((3, 20))))
+    found = analysis.reached(tables, "SGD")
+    interval = stats.binomtest(20, 20).proportion_ci(0.95, method="wilson")
+    assert (found.value, found.low, found.high) == pytest.approx((1, interval.low, 1))
 
 
-def test_the_kl_that_is_gone(saved):
-    tables = saved(images=[{"way": "PGD, hard", "KL before": 2.0, "KL": 3.0}] * 4)
-    assert analysis.kl_gone(tables, "PGD, hard").value == -0.5
+def test_the_kl_that_is_gone_is_a_mean_of_classifiers(saved):
+    """Of one it has grown by a half, of the other all but a quarter is gone."""
+    rows = images("KL before", hard=[[2.0, 2.0], [1.0, 3.0]])
+    for row, after in zip(rows, (3.0, 3.0, 0.5, 0.5), strict=True):
+        row["KL"] = after
+    found = analysis.kl_gone(saved(images=rows), "hard")
+    assert (found.value, found.n) == (pytest.approx((-0.5 + 0.75) / 2), 2)
 
 
-@pytest.mark.parametrize("pair", [("vgg16 0", "vgg16 1"), ("vgg5 0", "vgg5 1")])
-def test_two_kinds_of_onlookers_at_the_same_images(pair, saved):
-    """The pair may be driven or come second; the classifier without a twin is not asked."""
-    numbers = {"way": "SGD", "low": 0.0, "high": 1.0, "n": 9}
+def test_two_kinds_of_onlookers(saved):
+    """Two networks of one architecture, and a third of another."""
+    numbers = {"way": "SGD", "n": 9}
     rows = [
-        ("resnet20 0", "(itself)", 0.9),
-        ("resnet20 0", pair[0], 0.8),
-        (pair[0], "(itself)", 0.7),
-        (pair[0], pair[1], 0.2),
-        (pair[0], "resnet20 0", 0.1),
+        ("resnet20 0", "(itself)", 0.9, 0.8, 1.0),
+        ("resnet20 0", "vgg16 0", 0.1, 0.0, 0.3),
+        ("vgg16 0", "vgg16 1", 0.2, 0.1, 0.3),
+        ("vgg16 1", "vgg16 0", 0.4, 0.2, 0.5),
+        ("vgg16 0", "resnet20 0", 0.3, 0.2, 0.4),
     ]
-    rows = [{"driven": a, "onlooker": b, "value": value, **numbers} for a, b, value in rows]
-    tables = saved(onlookers=[*rows, rows[3] | {"way": "momentum"}])
-    assert [analysis.seen(tables, same).value for same in (True, False)] == [0.2, 0.1]
-    assert analysis.seen(tables, True).n == 9
-    with pytest.raises(Missing, match="0 rows"):
+    columns = ("driven", "onlooker", "value", "low", "high")
+    rows = [dict(zip(columns, row, strict=True)) | numbers for row in rows]
+    tables = saved(onlookers=[*rows, rows[3] | {"way": "momentum", "value": 0.9}])
+    same, other = (analysis.seen(tables, same) for same in (True, False))
+    assert (same.value, same.low, same.high, same.n) == pytest.approx((0.3, 0.1, 0.5, 2))
+    assert (other.value, other.low, other.high, other.n) == pytest.approx((0.2, 0.0, 0.4, 2))
+    with pytest.raises(Missing, match="no pair"):
         analysis.seen(saved(onlookers=rows[:2]), True)
 
 
 def test_levels_ratios_and_differences_are_of_the_same_images(saved):
+    """With one classifier the interval is that of the images."""
     tables = saved(images=images(SGD=[1, 2, 4], momentum=[2, 8, 8]))
     assert analysis.level(tables, "SGD", "fine", 3).value == pytest.approx(7)
     found = analysis.times(tables, "fine", "momentum", "SGD")
-    assert found.value == pytest.approx((2 * 4 * 2) ** (1 / 3)) and found.log and found.n == 3
+    assert found.value == pytest.approx((2 * 4 * 2) ** (1 / 3)) and found.log and found.n == 1
     found = analysis.more(tables, "fine", "momentum", "SGD")
     theirs = stats.ttest_rel([2, 8, 8], [1, 2, 4]).confidence_interval()
     assert (found.value, found.low, found.high) == pytest.approx((11 / 3, *theirs))
 
 
+def test_classifiers_count_beside_images(saved):
+    """Images alike, classifiers apart: the interval is that of the classifiers."""
+    tables = saved(images=images(SGD=[[1, 1, 1], [2, 2, 2], [6, 6, 6]]))
+    found = analysis.level(tables, "SGD", "fine")
+    half = stats.t.ppf(0.975, 2) * np.std([1, 2, 6], ddof=1) / np.sqrt(3)
+    assert (found.value, found.high - 3, found.n) == pytest.approx((3, half, 3))
+
+
 @pytest.mark.parametrize(("equal", "share"), [(1, 0), (16, 1), (4, 0.5), (2, 0.25)])
 def test_the_share_of_the_history_is_one_of_logarithms(equal, share, saved):
-    noise = np.array([1.0, 1.5, 2.0])
+    noise = np.array([[1.0, 1.5, 2.0], [3.0, 1.0, 1.0]])
     ways = {"SGD": noise, "momentum": 16 * noise, "momentum, lr / 10": equal * noise}
     found = analysis.history(saved(images=images(**ways)))
     assert (found.value, found.low, found.high) == pytest.approx((share,) * 3)
+    assert found.n == 2
 
 
 def test_label_errors_are_stored_with_their_interval(saved):
-    row = {"way": "SGD, 100", "extra": 0.2, "low": 0.1, "high": 0.3, "count": 40}
-    found = analysis.label_errors(
-        saved(generated=[row, row | {"way": "until reached"}]), row["way"]
-    )
+    row = {"seed": 0, "extra": 0.2, "low": 0.1, "high": 0.3, "count": 40}
+    found = analysis.label_errors(saved(generated=[row, row | {"seed": 1, "extra": 0.9}]), 0)
     assert (found.value, found.low, found.high, found.n) == (0.2, 0.1, 0.3, 40)
 
 
 def scores(**arms):
     """Arm -> accuracy of every seed."""
     return [
-        {"arm": arm, "seed": seed, "accuracy": value}
+        {"arm": arm, "images": 500, "seed": seed, "accuracy": value}
         for arm, values in arms.items()
         for seed, value in enumerate(values)
     ]
@@ -128,6 +148,10 @@ def test_arms_are_compared_seed_by_seed(saved):
     assert (found.value, found.low, found.high) == pytest.approx((2, *theirs))
     found = analysis.contrast(tables, ["a", "b"], "c")
     assert (found.value, found.n) == (2.0, 2), "1 and 3: a seed that lacks an arm does not count"
+    small = [row | {"images": 60} for row in scores(original=[0, 0], a=[9, 9], e=[0, 0])]
+    tables = saved(scores=scores(**arms) + small)
+    assert analysis.contrast(tables, ["a"]).value == 2, "the larger set alone"
+    assert analysis.contrast(tables, ["e"]).n == 2
     with pytest.raises(Missing, match="no arm d"):
         analysis.contrast(tables, ["d"])
 

@@ -18,6 +18,7 @@ from lib.image_weights.layer import (
     MAPS,
     ImageWeights,
     Recipe,
+    UntilReached,
     kl,
     low_pass,
     reverse_kl,
@@ -277,6 +278,41 @@ def test_images_of_a_batch_are_independent(recipe):
     assert (together.images - images).abs().amax((1, 2, 3)).min() > 1e-2
 
 
+@pytest.mark.parametrize("recipe", [HARD, replace(HARD, low_pass=None, momentum=0.0)])
+def test_each_image_stops_by_itself_where_it_is_reached(recipe):
+    """As if it had been driven alone for as many updates as it needs; the others go on."""
+    images, targets = problem()
+    model = smooth()
+    whole = synthesize(model, images, targets, replace(recipe, steps=60))
+    stop = float(whole.divergence[:40].amin(0).median())  # some get there, some do not
+    fields = vars(recipe) | {"steps": 60, "stop": stop}
+    made = synthesize(model, images, targets, UntilReached(**fields))
+    updates = steps_to(made.divergence, stop)
+    assert {-1} < set(updates.tolist()) and updates.max() < 60
+    for i, needed in enumerate(updates.tolist()):
+        steps = 60 if needed < 0 else needed
+        alone = synthesize(
+            model, images[i : i + 1], targets[i : i + 1], replace(recipe, steps=steps)
+        )
+        torch.testing.assert_close(made.images[i], alone.images[0], rtol=0, atol=1e-10)
+        expected = torch.cat([alone.divergence[:, 0], alone.divergence[-1].expand(60 - steps)])
+        until = slice(steps)  # at the stop itself a low-pass filter is not clipped yet
+        torch.testing.assert_close(made.divergence[until, i], expected[until], rtol=0, atol=1e-10)
+        assert (made.divergence[steps:-1, i] == made.divergence[steps, i]).all()
+        if needed >= 0:
+            assert made.divergence[steps, i] <= stop
+            assert (made.divergence[:steps, i] > stop).all()
+
+
+def test_nothing_moves_where_every_target_is_reached_before():
+    images, _ = problem()
+    with torch.no_grad():
+        targets = smooth()(images.clamp(EPSILON, 1 - EPSILON)).softmax(1)
+    made = synthesize(smooth(), images, targets, UntilReached(steps=5))
+    torch.testing.assert_close(made.images, images.clamp(EPSILON, 1 - EPSILON))
+    assert made.divergence.shape == (6, 5) and made.divergence.max() < 1e-9
+
+
 def test_what_is_reported_is_what_the_classifier_says():
     images, targets = problem()
     model = smooth()
@@ -430,8 +466,10 @@ def test_training_mode_is_refused_even_in_one_layer(part):
         ({"low_pass": 0}, "not 0"),
         ({"low_pass": -3.0}, r"not -3\.0"),
         ({"mapping": "clamp", "basis": "fourier"}, "cannot be clamped"),
+        ({"stop": 0.0}, r"above 0 in nats, not 0\.0"),
+        ({"stop": math.nan}, "not nan"),
     ],
 )
 def test_bad_recipes_are_refused(values, named):
     with pytest.raises(ValueError, match=named):
-        Recipe(**values)
+        (UntilReached if "stop" in values else Recipe)(**values)

@@ -218,7 +218,7 @@ def test_every_measure_has_one_value_an_image(context):
     before = load_labelled("digits", train=60, test=30).test_images[:7].float() / 255
     assert torch.equal(done.before, before)
     torch.testing.assert_close(done.start, before.clamp(1 / 512, 511 / 512))
-    for model, prefix in ((TINY, ""), (OTHER, "resnet20 1: ")):
+    for model, prefix in ((TINY, ""), (OTHER, "resnet20-2 1: ")):
         for name, images in ((f"{prefix}start_kl", before), (f"{prefix}kl", done.after)):
             p = softmax(predict(load_classifier(model, context), images).numpy(), 1)
             expected = rel_entr(done.targets.numpy(), p).sum(1)

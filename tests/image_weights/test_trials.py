@@ -9,21 +9,22 @@ import pytest
 from lib.engine.profiles import PROFILES, load_profile
 from lib.image_weights import analysis
 from lib.image_weights import trials as plan
-from lib.image_weights.synthesis import TARGETS
+from lib.image_weights.classifiers import network_name
+from lib.image_weights.synthesis import ATTACKS, COMPARED, OPTIMISERS, TARGETS
 
 SIZES = {name: load_profile(plan.ImageWeightStudy, name) for name in PROFILES}
 EACH = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 
 
 def synthesis_trials(sizes) -> list:
-    return [*plan.synthesis(sizes), *plan.second_teacher(sizes), *plan.saturated(sizes)]
+    return [*plan.synthesis(sizes), *plan.saturated(sizes)]
 
 
 def test_figures_3_to_5_have_the_papers_numbers():
     """Learning rate, momentum, weight decay, updates, radius; as the paper states them."""
     papers = {"SGD": (0.0, None), "momentum": (0.9, None), "momentum + low-pass": (0.9, 10)}
     for label, (momentum, radius) in papers.items():
-        recipe = plan.OPTIMISERS[label]
+        recipe = OPTIMISERS[label]
         assert (recipe.lr, recipe.weight_decay, recipe.steps) == (0.05, 5e-4, 100)
         assert (recipe.momentum, recipe.low_pass) == (momentum, radius)
         assert (recipe.mapping, recipe.basis, recipe.loss) == ("tan", "pixel", "kl")
@@ -33,46 +34,53 @@ def test_the_controls_have_the_same_effective_step():
     """lr / (1 - momentum) is what momentum moves in the long run."""
 
     def effective(label: str) -> float:
-        return plan.OPTIMISERS[label].lr / (1 - plan.OPTIMISERS[label].momentum)
+        return OPTIMISERS[label].lr / (1 - OPTIMISERS[label].momentum)
 
     assert effective("SGD, 10 x lr") == pytest.approx(effective("momentum"))
     assert effective("momentum, lr / 10") == pytest.approx(effective("SGD"))
-    reached = plan.OPTIMISERS["until reached"]
-    assert effective("until reached") == pytest.approx(10 * effective("momentum"))
-    assert reached.steps == 200
+    assert effective("large steps") == pytest.approx(10 * effective("momentum"))
+    assert OPTIMISERS["large steps"].steps == 200
     # eqs. 7 and 8 as printed multiply by the learning rate twice
-    assert plan.OPTIMISERS["momentum, as printed"].lr == pytest.approx(0.0025)
+    assert OPTIMISERS["momentum, as printed"].lr == pytest.approx(0.0025)
+
+
+def test_until_reached_is_the_papers_sgd_with_a_stop():
+    recipe = vars(OPTIMISERS["until reached"])
+    assert vars(OPTIMISERS["SGD"]) | {"steps": 1000, "stop": 0.01} == recipe
 
 
 @EACH
 def test_every_way_and_every_target_is_tried_once(sizes):
+    driven = plan.networks(sizes)
     trials = plan.synthesis(sizes)
-    names = [(trial.label, trial.targets) for trial in trials]
+    names = [(trial.teacher, trial.label, trial.targets) for trial in trials]
     assert len(names) == len(set(names))
-    tried = [label for label, targets in names if targets == "mixture"]
-    assert tried == [*plan.OPTIMISERS, *plan.MAPPINGS, *plan.ATTACKS]
-    assert {targets for _, targets in names} == set(TARGETS)
-    main, *others = plan.networks(sizes)
-    for trial in trials:
-        assert trial.teacher == main
-        if trial.targets == "mixture":
-            assert trial.observers == tuple(others)
+    for teacher in driven:
+        own = [trial for trial in trials if trial.teacher == teacher]
+        tried = [trial.label for trial in own if trial.targets == "mixture"]
+        ways = COMPARED
+        if teacher == driven[0]:
+            maps = ("sigmoid, SGD", "sigmoid, until reached", "clamp, SGD", "clamp, until reached")
+            ways = (*OPTIMISERS, *maps, *ATTACKS)
+        assert tried == [*ways]
+        reached = {trial.targets for trial in own if trial.label == "until reached"}
+        assert reached == {*TARGETS} - (set() if teacher == driven[0] else {"simplex"})
+        for trial in own:
+            if trial.targets == "mixture":
+                assert set(trial.observers) == set(driven) - {teacher}
     (triangle,) = (trial for trial in trials if trial.targets == "simplex")
     assert triangle.images == sizes.simplex_images and triangle.images % 45 == 0
+    assert {*COMPARED} <= {*OPTIMISERS, *ATTACKS}
 
 
 @EACH
-def test_a_second_classifier_is_driven_and_the_first_looks_on(sizes):
-    main, second, *_ = networks = plan.networks(sizes)
-    assert len(set(networks)) == 3 and networks[-1].seed != 0
-    twin = replace(networks[-1], seed=0)
-    assert twin in networks[:-1], "the last network differs from another one by its seed alone"
-    for trial in plan.second_teacher(sizes):
-        assert trial.teacher == second and set(trial.observers) == set(networks) - {second}
-        assert trial.method == plan.OPTIMISERS[trial.label]
-        names = [f"{observer.architecture} {observer.seed}" for observer in trial.observers]
-        assert len(set(names)) == len(names), "metrics are named by them"
-    assert main not in (trial.teacher for trial in plan.second_teacher(sizes))
+def test_two_classifiers_differ_by_their_seed_alone(sizes):
+    driven = plan.networks(sizes)
+    names = [network_name(asdict(trial)) for trial in driven]
+    assert len(set(names)) == len(names), "metrics are named by them"
+    assert [trial.seed for trial in driven].count(1) == 1
+    (twin,) = (trial for trial in driven if trial.seed)
+    assert replace(twin, seed=0) in driven
 
 
 def test_there_are_as_many_test_images_as_trials_ask_for():
@@ -83,13 +91,14 @@ def test_there_are_as_many_test_images_as_trials_ask_for():
 
 @EACH
 def test_images_are_generated_as_in_section_3(sizes):
-    trial = plan.generated(sizes)
-    assert trial.recipe == plan.OPTIMISERS["SGD"] and trial.recipe.steps == 100
-    assert trial.share == 0.5
+    made = plan.generated(sizes)
+    assert [trial.seed for trial in made] == list(range(sizes.sets))
+    for trial in made:
+        assert trial.recipe == OPTIMISERS["SGD"] and trial.recipe.steps == 100
+        assert (trial.share, trial.teacher) == (0.5, plan.teacher(sizes))
     for taught in plan.students(sizes):
-        teacher, student = taught.generated.teacher, taught.student
-        assert replace(teacher, seed=student.seed) == student, "a twin from another seed"
-        assert teacher.seed != student.seed
+        assert taught.generated == made[taught.student.seed % len(made)]
+        assert taught.student != taught.generated.teacher
 
 
 @EACH
@@ -97,31 +106,42 @@ def test_students_come_seed_by_seed_with_the_papers_table_and_its_controls(sizes
     trials = plan.students(sizes)
     seeds = [trial.student.seed for trial in trials]
     assert seeds == sorted(seeds) and set(seeds) == set(range(sizes.seeds))
-    names = [analysis.arm_name(asdict(trial)) for trial in trials]
-    first = len(names) // sizes.seeds
-    assert names == sizes.seeds * names[:first]
-    assert names[:first] == [
+    arms = [
         "original",
         *(f"generated {share}%" for share in (10, 20, 30, 40, 50)),
         "hard label 30%",
         "soft label 30%",
-        "distillation 30%",
-        "relabelled 30%",
-        "generated 30%, KL(p||q)",
-        "generated 30%, reached",
-        "regenerated 30%",
     ]
-    by_name = dict(zip(names[:first], trials[:first], strict=True))
-    assert by_name["generated 30%, reached"].generated.recipe == plan.UNTIL_REACHED
-    assert by_name["generated 30%, KL(p||q)"].direction == "reverse"
-    anew = by_name["regenerated 30%"].regeneration
-    assert anew.steps == sizes.regeneration
-    assert anew.lr * anew.steps == pytest.approx(0.05 * 100), "as far as a hundred of the paper's"
+    for seed in range(sizes.seeds):
+        own = [trial for trial in trials if trial.student.seed == seed]
+        names = [analysis.arm_name(asdict(trial)) for trial in own]
+        printed = ["generated 30%, KL(p||q)"] if seed < sizes.printed_seeds else []
+        assert names == arms + printed
+        assert {trial.direction for trial in own[:8]} == {"forward"}
+        assert [trial.direction for trial in own[8:]] == ["reverse"] * len(printed)
+
+
+@EACH
+def test_images_are_generated_anew_as_they_are_generated_once(sizes):
+    trials = plan.small_students(sizes)
+    names = [analysis.arm_name(asdict(trial)) for trial in trials]
+    assert names == sizes.small_seeds * ["original", "generated 30%", "regenerated 30%"]
+    for original, once, anew in zip(trials[::3], trials[1::3], trials[2::3], strict=True):
+        assert original.student == once.student == anew.student
+        assert once.generated == anew.generated and anew.generated.recipe.steps == 100
+        assert anew.generated in plan.small_sets(sizes)
+
+
+def test_the_paper_has_no_smaller_set():
+    sizes = SIZES["paper"]
+    assert plan.small_sets(sizes) == plan.generated(sizes)
+    anew = {trial for trial in plan.small_students(sizes) if trial.arm == "regenerated"}
+    assert {*plan.small_students(sizes)} - anew <= {*plan.students(sizes)}
 
 
 def test_the_papers_schedule():
     sizes = SIZES["paper"]
-    student = plan.base(sizes)
+    student = plan.students(sizes)[0].student
     assert (student.dataset, student.architecture, student.width) == ("cifar10", "vgg16", 64)
     assert (student.train, student.test, student.epochs) == (0, 0, 300)
     assert student.flip and sizes.seeds == 5
