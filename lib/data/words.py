@@ -149,13 +149,15 @@ def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, .
 
 
 def split_words(name: str) -> tuple[str, ...]:
-    """The words of a name in lower case: "carpenter's kit" has carpenter, kit.
+    """The words of a name in lower case: "carpenter's kit" has carpenter, kit, "SeaLion" sea, lion.
 
     Numbers are dropped ("bonsai-101"), but a digit alone, as the handwritten digits are called, is
     its word: "7" is seven.
     """
     if name in map(str, range(10)):
         return (DIGIT_WORDS[int(name)],)
+    if re.fullmatch("([A-Z][a-z]+){2,}", name):
+        name = re.sub("(?<=[a-z])(?=[A-Z])", " ", name)
     parts = re.findall(r"[^\W_]+", re.sub(r"['’]s\b", "", name.lower()))
     return tuple(part for part in parts if not part.isdigit())
 
@@ -184,7 +186,7 @@ class ClassVectors:
 
     names: K. vectors: (K, D) float64. words: those summed, for each class. word_coverage: the
     share of the names' own words that have a vector; class_coverage: the share of classes with
-    such a word.
+    such a word. own: (K,), whether a class has all of its own words, and none by hand.
     """
 
     names: tuple[str, ...]
@@ -192,10 +194,15 @@ class ClassVectors:
     words: tuple[tuple[str, ...], ...]
     word_coverage: float
     class_coverage: float
+    own: np.ndarray
 
 
 def class_vectors(
-    names: Sequence[str], vectors: KeyedVectors, synonyms: Mapping[str, str] | None = None
+    names: Sequence[str],
+    vectors: KeyedVectors,
+    synonyms: Mapping[str, str] | None = None,
+    *,
+    complete: bool = True,
 ) -> ClassVectors:
     """The sum of the vectors of each name's words, as in Ueno et al.
 
@@ -205,7 +212,8 @@ def class_vectors(
     (for a Maltese dog, dog counts once).
     synonyms: name or word in lower case, its words apart by a blank -> one or more words;
         ``load_synonyms()`` if None.
-    Raises ValueError that names the classes left without any word, and for no names.
+    complete: raise ValueError that names the classes left without any word; else they are NaN.
+    Raises ValueError for no names.
     """
     if not names:
         raise ValueError("there are no names of classes")
@@ -214,13 +222,14 @@ def class_vectors(
     known = [[_known(word, vectors) for word in words] for words in own]
     used = [_used(*pair, vectors, table) for pair in zip(own, known, strict=True)]
     without = [name for name, words in zip(names, used, strict=True) if not words]
-    if without:
+    if without and complete:
         raise ValueError(
             f"{len(without)} of {len(names)} classes have no word with a vector: "
             f"{', '.join(map(repr, without[:5]))}{', ...' if without[5:] else ''}. "
             "Give them synonyms, in lib/data/synonyms.csv or as `synonyms`"
         )
-    sums = [np.sum([vectors[word].astype(float) for word in words], axis=0) for words in used]
+    nothing = np.full((1, vectors.vector_size), np.nan)
+    sums = [np.sum([vectors[w] for w in words] or nothing, 0, dtype=float) for words in used]
     of_words = [bool(word) for words in known for word in words]
     return ClassVectors(
         tuple(names),
@@ -228,6 +237,7 @@ def class_vectors(
         tuple(map(tuple, used)),
         sum(of_words) / max(len(of_words), 1),
         sum(any(words) for words in known) / len(names),
+        np.array([bool(words) and all(words) for words in known]),
     )
 
 

@@ -55,6 +55,8 @@ def write(tmp_path, name: str, content: str | bytes) -> str:
         ("7", ("seven",)),
         ("0", ("zero",)),
         ("77", ()),
+        ("SeaLion", ("sea", "lion")),
+        ("MacGillivray's Warbler", ("macgillivray", "warbler")),
         ("", ()),
     ],
 )

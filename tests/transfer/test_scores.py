@@ -50,6 +50,38 @@ def test_an_uninformed_model_scores_the_vocabulary_alone():
     assert scores.softmax_score(uniform) == pytest.approx(N / C)
 
 
+def test_a_class_without_a_word_is_left_out_of_the_emd_alone():
+    """As if outputs 1 and 4 and the images of class 2 were not there."""
+    distances = DISTANCES.copy()
+    distances[[1, 4]], distances[:, 2] = np.nan, np.nan
+    features = RNG.normal(size=(N, 5))
+    found = all_scores(PROBABILITIES, features, LABELS, distances)
+    outputs, images = [0, 2, 3, 5, 6], LABELS != 2
+    p = PROBABILITIES[images][:, outputs]
+    p = p / p.sum(1, keepdims=True)
+    expected = sum(
+        ot.emd2(row, np.eye(T)[label], DISTANCES[outputs])
+        for row, label in zip(p, LABELS[images], strict=True)
+    )
+    assert found["emd"] == pytest.approx(expected, abs=1e-6)
+    whole = all_scores(PROBABILITIES, features, LABELS, DISTANCES)
+    same = {name for name in SCORES if found[name] == whole[name]}
+    assert same == SCORES.keys() - NAMED
+    nothing = all_scores(PROBABILITIES, features, LABELS, np.full((C, T), np.nan))
+    assert {name for name in SCORES if np.isnan(nothing[name])} == NAMED
+
+
+def test_main_directions_are_a_rotation_of_features_that_have_no_more():
+    """Six directions in twenty columns: every score of the features stays what it is."""
+    features = RNG.normal(size=(N, 6)) @ RNG.normal(size=(6, 20)) + RNG.normal(size=(1, 6)) @ (
+        RNG.normal(size=(6, 20))
+    )
+    few = scores.main_directions(features, 12)
+    assert few.shape == (N, 12)
+    for score in (log_me, h_score, knn, parc):
+        assert score(few, LABELS) == pytest.approx(score(features, LABELS), rel=1e-6), score
+
+
 def test_leep_is_the_double_loop():
     joint = np.zeros((T, C))
     for p, label in zip(PROBABILITIES, LABELS, strict=True):

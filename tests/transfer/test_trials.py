@@ -52,6 +52,8 @@ def test_scores_of_a_source(context):
     assert found["normalised_emd"] == pytest.approx(found["emd"] / found["uniform_emd"])
     assert found["shuffled_low"] <= found["shuffled"] <= found["shuffled_high"]
     assert found["target_class_coverage"] == 1
+    assert found["own_normalised_emd"] == found["normalised_emd"], "every name has its own vector"
+    assert (found["own_images"], found["own_outputs"]) == (80, 10)
 
 
 def test_permuted_names_are_permuted_distances(context):
