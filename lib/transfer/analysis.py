@@ -2,6 +2,9 @@
 
 Among the sources of a network "general" is the one trained on most (ImageNet), "other" the one with
 unrelated class names (Places365 in the paper), "stage" the task in between (Caltech-256).
+
+Where the target has parts, such as five of 20 classes that share none, each is a target: what is
+said of ranks and accuracies is the mean over these, with an interval over them.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from lib.transfer.sources import source_name
 from lib.transfer.trials import PERMUTATIONS, TransferStudy
 
 KEYS = ["network", "source"]
+MODEL = ["target", *KEYS]
 UNTRAINED = "no training"
 IMAGENET = "ImageNet accuracy"  # the trivial ranker
 RANDOM = "random choice"
@@ -35,7 +39,9 @@ IMAGENET_ACCURACY = {
 }
 NEAR_BEST = 0.2  # accuracy: sources that end this close to a network's best one
 LEARNED = 2  # times chance: a model that ends below has learned nothing, early or late
-POOL = 3  # models that a choice is made from
+POOLS = (3, 5)  # models that a choice is made from
+# what ranks: every score, and the EMD of classes whose own words all have a vector
+RANKERS = SCORES | {"own_emd": -1, "own_normalised_emd": -1}
 DRAWS = 400  # of a bootstrap
 RESAMPLES = 50_000  # of a permutation test, which is exact where there are fewer orders
 
@@ -53,14 +59,14 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 def written_out(table: pd.DataFrame) -> pd.DataFrame:
     """A table with its networks, sources and scores as figures call them."""
-    columns = [name for name in (*KEYS, "score") if name in table]
+    columns = [name for name in (*MODEL, "score") if name in table]
     return table.assign(**{name: table[name].map(readable) for name in columns})
 
 
 def accuracies(fine: pd.DataFrame, metric: str = "best") -> pd.DataFrame:
-    """Mean of a metric over seeds: network, source, value, low, high (NaN for a single seed), n."""
-    groups = fine.groupby(KEYS, sort=False)[metric]
-    table = estimate_table(KEYS, ((*names, mean_interval(part)) for names, part in groups))
+    """Mean of a metric over seeds: ``MODEL``, value, low, high (NaN for a single seed), n."""
+    groups = fine.groupby(MODEL, sort=False)[metric]
+    table = estimate_table(MODEL, ((*names, mean_interval(part)) for names, part in groups))
     return table.replace([-np.inf, np.inf], np.nan)
 
 
@@ -82,15 +88,19 @@ def best_curves(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def table_1(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """The paper's table with intervals in text, and what it lacks."""
+    """The paper's table with intervals in text, and what it lacks; of one target.
+
+    coverage: of the words in the names of the source's classes, as every EMD hangs on it.
+    """
     shown = scores[KEYS].copy()
     for name, digits in (("softmax", 1), ("emd", 0), ("normalised_emd", 3)):
         shown[name] = _texts(scores[[name, f"{name}_low", f"{name}_high"]], digits)
+    shown["coverage"] = scores["source_word_coverage"].round(2).to_numpy()
     for metric, title in (("best", "max accuracy %"), ("chosen", "chosen by halves %")):
-        means = scores[KEYS].merge(accuracies(fine, metric), on=KEYS)
+        means = scores[MODEL].merge(accuracies(fine, metric), on=MODEL)
         shown[title] = _texts(means[["value", "low", "high"]], 1)
     for metric, title in (("best_epoch", "epoch"), ("reached", "epochs to 95 %")):
-        means = scores[KEYS].merge(accuracies(fine, metric), on=KEYS)
+        means = scores[MODEL].merge(accuracies(fine, metric), on=MODEL)
         shown[title] = means["value"].round(1).to_numpy()
     return shown
 
@@ -103,27 +113,27 @@ def _texts(rows: pd.DataFrame, digits: int) -> list[str]:
 
 
 def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a model and score, with intervals; accuracies as shares."""
-    means = accuracies(fine).set_index(KEYS)[["value", "low", "high"]] / 100
+    """One row a target, model and score, with intervals; accuracies as shares."""
+    means = accuracies(fine).set_index(MODEL)[["value", "low", "high"]] / 100
     means.columns = ["accuracy", "accuracy_low", "accuracy_high"]
     ends = {"value": "", "low": "_low", "high": "_high"}
     parts = [
-        scores[[*KEYS, "images", "outputs"]].assign(
-            score=name, **{column: scores[name + end] for column, end in ends.items()}
+        scores[[*MODEL, "images", "outputs"]].assign(
+            score=name, **{column: scores.get(name + end) for column, end in ends.items()}
         )
-        for name in SCORES
+        for name in RANKERS
     ]
-    return pd.concat(parts, ignore_index=True).merge(means.reset_index(), on=KEYS)
+    return pd.concat(parts, ignore_index=True).merge(means.reset_index(), on=MODEL)
 
 
 def models(points: pd.DataFrame) -> pd.DataFrame:
-    """``against_accuracy`` as one row a model: network, source, accuracy, and all that ranks.
+    """``against_accuracy`` as one row a model: ``MODEL``, accuracy, and all that ranks.
 
     In each score more is better. Two rankers look at no score: a random choice, for which all
     models are the same, and the published ImageNet accuracy, where any was trained on it.
     """
-    signed = points.assign(value=points["value"] * points["score"].map(SCORES))
-    table = signed.pivot_table("value", [*KEYS, "accuracy"], "score", sort=False).reset_index()
+    signed = points.assign(value=points["value"] * points["score"].map(RANKERS))
+    table = signed.pivot_table("value", [*MODEL, "accuracy"], "score", sort=False).reset_index()
     published = table["network"].map(IMAGENET_ACCURACY)
     published = published.where(table["source"].str.startswith("imagenet")).fillna(0.0)
     return table.assign(**{RANDOM: 0.0} | ({IMAGENET: published} if published.any() else {}))
@@ -131,7 +141,18 @@ def models(points: pd.DataFrame) -> pd.DataFrame:
 
 def rankers(table: pd.DataFrame) -> list[str]:
     """The columns of ``models`` that rank: every score, and ImageNet accuracy where it can."""
-    return [name for name in (*SCORES, IMAGENET) if name in table and table[name].any()]
+    return [name for name in (*RANKERS, IMAGENET) if name in table and table[name].any()]
+
+
+def of_parts(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the target's parts where it has any, as these share no image; else all."""
+    parts = table["target"].str.contains("/")
+    return table[parts] if parts.any() else table
+
+
+def of_whole(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the whole target."""
+    return table[~table["target"].str.contains("/")]
 
 
 def groups(sizes: TransferStudy) -> dict[str, list[str]]:
@@ -160,52 +181,88 @@ def _agreement(rows: pd.DataFrame, measure: str) -> float:
     return agreement(rows.iloc[:, 0], rows.iloc[:, 1], measure)
 
 
+def _over_targets(
+    rows: pd.DataFrame,
+    statistic: Callable[[pd.DataFrame], float],
+    single: Callable[[pd.DataFrame], Estimate],
+) -> Estimate:
+    """Mean of a statistic of each target's models, with an interval over targets.
+
+    The models are the same for all: the interval is about targets alone. single: the estimate,
+    with an interval over models, where there is one target.
+    """
+    parts = [part.drop(columns="target") for _, part in rows.dropna().groupby("target")]
+    if len(parts) == 1:
+        return single(parts[0])
+    return mean_interval(np.array([statistic(part) for part in parts]))
+
+
+def taus(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Kendall's tau of every score, target by target and seed by seed: score, target, seed, tau."""
+    rows = []
+    for seed, part in of_parts(fine).groupby("seed"):
+        table = models(against_accuracy(part, scores))
+        for (target, some), score in product(table.groupby("target"), rankers(table)):
+            pairs = some[[score, "accuracy"]].dropna()
+            rows.append((score, target, seed, _agreement(pairs, "Kendall")))
+    return pd.DataFrame(rows, columns=["score", "target", "seed", "tau"])
+
+
 def rank_correlations(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame:
     """Rank correlations with accuracy in each of ``groups``: group, score, measure, value, ...
 
-    The interval is a bootstrap of the models: a model drawn twice is tied with itself.
+    Over targets; of a single one the interval is a bootstrap of the models, in which a model drawn
+    twice is tied with itself.
     """
     rows = []
     for group, members in networks.items():
-        part = table[table["network"].isin(members)]
+        part = of_parts(table[table["network"].isin(members)])
         for score, measure in product(rankers(part), MEASURES):
-            statistic, pairs = partial(_agreement, measure=measure), part[[score, "accuracy"]]
-            rows.append((group, score, measure, bootstrap(statistic, pairs, draws=DRAWS)))
+            statistic = partial(_agreement, measure=measure)
+            single = partial(bootstrap, statistic, draws=DRAWS)
+            found = _over_targets(part[[score, "accuracy", "target"]], statistic, single)
+            rows.append((group, score, measure, found))
     return estimate_table(["group", "score", "measure"], rows)
 
 
-def chosen_accuracy(score: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Mean accuracy of the model that a score (models,) puts first, over all pools of ``POOL``.
+def chosen_accuracy(score: np.ndarray, accuracy: np.ndarray, pool: int = POOLS[0]) -> np.ndarray:
+    """Mean accuracy of the model that a score (models,) puts first, over all pools of models.
 
     accuracy: (..., models). Models that share the highest score of a pool share the choice.
     """
-    pools = np.array(list(combinations(range(len(score)), POOL)))
+    pools = np.array(list(combinations(range(len(score)), pool)))
     first = score[pools] == score[pools].max(1, keepdims=True)
     return ((accuracy[..., pools] * first).sum(-1) / first.sum(-1)).mean(-1)
 
 
 def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame:
-    """Accuracy lost by a ranker's choice against the best of a pool, mean over all pools.
+    """Accuracy lost by a ranker's choice against the best of a pool, mean over pools and targets.
 
-    score, network (the group), regret as a share.
+    score, network (the group), pool (models in it), regret as a share.
     """
     rows = []
-    for group, members in networks.items():
-        part = table[table["network"].isin(members)]
-        accuracy = part["accuracy"].to_numpy()
-        best = chosen_accuracy(accuracy, accuracy)
+    for (group, members), pool in product(networks.items(), POOLS):
+        part = of_parts(table[table["network"].isin(members)])
         for score in (*rankers(part), RANDOM):
-            lost = best - chosen_accuracy(part[score].to_numpy(), accuracy)
-            rows.append((score, group, float(lost)))
-    return pd.DataFrame(rows, columns=["score", "network", "regret"])
+            lost = []
+            for _, some in part.dropna(subset=score).groupby("target"):
+                values, accuracy = some[score].to_numpy(), some["accuracy"].to_numpy()
+                best = chosen_accuracy(accuracy, accuracy, pool)
+                lost.append(best - chosen_accuracy(values, accuracy, pool))
+            rows.append((score, group, pool, float(np.mean(lost))))
+    return pd.DataFrame(rows, columns=["score", "network", "pool", "regret"])
 
 
 # The quantities of claims.yaml. They take the tables that the notebook saves.
 
 
-def rank(tables: Tables, score: str, within: bool = False) -> Estimate:
-    """Kendall's tau of a score and accuracy; within: over pairs of models of one network only."""
-    return correlation(_models(tables, [score], within)[[score, "accuracy", "group"]])
+def rank(tables: Tables, score: str, within: bool = False, table: str = "scores") -> Estimate:
+    """Kendall's tau of a score and accuracy; within: over pairs of models of one network only.
+
+    table: scores, or unfrozen for the control in which nothing is.
+    """
+    rows = _models(tables, [score], within, table)[[score, "accuracy", "group", "target"]]
+    return _over_targets(rows, lambda part: _tau(*part.to_numpy().T), correlation)
 
 
 def early(tables: Tables, score: str) -> Estimate:
@@ -213,54 +270,65 @@ def early(tables: Tables, score: str) -> Estimate:
 
     Models that learned nothing are left out: they end where they start.
     """
-    runs = tables.rows("fine_tunings", *KEYS, "best", "chance", "reached")
-    means = runs.groupby(KEYS)[["best", "chance", "reached"]].mean()
+    runs = tables.rows("fine_tunings", *MODEL, "best", "chance", "reached")
+    means = runs.groupby(MODEL)[["best", "chance", "reached"]].mean()
     learned = means[means["best"] > LEARNED * means["chance"]].reset_index()
-    rows = _models(tables, [score], within=True).merge(learned, on=KEYS)
-    return correlation(rows.assign(soon=-rows["reached"])[[score, "soon", "group"]])
+    rows = _models(tables, [score], within=True).merge(learned, on=MODEL)
+    rows = rows.assign(soon=-rows["reached"])[[score, "soon", "group", "target"]]
+    return _over_targets(rows, lambda part: _tau(*part.to_numpy().T), correlation)
 
 
 def better(tables: Tables, first: str, second: str, within: bool = False) -> Estimate:
-    """Kendall's tau of one score less that of another, see ``rank``.
+    """Kendall's tau of one score less that of another, paired by target, see ``rank``.
 
-    p: of the test that swaps the two scores' ranks of a model, for each model or not.
+    p, of a single target: of the test that swaps the two scores' ranks of a model, for each model
+    or not.
     """
-    rows = _models(tables, [first, second], within)[[first, second, "accuracy", "group"]]
+    rows = _models(tables, [first, second], within)
 
     def difference(drawn: pd.DataFrame) -> float:
         one, two, accuracy, group = drawn.to_numpy().T
         return _tau(one, accuracy, group) - _tau(two, accuracy, group)
 
-    _, _, accuracy, group = rows.to_numpy().T
-    in_order = _pairs_in_order(accuracy, group)
-    test = stats.permutation_test(
-        rows[[first, second]].rank().to_numpy().T,
-        lambda one, two, axis: in_order(one) - in_order(two),
-        permutation_type="samples",
-        n_resamples=RESAMPLES,
-        rng=0,
-    )
-    return replace(bootstrap(difference, rows, draws=DRAWS), p=float(test.pvalue))
+    def swapped(part: pd.DataFrame) -> Estimate:
+        _, _, accuracy, group = part.to_numpy().T
+        in_order = _pairs_in_order(accuracy, group)
+        test = stats.permutation_test(
+            part[[first, second]].rank().to_numpy().T,
+            lambda one, two, axis: in_order(one) - in_order(two),
+            permutation_type="samples",
+            n_resamples=RESAMPLES,
+            rng=0,
+        )
+        return replace(bootstrap(difference, part, draws=DRAWS), p=float(test.pvalue))
+
+    return _over_targets(rows[[first, second, "accuracy", "group", "target"]], difference, swapped)
 
 
-def choice(tables: Tables, score: str, over: str) -> Estimate:
-    """Points of accuracy that a choice by one ranker gains over that by another, over seeds.
+def choice(tables: Tables, score: str, over: str, pool: int = POOLS[0]) -> Estimate:
+    """Points of accuracy that a choice by one ranker gains over that by another, over targets.
 
-    The mean over all pools of ``POOL`` models. The models are those of the run: the interval is
-    about the chance of their fine-tunings alone.
+    The mean over all pools of so many models. The models are those of the run; of a single target
+    the interval is about the chance of their fine-tunings alone, over seeds.
     """
     rows = _models(tables, [score, over])
-    runs = tables.rows("fine_tunings", *KEYS, "seed", "best")
-    best = runs.pivot_table("best", "seed", KEYS)
-    accuracy = best.reindex(columns=pd.MultiIndex.from_frame(rows[KEYS])).to_numpy()
-    one, other = (chosen_accuracy(rows[name].to_numpy(), accuracy) for name in (score, over))
-    return _over_seeds(pd.Series(one - other))
+    runs = of_parts(tables.rows("fine_tunings", *MODEL, "seed", "best"))
+    gains = []
+    for target, part in rows.groupby("target"):
+        best = runs[runs["target"] == target].pivot_table("best", "seed", KEYS)
+        accuracy = best.reindex(columns=pd.MultiIndex.from_frame(part[KEYS])).to_numpy()
+        one, other = (
+            chosen_accuracy(part[each].to_numpy(), accuracy, pool) for each in (score, over)
+        )
+        index = pd.MultiIndex.from_product([[target], best.index], names=["target", "seed"])
+        gains.append(pd.Series(one - other, index))
+    return _paired(pd.concat(gains))
 
 
 def level(tables: Tables, score: str, source: str) -> Estimate:
     """A score of one of the paper's sources, with its interval over images."""
-    rows = tables.rows("scores", *KEYS, "value", "low", "high", "images", score=score)
-    row = _of_role(rows, source).iloc[0]
+    rows = tables.rows("scores", *MODEL, "value", "low", "high", "images", score=score)
+    row = _of_role(of_whole(rows), source).iloc[0]
     return Estimate(row["value"], row["low"], row["high"], int(row["images"]))
 
 
@@ -270,7 +338,7 @@ def ratio(tables: Tables, score: str, source: str, over: str, by_classes: bool =
     by_classes: over the same ratio of uniform outputs, whose softmax scores are images / classes.
     """
     one, other = (level(tables, score, role) for role in (source, over))
-    rows = tables.rows("scores", *KEYS, "outputs", score=score)
+    rows = of_whole(tables.rows("scores", *MODEL, "outputs", score=score))
     classes = [_of_role(rows, role)["outputs"].iloc[0] for role in (source, over)]
     value = one.value / other.value * (classes[0] / classes[1] if by_classes else 1)
     half = np.exp(np.hypot(*(np.log(found.high / found.low) / 2 for found in (one, other))))
@@ -286,16 +354,18 @@ def names(tables: Tables, source: str) -> Estimate:
 
 
 def points(tables: Tables, source: str, over: str) -> Estimate:
-    """Points of accuracy of one of the paper's sources over another, paired by seed."""
-    rows = tables.rows("fine_tunings", *KEYS, "seed", "best")
-    one, other = (_of_role(rows, role).set_index("seed")["best"] for role in (source, over))
-    return _over_seeds(one - other)
+    """Points of accuracy of one of the paper's sources over another, paired by target and seed."""
+    rows = of_parts(tables.rows("fine_tunings", *MODEL, "seed", "best"))
+    pairs = (_of_role(rows, role).set_index(["target", "seed"])["best"] for role in (source, over))
+    one, other = pairs
+    return _paired(one - other)
 
 
 def gain(tables: Tables, source: str) -> Estimate:
     """Points of accuracy of a source over the most frequent class, its epoch chosen by halves."""
-    rows = _of_role(tables.rows("fine_tunings", *KEYS, "chosen", "chance"), source)
-    return mean_interval(rows["chosen"] - rows["chance"])
+    rows = of_parts(tables.rows("fine_tunings", *MODEL, "seed", "chosen", "chance"))
+    rows = _of_role(rows, source).set_index(["target", "seed"])
+    return _paired(rows["chosen"] - rows["chance"])
 
 
 def flattery(tables: Tables) -> Estimate:
@@ -307,9 +377,11 @@ def flattery(tables: Tables) -> Estimate:
     return mean_interval((rows["best"] - rows["chosen"]).groupby([rows[k] for k in KEYS]).mean())
 
 
-def _models(tables: Tables, scores: list[str], within: bool = False) -> pd.DataFrame:
+def _models(
+    tables: Tables, scores: list[str], within: bool = False, table: str = "scores"
+) -> pd.DataFrame:
     """``models`` of a run; group: the models whose order counts, all or those of one network."""
-    rows = models(tables.rows("scores", *KEYS, "score", "value", "accuracy"))
+    rows = models(of_parts(tables.rows(table, *MODEL, "score", "value", "accuracy")))
     if absent := [score for score in scores if score not in rows]:
         raise Missing(f"no model of this run has a score {', '.join(absent)}")
     return rows.assign(group=pd.factorize(rows["network"])[0] if within else 0)
@@ -333,11 +405,16 @@ def _of_role(rows: pd.DataFrame, role: str) -> pd.DataFrame:
     return own[own["source"] == source]
 
 
-def _over_seeds(values: pd.Series) -> Estimate:
-    """Mean of paired differences, one a seed that all the models have."""
-    if values.dropna().empty:
+def _paired(values: pd.Series) -> Estimate:
+    """Mean of paired differences of (target, seed) that all the models have: over targets.
+
+    Over seeds where there is one target.
+    """
+    values = values.dropna()
+    if values.empty:
         raise Missing("no seed has all the fine-tunings that this needs")
-    return mean_interval(values.dropna().to_numpy())
+    by_target = values.groupby("target").mean()
+    return mean_interval((by_target if len(by_target) > 1 else values).to_numpy())
 
 
 def _pairs_in_order(truth: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -362,7 +439,7 @@ def correlation(rows: pd.DataFrame) -> Estimate:
     p: two-sided, of the truths permuted among the models of each group. It is exact where no group
     has more than eight models, and for a single group where nothing is tied.
     """
-    if len(rows) < POOL:
+    if len(rows) < POOLS[0]:
         raise Missing(f"{len(rows)} models cannot be ranked")
     found = bootstrap(lambda drawn: _tau(*drawn.to_numpy().T), rows, draws=DRAWS)
     if rows.nunique().tolist() == [len(rows), len(rows), 1]:

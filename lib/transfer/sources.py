@@ -167,7 +167,8 @@ def fine_tune(
     else:
         pad = images.shape[-1] // 8
         batches = Epochs(images.to(device), batch=recipe.batch, seed=seed, pad=pad, flip=mirror)
-    test = _activations(early, data.test_images, device).split(EVALUATION_BATCH)
+    # without early layers they stay bytes: Caltech-256's would take 4 GiB as they go in
+    tests = _activations(early, data.test_images, device) if start else data.test_images.to(device)
     labels, truth = data.train_labels.to(device), data.test_labels.to(device)
     correct: list[Tensor] = []
     best: dict[str, Tensor] = {}
@@ -177,7 +178,8 @@ def fine_tune(
         if steps % len(batches):
             return
         late.eval()
-        predicted = torch.cat([late(part).argmax(1) for part in test])
+        parts = (_scaled(part) for part in tests.split(EVALUATION_BATCH))
+        predicted = torch.cat([late(part).argmax(1) for part in parts])
         most = max((hits.sum() for hits in correct), default=-1)
         correct.append((predicted == truth).cpu())
         if correct[-1].sum() > most:
@@ -203,4 +205,8 @@ def fine_tune(
 def _activations(layers: nn.Module, images: Tensor, device: torch.device) -> Tensor:
     """What (N, 3, H, W) uint8 images are after some layers, on the device."""
     parts = images.split(EVALUATION_BATCH)
-    return torch.cat([layers(part.to(device).float() / 255) for part in parts])
+    return torch.cat([layers(_scaled(part.to(device))) for part in parts])
+
+
+def _scaled(images: Tensor) -> Tensor:
+    return images.float() / 255 if images.dtype == torch.uint8 else images

@@ -77,6 +77,7 @@ class TransferStudy:
     families: tuple[SourceFamily, ...]
     general: str
     frozen: bool
+    unfrozen: int
     epochs: int
     decay_every: int
     lr: float
@@ -97,10 +98,12 @@ def recipe(sizes: TransferStudy, momentum: float | None = None) -> Recipe:
     return Recipe(**numbers, momentum=sizes.momenta[0] if momentum is None else momentum)
 
 
-def stage(sizes: TransferStudy, family: SourceFamily, *, scratch: bool) -> Stage:
+def stage(
+    sizes: TransferStudy, family: SourceFamily, *, scratch: bool, momentum: float | None = None
+) -> Stage:
     """The task in between; nothing is frozen in a network that was not trained before."""
     task = Task(name=sizes.stage, size=family.size, train=sizes.stage_train, test=sizes.stage_test)
-    return Stage(task, replace(recipe(sizes), frozen=sizes.frozen and not scratch))
+    return Stage(task, replace(recipe(sizes, momentum), frozen=sizes.frozen and not scratch))
 
 
 def _base_stage(sizes: TransferStudy, family: SourceFamily, base: str) -> Stage:
@@ -117,8 +120,13 @@ def _base_stage(sizes: TransferStudy, family: SourceFamily, base: str) -> Stage:
     return Stage(Task(name=base, size=family.size, train=count, test=200), base_recipe)
 
 
-def sources(sizes: TransferStudy, family: SourceFamily) -> list[Source]:
-    """Untrained, then each base, alone and after the stage, then the stage alone."""
+def sources(
+    sizes: TransferStudy, family: SourceFamily, momentum: float | None = None
+) -> list[Source]:
+    """Untrained, then each base, alone and after the stage, then the stage alone.
+
+    momentum: of the stage, as of the fine-tuning: the paper has one recipe for both.
+    """
     untrained = Source(
         architecture=family.architecture,
         width=family.width,
@@ -133,17 +141,21 @@ def sources(sizes: TransferStudy, family: SourceFamily) -> list[Source]:
             trained = replace(untrained, stages=(_base_stage(sizes, family, base),))
         planned.append(trained)
         if family.staged and base in family.bases:
-            step = stage(sizes, family, scratch=False)
+            step = stage(sizes, family, scratch=False, momentum=momentum)
             planned.append(replace(trained, stages=(*trained.stages, step)))
     if family.staged:
-        planned.append(replace(untrained, stages=(stage(sizes, family, scratch=True),)))
+        step = stage(sizes, family, scratch=True, momentum=momentum)
+        planned.append(replace(untrained, stages=(step,)))
     return planned
 
 
 def trained_sources(sizes: TransferStudy) -> list[Source]:
     """Those that are trained here, bases first: each of their stages starts from them."""
     planned = [source for family in sizes.families for source in sources(sizes, family)]
-    return sorted((source for source in planned if source.stages), key=lambda s: len(s.stages))
+    for momentum in sizes.momenta[1:]:
+        planned += sources(sizes, sizes.families[0], momentum)
+    staged = dict.fromkeys(source for source in planned if source.stages)
+    return sorted(staged, key=lambda source: len(source.stages))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,20 +200,19 @@ def seeds(sizes: TransferStudy, target: str = "") -> range:
     return range(sizes.seeds if (target or sizes.target) == targets(sizes)[0] else 1)
 
 
+def _target(sizes: TransferStudy, size: int, name: str = "") -> Task:
+    return Task(name=name or sizes.target, size=size, train=sizes.train, test=sizes.test)
+
+
 def score_trials(sizes: TransferStudy, target: str = "") -> list[ScoreTrial]:
     """One for each source of each network, the target at the network's image size.
 
     target: one of ``targets``; the whole one if empty.
     """
-    name = target or sizes.target
     return [
-        ScoreTrial(
-            source=source,
-            target=Task(name=name, size=family.size, train=sizes.train, test=sizes.test),
-            words=sizes.words,
-            draws=sizes.draws,
-        )
+        ScoreTrial(source=source, target=task, words=sizes.words, draws=sizes.draws)
         for family in sizes.families
+        for task in [_target(sizes, family.size, target)]
         for source in sources(sizes, family)
     ]
 
@@ -209,38 +220,56 @@ def score_trials(sizes: TransferStudy, target: str = "") -> list[ScoreTrial]:
 def fine_tunings(sizes: TransferStudy, target: str = "") -> list[FineTuneTrial]:
     """The main reading with every seed; on the whole target the first network's other readings."""
     models = [(scored.source, scored.target) for scored in score_trials(sizes, target)]
-    first = [model for model in models if model[0].architecture == sizes.families[0].architecture]
-    whole = target in ("", sizes.target)
+    first, whole = sizes.families[0], target in ("", sizes.target)
     return [
         FineTuneTrial(source=source, target=task, recipe=recipe(sizes), seed=seed)
         for seed in seeds(sizes, target)
         for source, task in models
     ] + [
-        FineTuneTrial(source=source, target=task, recipe=recipe(sizes, momentum))
+        FineTuneTrial(
+            source=source, target=_target(sizes, first.size), recipe=recipe(sizes, momentum)
+        )
         for momentum in (sizes.momenta[1:] if whole else ())
-        for source, task in first
+        for source in sources(sizes, first, momentum)
     ]
+
+
+def unfrozen(sizes: TransferStudy) -> tuple[list[ScoreTrial], list[FineTuneTrial]]:
+    """The control in which nothing is frozen: the first network on the first of the targets.
+
+    Its images are small, as a step takes many times as long.
+    """
+    if not sizes.unfrozen:
+        return [], []
+    task = _target(sizes, sizes.unfrozen, targets(sizes)[0])
+    models, free = sources(sizes, sizes.families[0]), replace(recipe(sizes), frozen=False)
+    return (
+        [ScoreTrial(source=s, target=task, words=sizes.words, draws=sizes.draws) for s in models],
+        [FineTuneTrial(source=source, target=task, recipe=free) for source in models],
+    )
 
 
 def evidence(sizes: TransferStudy) -> list[tuple[Callable, Any]]:
     """Every trial with its function, the most decisive first.
 
     Target by target with one seed, first the sources that are there already, then those that are
-    trained here; then the whole target, more seeds, and the other momenta.
+    trained here; then the whole target, what is unfrozen, more seeds, and the other momenta.
     """
     planned: list[tuple[Callable, Any]] = [(run_source, each) for each in trained_sources(sizes)]
-    for target in targets(sizes):
-        planned += [(run_scores, each) for each in score_trials(sizes, target)]
-        planned += [(run_fine_tuning, each) for each in fine_tunings(sizes, target)]
+    main = {source for family in sizes.families for source in sources(sizes, family)}
+    groups = [(score_trials(sizes, name), fine_tunings(sizes, name)) for name in targets(sizes)]
+    for scored, tuned in (*groups, unfrozen(sizes)):
+        planned += [(run_scores, each) for each in scored]
+        planned += [(run_fine_tuning, each) for each in tuned]
 
     def turn(step: tuple[Callable, Any]) -> tuple[int, ...]:
         trial = step[1]
         if isinstance(trial, Source):  # before what starts from it
-            return (1, len(trial.stages))
+            return (1 if trial in main else 6, len(trial.stages) - 9)
         other = isinstance(trial, FineTuneTrial) and trial.recipe != recipe(sizes)
         place = targets(sizes).index(trial.target.name)
-        late = 5 * other or 4 * (getattr(trial, "seed", 0) > 0)
-        late = late or 3 * (place == len(sizes.parts) > 0)
+        late = 4 * (trial.target.size == sizes.unfrozen) or 6 * other
+        late = late or 5 * (getattr(trial, "seed", 0) > 0) or 3 * (place == len(sizes.parts) > 0)
         return (late or 2 * bool(trial.source.stages), place)
 
     return sorted(planned, key=turn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +17,11 @@ from lib.transfer.trials import (
     ScoreTrial,
     TransferStudy,
     evidence,
+    recipe,
     score_trials,
+    sources,
     targets,
+    unfrozen,
 )
 
 PINNED = pd.read_csv(Path(__file__).parents[1] / "data/trial_keys.csv").query(
@@ -32,8 +36,8 @@ def test_planned_trials_are_the_pinned_ones(profile):
     assert len({trial_key(trial) for trial in planned}) == len(planned)
     planned += [
         BankTrial(source=scored.source, target=scored.target)
-        for target in targets(sizes)
-        for scored in score_trials(sizes, target)
+        for trials in [*(score_trials(sizes, name) for name in targets(sizes)), unfrozen(sizes)[0]]
+        for scored in trials
     ]
     pinned = PINNED[PINNED["profile"] == profile]
     found = {(type(trial).__name__, trial_key(trial)) for trial in planned}
@@ -42,8 +46,37 @@ def test_planned_trials_are_the_pinned_ones(profile):
 
 def test_a_source_comes_after_what_it_starts_from():
     sizes = load_profile(TransferStudy, "quick")
-    stages = [len(trial.stages) for _, trial in evidence(sizes) if hasattr(trial, "stages")]
-    assert stages == sorted(stages) and stages[-1] == 2
+    planned = [trial for _, trial in evidence(sizes)]
+    places = {trial: place for place, trial in enumerate(planned)}
+    assert max(len(getattr(trial, "stages", ())) for trial in planned) == 2
+    for place, trial in enumerate(planned):
+        stages = getattr(trial, "stages", ())
+        before = replace(trial, stages=stages[:-1]) if stages else getattr(trial, "source", None)
+        if before is not None and before.stages:
+            assert places[before] < place
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_another_momentum_is_that_of_the_stage_too(profile):
+    sizes = load_profile(TransferStudy, profile)
+    tuned = [trial for _, trial in evidence(sizes) if isinstance(trial, FineTuneTrial)]
+    without = [trial for trial in tuned if trial.recipe.momentum == 0]
+    assert len(without) == len(sources(sizes, sizes.families[0]))
+    for trial in without:
+        steps = [step for step in trial.source.stages if step.task.name == sizes.stage]
+        assert bool(steps) == (sizes.stage in trial.source.name)
+        assert all(step.recipe.momentum == 0 for step in steps)
+
+
+def test_the_control_has_nothing_frozen_and_small_images():
+    sizes = load_profile(TransferStudy, "medium")
+    scored, tuned = unfrozen(sizes)
+    assert len(scored) == len(tuned) == 7
+    assert {trial.source for trial in tuned} == set(sources(sizes, sizes.families[0]))
+    for trial in tuned:
+        assert (trial.target.name, trial.target.size) == (sizes.parts[0], 64)
+        assert trial.recipe == replace(recipe(sizes), frozen=False)
+    assert unfrozen(load_profile(TransferStudy, "paper")) == ([], [])
 
 
 def test_five_targets_come_first_and_with_one_seed():
@@ -55,11 +88,11 @@ def test_five_targets_come_first_and_with_one_seed():
     assert [t.target.name[-1] for t in tuned[: 5 * 18]] == [n for n in "12345" for _ in range(18)]
     assert all(trial.seed == 0 for trial in tuned[: 5 * models])
     assert {t.target.name for t in tuned[: 5 * models]} == set(sizes.parts)
-    counts = Counter(t.target.name for t in tuned if t.recipe.momentum == 0.9)
+    counts = Counter(t.target.name for t in tuned if t.recipe == recipe(sizes))
     assert counts == {name: 21 for name in targets(sizes)} | {sizes.parts[0]: 3 * 21}
     # every score is there before the fine-tuning that it is to foretell
     scored = [(t.source, t.target) for t in planned if isinstance(t, ScoreTrial)]
-    assert len(scored) == len(set(scored)) == 6 * 21
+    assert len(scored) == len(set(scored)) == 6 * 21 + 7
 
 
 def test_what_is_there_already_does_not_wait_for_a_stage():
