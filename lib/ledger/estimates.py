@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 LEVEL = 0.95  # of all intervals, and of tests
+RESAMPLES = 50_000  # of a permutation test, which is exact where there are fewer orders
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,68 @@ def _centred_ranks(values: np.ndarray) -> np.ndarray:
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
     spread = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / spread) if spread else np.nan
+
+
+# Score and accuracy, more is better in both -> -1 to 1. Kendall: tau-b. weighted tau: Vigna's,
+# which counts errors among the best more.
+MEASURES: dict[str, Callable] = {
+    "Kendall": stats.kendalltau,
+    "weighted tau": stats.weightedtau,
+    "Spearman": stats.spearmanr,
+}
+
+
+def agreement(score: ArrayLike, accuracy: ArrayLike, measure: str = "Kendall") -> float:
+    """A rank correlation; 0 for a score that is the same for all, as it tells nothing."""
+    if np.ptp(score) == 0 or np.ptp(accuracy) == 0:
+        return 0.0
+    return float(MEASURES[measure](score, accuracy).statistic)
+
+
+def pairs_in_order(truth: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of scores (..., models): pairs of a group in the right order less the others."""
+    i, j = np.triu_indices(len(truth), 1)
+    same = group[i] == group[j]
+    i, j = i[same], j[same]
+    order = np.sign(truth[i] - truth[j])
+    return lambda scores: np.sign(scores[..., i] - scores[..., j]) @ order
+
+
+def kendall(score: np.ndarray, truth: np.ndarray, group: np.ndarray) -> float:
+    """Kendall's tau-b over the pairs of models of one group; 0 where all of these are tied."""
+    untied = [pairs_in_order(values, group)(values) for values in (score, truth)]
+    scale = np.sqrt(np.prod(untied))
+    return float(pairs_in_order(truth, group)(score) / scale) if scale else 0.0
+
+
+def kendall_of_groups(rows: pd.DataFrame, *, draws: int) -> Estimate:
+    """``kendall`` of a table of score, truth and group; the interval is a bootstrap of the models.
+
+    p: two-sided, of the truths permuted among the models of each group. It is exact where no group
+    has more than eight models, and for a single group where nothing is tied.
+    """
+    found = bootstrap(lambda drawn: kendall(*drawn.to_numpy().T), rows, draws=draws)
+    if rows.nunique().tolist() == [len(rows), len(rows), 1]:
+        exact = stats.kendalltau(rows.iloc[:, 0], rows.iloc[:, 1], method="exact")
+        return replace(found, p=float(exact.pvalue))
+    chances, total = np.ones(1), 0.0  # of pairs in order less the others: from -pairs to pairs
+    for _, part in rows.groupby("group"):
+        if len(part) < 2:
+            continue
+        score, truth, group = part.to_numpy().T
+        in_order, pairs = pairs_in_order(truth, group), len(part) * (len(part) - 1) // 2
+        test = stats.permutation_test(
+            (score,),
+            lambda drawn, axis, in_order=in_order: in_order(drawn),
+            permutation_type="pairings",
+            n_resamples=RESAMPLES,
+            rng=0,
+        )
+        drawn = np.rint(test.null_distribution).astype(int) + pairs
+        counts = np.bincount(drawn, minlength=2 * pairs + 1)
+        chances, total = np.convolve(chances, counts / counts.sum()), total + test.statistic
+    away = np.abs(np.arange(len(chances)) - len(chances) // 2) >= abs(total)
+    return replace(found, p=max(float(chances[away].sum()), 1 / RESAMPLES))
 
 
 def redraw_within(values: pd.Series, group: pd.Series, rng: np.random.Generator) -> np.ndarray:

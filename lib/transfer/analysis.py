@@ -16,11 +16,20 @@ from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from lib.figures.charts import readable
-from lib.ledger.estimates import Estimate, bootstrap, mean_interval
+from lib.ledger.estimates import (
+    MEASURES,
+    RESAMPLES,
+    Estimate,
+    agreement,
+    bootstrap,
+    kendall,
+    kendall_of_groups,
+    mean_interval,
+    pairs_in_order,
+)
 from lib.ledger.tables import Missing, Tables, estimate_table
 from lib.transfer.scores import SCORES
 from lib.transfer.sources import source_name
@@ -43,7 +52,6 @@ POOLS = (3, 5)  # models that a choice is made from
 # what ranks: every score, and the EMD of classes whose own words all have a vector
 RANKERS = SCORES | {"own_emd": -1, "own_normalised_emd": -1}
 DRAWS = 400  # of a bootstrap
-RESAMPLES = 50_000  # of a permutation test, which is exact where there are fewer orders
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
@@ -59,7 +67,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 def written_out(table: pd.DataFrame) -> pd.DataFrame:
     """A table with its networks, sources and scores as figures call them."""
-    columns = [name for name in (*MODEL, "score") if name in table]
+    columns = [name for name in (*KEYS, "score") if name in table]
     return table.assign(**{name: table[name].map(readable) for name in columns})
 
 
@@ -119,9 +127,10 @@ def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     ends = {"value": "", "low": "_low", "high": "_high"}
     parts = [
         scores[[*MODEL, "images", "outputs"]].assign(
-            score=name, **{column: scores.get(name + end) for column, end in ends.items()}
+            score=name, **{column: scores.get(name + end, np.nan) for column, end in ends.items()}
         )
         for name in RANKERS
+        if name in scores
     ]
     return pd.concat(parts, ignore_index=True).merge(means.reset_index(), on=MODEL)
 
@@ -161,24 +170,17 @@ def groups(sizes: TransferStudy) -> dict[str, list[str]]:
     return networks | {"all": [family.architecture for family in sizes.families]}
 
 
-# Score and accuracy, more is better in both -> -1 to 1. Kendall: tau-b. weighted tau: Vigna's,
-# which counts errors among the best more.
-MEASURES: dict[str, Callable] = {
-    "Kendall": stats.kendalltau,
-    "weighted tau": stats.weightedtau,
-    "Spearman": stats.spearmanr,
-}
-
-
-def agreement(score: ArrayLike, accuracy: ArrayLike, measure: str = "Kendall") -> float:
-    """A rank correlation; 0 for a score that is the same for all, as it tells nothing."""
-    if np.ptp(score) == 0 or np.ptp(accuracy) == 0:
-        return 0.0
-    return float(MEASURES[measure](score, accuracy).statistic)
-
-
 def _agreement(rows: pd.DataFrame, measure: str) -> float:
     return agreement(rows.iloc[:, 0], rows.iloc[:, 1], measure)
+
+
+def _complete(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the targets that have all models, in a run that grows."""
+    rows = rows.dropna()
+    if rows.empty:
+        raise Missing("no model has all that this needs")
+    counts = rows.groupby("target")["target"].transform("size")
+    return rows[counts == counts.max()]
 
 
 def _over_targets(
@@ -191,7 +193,7 @@ def _over_targets(
     The models are the same for all: the interval is about targets alone. single: the estimate,
     with an interval over models, where there is one target.
     """
-    parts = [part.drop(columns="target") for _, part in rows.dropna().groupby("target")]
+    parts = [part.drop(columns="target") for _, part in _complete(rows).groupby("target")]
     if len(parts) == 1:
         return single(parts[0])
     return mean_interval(np.array([statistic(part) for part in parts]))
@@ -262,7 +264,7 @@ def rank(tables: Tables, score: str, within: bool = False, table: str = "scores"
     table: scores, or unfrozen for the control in which nothing is.
     """
     rows = _models(tables, [score], within, table)[[score, "accuracy", "group", "target"]]
-    return _over_targets(rows, lambda part: _tau(*part.to_numpy().T), correlation)
+    return _over_targets(rows, lambda part: kendall(*part.to_numpy().T), correlation)
 
 
 def early(tables: Tables, score: str) -> Estimate:
@@ -275,7 +277,7 @@ def early(tables: Tables, score: str) -> Estimate:
     learned = means[means["best"] > LEARNED * means["chance"]].reset_index()
     rows = _models(tables, [score], within=True).merge(learned, on=MODEL)
     rows = rows.assign(soon=-rows["reached"])[[score, "soon", "group", "target"]]
-    return _over_targets(rows, lambda part: _tau(*part.to_numpy().T), correlation)
+    return _over_targets(rows, lambda part: kendall(*part.to_numpy().T), correlation)
 
 
 def better(tables: Tables, first: str, second: str, within: bool = False) -> Estimate:
@@ -288,11 +290,11 @@ def better(tables: Tables, first: str, second: str, within: bool = False) -> Est
 
     def difference(drawn: pd.DataFrame) -> float:
         one, two, accuracy, group = drawn.to_numpy().T
-        return _tau(one, accuracy, group) - _tau(two, accuracy, group)
+        return kendall(one, accuracy, group) - kendall(two, accuracy, group)
 
     def swapped(part: pd.DataFrame) -> Estimate:
         _, _, accuracy, group = part.to_numpy().T
-        in_order = _pairs_in_order(accuracy, group)
+        in_order = pairs_in_order(accuracy, group)
         test = stats.permutation_test(
             part[[first, second]].rank().to_numpy().T,
             lambda one, two, axis: in_order(one) - in_order(two),
@@ -311,7 +313,7 @@ def choice(tables: Tables, score: str, over: str, pool: int = POOLS[0]) -> Estim
     The mean over all pools of so many models. The models are those of the run; of a single target
     the interval is about the chance of their fine-tunings alone, over seeds.
     """
-    rows = _models(tables, [score, over])
+    rows = _complete(_models(tables, [score, over])[[*MODEL, *dict.fromkeys([score, over])]])
     runs = of_parts(tables.rows("fine_tunings", *MODEL, "seed", "best"))
     gains = []
     for target, part in rows.groupby("target"):
@@ -417,49 +419,8 @@ def _paired(values: pd.Series) -> Estimate:
     return mean_interval((by_target if len(by_target) > 1 else values).to_numpy())
 
 
-def _pairs_in_order(truth: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A function of scores (..., models): pairs of a group in the right order less the others."""
-    i, j = np.triu_indices(len(truth), 1)
-    same = group[i] == group[j]
-    i, j = i[same], j[same]
-    order = np.sign(truth[i] - truth[j])
-    return lambda scores: np.sign(scores[..., i] - scores[..., j]) @ order
-
-
-def _tau(score: np.ndarray, truth: np.ndarray, group: np.ndarray) -> float:
-    """Kendall's tau-b over the pairs of models of one group; 0 where all of these are tied."""
-    untied = [_pairs_in_order(values, group)(values) for values in (score, truth)]
-    scale = np.sqrt(np.prod(untied))
-    return float(_pairs_in_order(truth, group)(score) / scale) if scale else 0.0
-
-
 def correlation(rows: pd.DataFrame) -> Estimate:
-    """Tau of a table of score, truth and group; the interval is a bootstrap of the models.
-
-    p: two-sided, of the truths permuted among the models of each group. It is exact where no group
-    has more than eight models, and for a single group where nothing is tied.
-    """
+    """``kendall_of_groups`` of a table of score, truth and group; ``Missing`` for too few."""
     if len(rows) < POOLS[0]:
         raise Missing(f"{len(rows)} models cannot be ranked")
-    found = bootstrap(lambda drawn: _tau(*drawn.to_numpy().T), rows, draws=DRAWS)
-    if rows.nunique().tolist() == [len(rows), len(rows), 1]:
-        exact = stats.kendalltau(rows.iloc[:, 0], rows.iloc[:, 1], method="exact")
-        return replace(found, p=float(exact.pvalue))
-    chances, total = np.ones(1), 0.0  # of pairs in order less the others: from -pairs to pairs
-    for _, part in rows.groupby("group"):
-        if len(part) < 2:
-            continue
-        score, truth, group = part.to_numpy().T
-        in_order, pairs = _pairs_in_order(truth, group), len(part) * (len(part) - 1) // 2
-        test = stats.permutation_test(
-            (score,),
-            lambda drawn, axis, in_order=in_order: in_order(drawn),
-            permutation_type="pairings",
-            n_resamples=RESAMPLES,
-            rng=0,
-        )
-        drawn = np.rint(test.null_distribution).astype(int) + pairs
-        counts = np.bincount(drawn, minlength=2 * pairs + 1)
-        chances, total = np.convolve(chances, counts / counts.sum()), total + test.statistic
-    away = np.abs(np.arange(len(chances)) - len(chances) // 2) >= abs(total)
-    return replace(found, p=max(float(chances[away].sum()), 1 / RESAMPLES))
+    return kendall_of_groups(rows, draws=DRAWS)

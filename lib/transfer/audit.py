@@ -15,8 +15,9 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
+from lib.ledger.estimates import MEASURES, agreement
 from lib.ledger.tables import compared_with_print
-from lib.transfer.analysis import MEASURES, agreement, correlation
+from lib.transfer.analysis import correlation
 
 HERE = Path(__file__).parent
 # classes: of the source's output; section 4.2 has those of ImageNet and of Caltech-256

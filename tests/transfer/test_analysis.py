@@ -20,6 +20,7 @@ def tables():
     fine, scores = [], []
     for place, scored in enumerate(trials.score_trials(sizes)):
         key = {"network": scored.source.architecture, "source": scored.source.name}
+        key["target"] = "caltech101@medium"
         for seed in range(3):
             accuracy = 90 - 5 * place + seed
             fine.append(key | {
@@ -27,6 +28,7 @@ def tables():
                 "best_epoch": 3, "reached": 1 + place, "curve": [accuracy / 2, accuracy],
             })  # fmt: skip
         row = key | {"images": 100, "outputs": 1000 if place < 5 else 20}
+        row["source_word_coverage"] = 0.5
         for name, sign in SCORES.items():
             value = 100 - place if sign == 1 else 1 + place
             row |= {name: value, f"{name}_low": value - 0.1, f"{name}_high": value + 0.1}
@@ -49,11 +51,31 @@ def test_tables_by_hand():
     assert "91.0 [88.5, 93.5]" in analysis.table_1(fine, scores)["max accuracy %"].tolist()
     ranks = analysis.rank_correlations(models, analysis.groups(sizes)).query("score in @SCORES")
     assert ranks["value"].to_numpy() == pytest.approx(1)
-    lost = analysis.regrets(models, analysis.groups(sizes)).set_index(["score", "network"])
-    assert lost.loc[("emd", "all"), "regret"] == 0
+    lost = analysis.regrets(models, analysis.groups(sizes)).set_index(["score", "network", "pool"])
+    assert lost.loc[("emd", "all", 3), "regret"] == lost.loc[("emd", "all", 5), "regret"] == 0
     # 5 points from one to the next: of three random ones of ten the best is 11 / 4 places above
     # their mean, as the largest of three of 1..10 is 33 / 4 and their mean 22 / 4
-    assert lost.loc[(analysis.RANDOM, "all"), "regret"] == pytest.approx(0.05 * 11 / 4)
+    assert lost.loc[(analysis.RANDOM, "all", 3), "regret"] == pytest.approx(0.05 * 11 / 4)
+    # of five the largest is 55 / 6
+    assert lost.loc[(analysis.RANDOM, "all", 5), "regret"] == pytest.approx(0.05 * 11 / 3)
+
+
+def test_every_target_and_seed_has_its_own_tau():
+    """On the second target two neighbours of the ten models change places: 1 of 45 pairs."""
+    _, fine, scores = tables()
+    parts = []
+    for target in ("c/target1", "c/target2"):
+        best = fine["best"].copy()
+        if target == "c/target2":
+            best[:6] = best[[3, 4, 5, 0, 1, 2]].to_numpy()
+        parts.append(fine.assign(target=target, best=best))
+    parts[1] = parts[1][parts[1]["seed"] == 0]
+    every = pd.concat([scores.assign(target=name) for name in ("c/target1", "c/target2", "c")])
+    found = analysis.taus(pd.concat(parts), every).query("score == 'emd'")
+    assert found[["target", "seed"]].to_numpy().tolist() == [
+        ["c/target1", 0], ["c/target2", 0], ["c/target1", 1], ["c/target1", 2],
+    ]  # fmt: skip
+    assert found["tau"].tolist() == pytest.approx([1, 1 - 2 / 45, 1, 1])
 
 
 @pytest.mark.parametrize("measure", analysis.MEASURES)

@@ -42,7 +42,7 @@ def paper_run(folder, first):
     ratios = [normalised().fillna(1)[row.network][row.source] for row in rows.itertuples()]
     named = rows.replace({"network": NAMES, "source": NAMES}).rename(columns={"classes": "outputs"})
     named["source"] = named["source"].str.lower()
-    models = named[["network", "source", "accuracy", "outputs"]]
+    models = named[["network", "source", "accuracy", "outputs"]].assign(target="caltech101")
     points = long(models, softmax=rows["softmax"], emd=rows["emd"], normalised_emd=ratios)
     best = 100 * models["accuracy"]
     runs = models.assign(seed=0, best=best, chosen=best, chance=1.0, reached=named["epoch"])
@@ -87,6 +87,7 @@ def test_what_the_papers_table_decides(ledgers):
 
 MODELS = pd.DataFrame(
     {
+        "target": ["objects"] * 8,
         "network": ["a"] * 5 + ["b"] * 3,
         "source": ["no training", "g", "g & s", "o", "o & s", "no training", "g", "s"],
         "accuracy": [0.1, 0.6, 0.8, 0.4, 0.5, 0.2, 0.7, 0.3],
@@ -182,6 +183,36 @@ def test_choice_is_paired_over_seeds(tmp_path):
     expected = [np.mean([max(pool) - np.mean(pool) for pool in threes(values)]) for values in BEST]
     assert found.value == pytest.approx(np.mean(expected))
     assert found.n == 2
+
+
+FIVE = [f"caltech101/target{place}" for place in range(1, 6)]
+
+
+def test_over_targets_the_models_are_the_same(tmp_path):
+    """Student's t of five numbers; the whole target and one that is not complete do not count."""
+    rng = np.random.default_rng(0)
+    parts, tunings, taus, gains = [], [], [], []
+    for target in (*FIVE, "caltech101"):
+        accuracy, softmax = rng.permutation(8) / 10, rng.permutation(8)
+        rows = MODELS.assign(target=target, accuracy=accuracy)
+        parts.append(long(rows, softmax=softmax, emd=-softmax[::-1]))
+        tunings.append(runs([100 * accuracy]).assign(target=target))
+        one, two = (stats.kendalltau(s, accuracy).statistic for s in (softmax, softmax[::-1]))
+        taus.append((one, one - two))
+        gains.append(100 * (accuracy[1] - accuracy[4]))
+    half = parts[0].assign(target="caltech101/target6").query("network == 'a'")
+    tables = saved(tmp_path, scores=pd.concat([*parts, half]), fine_tunings=pd.concat(tunings))
+    limit = stats.t.ppf(0.975, 4)
+    for found, values in (
+        (analysis.rank(tables, "softmax"), [tau for tau, _ in taus[:5]]),
+        (analysis.better(tables, "softmax", "emd"), [change for _, change in taus[:5]]),
+        (analysis.points(tables, "general", "other & stage"), gains[:5]),
+    ):
+        assert (found.n, found.p) == (5, None)
+        assert found.value == pytest.approx(np.mean(values))
+        assert found.high - found.value == pytest.approx(limit * stats.sem(values))
+    assert analysis.choice(tables, "softmax", analysis.RANDOM).n == 5
+    assert analysis.level(tables, "softmax", "general").value == parts[5]["value"][1]
 
 
 def threes(values):

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torchvision import datasets, models
 
-from lib.transfer.ranking import rank_sources
 from lib.transfer.scores import SCORES, log_me
+from lib.transfer.sources import rank_sources
 
 NETWORKS = ["squeezenet1_1", "mobilenet_v3_small"]
 EMD = {"emd", "normalised_emd", "centred_emd"}
