@@ -35,8 +35,7 @@ from lib.transfer.scores import SCORES
 from lib.transfer.sources import source_name
 from lib.transfer.trials import PERMUTATIONS, TransferStudy
 
-KEYS = ["network", "source"]
-MODEL = ["target", *KEYS]
+KEYS, MODEL = ["network", "source"], ["target", "network", "source"]
 UNTRAINED = "no training"
 IMAGENET = "ImageNet accuracy"  # the trivial ranker
 RANDOM = "random choice"
@@ -170,10 +169,6 @@ def groups(sizes: TransferStudy) -> dict[str, list[str]]:
     return networks | {"all": [family.architecture for family in sizes.families]}
 
 
-def _agreement(rows: pd.DataFrame, measure: str) -> float:
-    return agreement(rows.iloc[:, 0], rows.iloc[:, 1], measure)
-
-
 def _complete(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the targets that have all models, in a run that grows."""
     rows = rows.dropna()
@@ -205,8 +200,8 @@ def taus(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     for seed, part in of_parts(fine).groupby("seed"):
         table = models(against_accuracy(part, scores))
         for (target, some), score in product(table.groupby("target"), rankers(table)):
-            pairs = some[[score, "accuracy"]].dropna()
-            rows.append((score, target, seed, _agreement(pairs, "Kendall")))
+            pairs = some[[score, "accuracy"]].dropna().to_numpy().T
+            rows.append((score, target, seed, agreement(*pairs)))
     return pd.DataFrame(rows, columns=["score", "target", "seed", "tau"])
 
 
@@ -220,7 +215,7 @@ def rank_correlations(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd
     for group, members in networks.items():
         part = of_parts(table[table["network"].isin(members)])
         for score, measure in product(rankers(part), MEASURES):
-            statistic = partial(_agreement, measure=measure)
+            statistic = partial(lambda p, name: agreement(*p.to_numpy().T, name), name=measure)
             single = partial(bootstrap, statistic, draws=DRAWS)
             found = _over_targets(part[[score, "accuracy", "target"]], statistic, single)
             rows.append((group, score, measure, found))
@@ -247,7 +242,7 @@ def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame
         part = of_parts(table[table["network"].isin(members)])
         for score in (*rankers(part), RANDOM):
             lost = []
-            for _, some in part.dropna(subset=score).groupby("target"):
+            for _, some in _complete(part[[score, "accuracy", "target"]]).groupby("target"):
                 values, accuracy = some[score].to_numpy(), some["accuracy"].to_numpy()
                 best = chosen_accuracy(accuracy, accuracy, pool)
                 lost.append(best - chosen_accuracy(values, accuracy, pool))
@@ -358,15 +353,14 @@ def names(tables: Tables, source: str) -> Estimate:
 def points(tables: Tables, source: str, over: str) -> Estimate:
     """Points of accuracy of one of the paper's sources over another, paired by target and seed."""
     rows = of_parts(tables.rows("fine_tunings", *MODEL, "seed", "best"))
-    pairs = (_of_role(rows, role).set_index(["target", "seed"])["best"] for role in (source, over))
-    one, other = pairs
-    return _paired(one - other)
+    rows = rows.set_index(["target", "seed"])
+    return _paired(_of_role(rows, source)["best"] - _of_role(rows, over)["best"])
 
 
 def gain(tables: Tables, source: str) -> Estimate:
     """Points of accuracy of a source over the most frequent class, its epoch chosen by halves."""
     rows = of_parts(tables.rows("fine_tunings", *MODEL, "seed", "chosen", "chance"))
-    rows = _of_role(rows, source).set_index(["target", "seed"])
+    rows = _of_role(rows.set_index(["target", "seed"]), source)
     return _paired(rows["chosen"] - rows["chance"])
 
 

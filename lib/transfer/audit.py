@@ -73,6 +73,19 @@ def uniform_emds() -> dict[int, float]:
     return {1000: values["emd-image-untrained"], 257: values["emd-image-constant"]}
 
 
+def printed_accuracies(names: pd.Series, general: str, other: str, stage: str) -> pd.Series:
+    """The paper's accuracies in per cent, "AlexNet / ResNet-18", for sources of a run.
+
+    general, other, stage: what takes the place of ImageNet, Places365 and Caltech-256.
+    """
+    roles = {"ImageNet": general, "Places365": other, "Caltech-256": stage}
+    steps = {name: [roles.get(step, step) for step in name.split(" & ")] for name in SOURCES}
+    ours = {" & ".join(step): name for name, step in steps.items()}
+    ours["no training"] = "untrained"
+    columns = [(100 * part["accuracy"]).map("{:.2f}".format) for part in PARTS.values()]
+    return names.map(ours).map(columns[0] + " / " + columns[1]).fillna("")
+
+
 def regrets(sources: tuple[str, ...] = SOURCES) -> pd.DataFrame:
     """Accuracy lost by the top-scored model, best minus chosen: rankers by networks."""
     columns = {}

@@ -1,4 +1,7 @@
-"""The paper's figure 1 with an example: all probability of a source's output flows to one class."""
+"""The paper's figure 1 with an example: all probability of a source's output flows to one class.
+
+Numbers are those of its four steps: distances of names, output for an image, EMD, sum.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,16 @@ DISTANCES = ListedColormap(colormaps["viridis"](np.linspace(0, LIGHTEST, 256)))
 LEAST = 0.22  # of the height of a row, where all ribbons together have 1
 
 
-def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: str) -> Figure:
+def draw_emd_flow(
+    image: np.ndarray, truth: str, flows: pd.DataFrame, network: str, *, total: float, images: int
+) -> Figure:
     """Image, the network's most probable classes, and their ribbons to the true class.
 
     image: (H, W, 3) uint8. flows: source, probability, distance, a row for every source class; the
     most probable have a ribbon of their own, the others one at their mean distance. The EMD is
-    the sum of probability times distance.
+    the sum of probability times distance. total: of all the target's training images.
     """
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 4))
     left.imshow(image)
     left.set(xticks=[], yticks=[], title="target image")
@@ -35,9 +40,12 @@ def draw_emd_flow(image: np.ndarray, truth: str, flows: pd.DataFrame, network: s
     _draw_ribbons(right, _grouped(flows), scale)
     right.text(1.34, 0, "\n".join(truth.split(maxsplit=2)), va="center", weight="bold")
     emd = (flows["probability"] * flows["distance"]).sum()
-    right.set_title(f"EMD = Σ p · d = {emd:.2f}", weight="bold")
+    steps = f"3  EMD = Σ p · d = {emd:.2f}\n4  sum over {images:,} images = {total:,.0f}"
+    right.set_title(steps, weight="bold")
     mappable = ScalarMappable(scale, DISTANCES)
-    figure.colorbar(mappable, ax=right, location="bottom", shrink=0.5, label="distance d")
+    figure.colorbar(
+        mappable, ax=right, location="bottom", shrink=0.5, label="1  distance d of names"
+    )
     return figure
 
 
@@ -60,7 +68,7 @@ def _draw_ribbons(ax: Axes, groups: list[tuple[str, float, float]], scale: Norma
     y, end = sum(heights) / 2, 0.5
     for place, top, heading in (
         (0, y, "source class"),
-        (0.5, y, "probability p"),
+        (0.5, y, "2  probability p"),
         (1.34, end, "true class"),
     ):
         ax.text(place, top + 0.05, heading, ha="right", va="bottom", fontsize=SMALL, color=GREY)

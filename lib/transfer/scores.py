@@ -24,6 +24,7 @@ from scipy.stats import entropy, spearmanr
 from sklearn.metrics import mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
+from sklearn.utils.extmath import svd_flip
 from threadpoolctl import threadpool_limits
 
 SCORES = {  # 1 if more is taken as closer to the target, else -1
@@ -208,8 +209,10 @@ def parc(features: np.ndarray, labels: np.ndarray) -> float:
         chosen = np.sort(np.random.default_rng(0).permutation(len(labels))[:PROBE])
         features, labels = features[chosen], labels[chosen]
     if features.shape[1] > COMPONENTS:
-        centred = features - features.mean(0)
-        features = centred @ np.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS].T
+        left, sizes, right = np.linalg.svd(features - features.mean(0), full_matrices=False)
+        # a component has no sign of its own: that of its largest image is taken as positive
+        left, _ = svd_flip(left, right)
+        features = left[:, :COMPONENTS] * sizes[:COMPONENTS]
     spread = features.std(0)
     features = (features - features.mean(0)) / np.where(spread > 0, spread, 1)
     # Pearson's r is undefined for features that are all the same: as far as unrelated ones

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations, permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lib.engine.files import REPOSITORY
@@ -16,6 +17,7 @@ from lib.transfer.audit import (
     TABLE_1,
     audit,
     normalised,
+    printed_accuracies,
     rank_correlations,
     regrets,
     sizes_of_test_set,
@@ -222,3 +224,12 @@ def test_every_finding_has_a_name_of_its_own_and_a_reason(table):
     assert table.index.is_unique
     assert (table["explanation"] != "").all() and table["ours"].notna().all()
     assert table["agrees"].isna().equals(table["paper"].isna())
+
+
+def test_accuracies_beside_those_of_a_run():
+    """To the sources of another run by what each stands for; birds take Places365's place."""
+    names = pd.Series(["no training", "imagenet", "birds & voc", "voc", "insects"])
+    found = printed_accuracies(names, "imagenet", "birds", "voc")
+    assert found.tolist() == [
+        "20.71 / 40.65", "77.24 / 84.96", "70.01 / 74.88", "18.30 / 44.49", "",
+    ]  # fmt: skip

@@ -261,6 +261,7 @@ def test_parc_is_spearmans_correlation_of_pairs():
 def test_parc_takes_principal_components_and_a_probe(monkeypatch):
     wide = FEATURES @ DRAW.normal(size=(D, 50))  # rank 6: six components keep every angle
     left, sizes, _ = np.linalg.svd(wide - wide.mean(0), full_matrices=False)
+    left *= np.sign(left[np.abs(left).argmax(0), np.arange(left.shape[1])])
     monkeypatch.setattr(scores, "COMPONENTS", 6)
     assert parc(wide, CODES) == pytest.approx(parc(left[:, :6] * sizes[:6], CODES))
     many = np.tile(FEATURES, (4, 1)), np.tile(CODES, 4)
