@@ -215,7 +215,7 @@ def rank_correlations(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd
     for group, members in networks.items():
         part = of_parts(table[table["network"].isin(members)])
         for score, measure in product(rankers(part), MEASURES):
-            statistic = partial(lambda p, name: agreement(*p.to_numpy().T, name), name=measure)
+            statistic = partial(lambda p, by: agreement(p.iloc[:, 0], p.iloc[:, 1], by), by=measure)
             single = partial(bootstrap, statistic, draws=DRAWS)
             found = _over_targets(part[[score, "accuracy", "target"]], statistic, single)
             rows.append((group, score, measure, found))
