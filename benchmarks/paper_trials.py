@@ -187,19 +187,20 @@ def _image_weights() -> list[Work]:
     def add(phase: int, kind: str, units: float, *how: Any) -> None:
         found.append(Work("05", phase, kind, units, *how))
 
-    for trial in (*plan.networks(sizes), plan.generated(sizes).teacher):
+    for trial in dict.fromkeys((*plan.networks(sizes), plan.teacher(sizes))):
         kind = f"classifier, {trial.architecture}"
         add(0, kind, _epoch_steps(trial), run_classifier, _shrink_classifier(trial))
-    for driven in plan.synthesis(sizes) + plan.second_teacher(sizes):
+    for driven in plan.synthesis(sizes):
         kind = f"synthesis through {driven.teacher.architecture}, 1,000 images"
         units = driven.method.steps * driven.images / 1000
         add(1, kind, units, run_synthesis, _shrink_synthesis(driven))
-    for made in (plan.generated(sizes), plan.generated(sizes, plan.UNTIL_REACHED)):
+    for made in plan.generated(sizes):
         count = made.share * IMAGES[made.teacher.dataset]
         units = made.recipe.steps * count / 1000
         add(1, "generated training images, 1,000", units, run_generation, _shrink_generated(made))
-    for taught in plan.students(sizes):
-        sample = (2, 6) if taught.regeneration else (10, 40)  # a step of it is a hundred
+    for taught in dict.fromkeys((*plan.students(sizes), *plan.small_students(sizes))):
+        anew = taught.arm == "regenerated"
+        sample = (2, 6) if anew else (10, 40)  # a step of it is a hundred
         steps, shrink = _epoch_steps(taught.student), _shrink_student(taught)
         add(2, f"student, {taught.arm}", steps, run_student, shrink, sample)
     return found
@@ -229,17 +230,19 @@ def _shrink_synthesis(trial: SynthesisTrial) -> Callable[[int], SynthesisTrial]:
 
 
 def _shrink_generated(trial: GeneratedTrial) -> Callable[[int], GeneratedTrial]:
-    teacher = _untrained(trial.teacher, images=2000)
-    return lambda steps: replace(trial, teacher=teacher, share=0.5, recipe=Recipe(steps=steps))
+    made = replace(trial, teacher=_untrained(trial.teacher), train=2000, share=0.5)
+    return lambda steps: replace(made, recipe=Recipe(steps=steps))
 
 
 def _shrink_student(trial: StudentTrial) -> Callable[[int], StudentTrial]:
     shrink = _shrink_classifier(trial.student)
 
     def shrink_both(steps: int) -> StudentTrial:
-        generated = replace(
-            trial.generated, teacher=shrink(steps), recipe=replace(trial.generated.recipe, steps=1)
-        )
-        return replace(trial, student=shrink(steps), generated=generated)
+        student, recipe = shrink(steps), trial.generated.recipe
+        if trial.arm != "regenerated":  # which has them in each of its steps
+            recipe = replace(recipe, steps=1)
+        teacher = _untrained(trial.generated.teacher)
+        generated = replace(trial.generated, teacher=teacher, train=student.train, recipe=recipe)
+        return replace(trial, student=student, generated=generated)
 
     return shrink_both

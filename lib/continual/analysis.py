@@ -119,13 +119,14 @@ def table_2(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def forgetting(rows: pd.DataFrame, method: str) -> np.ndarray:
-    """(5, 5): mean of task j's main metric (column) after task i was learned (row); NaN above."""
-    return np.array(
-        [
-            [pick(rows, method, j, after=i).mean() if j <= i else np.nan for j in TASKS]
-            for i in TASKS
-        ]
-    )
+    """(5, 5): mean of task j's main metric (column) after task i was learned (row); NaN above.
+
+    Of the seeds that have every cell, as cells are compared; of all seeds while none has.
+    """
+    cells = {(i, j): pick(rows, method, j, after=i) for i in TASKS for j in TASKS if j <= i}
+    seeds = pd.DataFrame(cells)
+    means = (seeds if seeds.dropna().empty else seeds.dropna()).mean()
+    return np.array([[means.get((i, j), np.nan) for j in TASKS] for i in TASKS])
 
 
 def share_left(rows: pd.DataFrame, method: str, answers: pd.DataFrame) -> np.ndarray:
@@ -136,10 +137,9 @@ def share_left(rows: pd.DataFrame, method: str, answers: pd.DataFrame) -> np.nda
     matrix, best = forgetting(rows, method), best_answers(answers)
     for column, task in enumerate(TASKS):
         trivial = best.get((task, main_metric(task)), np.nan)
-        learned = pick(rows, method, task)
-        share = (matrix[:, column] - trivial) / (learned.mean() - trivial)
-        known = is_learned(gain_over(trivial, learned, main_metric(task)))
-        matrix[:, column] = share.clip(0, 1) if known else np.nan
+        share = (matrix[:, column] - trivial) / (matrix[column, column] - trivial)
+        learned = gain_over(trivial, pick(rows, method, task), main_metric(task))
+        matrix[:, column] = share.clip(0, 1) if is_learned(learned) else np.nan
     return matrix
 
 

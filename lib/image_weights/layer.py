@@ -181,10 +181,10 @@ def _driven(
         divergence[step, moving] = now
         # a sum, because the gradient of an image must not depend on how many others there are
         (gradient,) = torch.autograd.grad(loss(targets, log_p).sum(), [layer.weight])
-        if stop is not None and (now <= stop).any():
-            far = now > stop
-            divergence[step:, moving[~far]] = now[~far]
-            result[moving[~far]] = shown.detach()[~far]
+        if stop is not None and (there := now <= stop).any():
+            far = ~there
+            divergence[step:, moving[there]] = now[there]
+            result[moving[there]] = shown.detach()[there]
             layer.weight = nn.Parameter(layer.weight.data[far])
             velocity, gradient, targets = velocity[far], gradient[far], targets[far]
             moving = moving[far]

@@ -92,6 +92,17 @@ def test_forgetting_by_hand(rows):
     assert left[3, 3] == 1 and np.isnan(left[4, 4]) and np.isnan(left[0, 1])
 
 
+def test_cells_that_are_compared_are_of_the_same_seeds():
+    """Seed 1 has not come to task 5: its task 1 would look like forgetting."""
+    learned = {task: {scored: 10.0 for scored in range(1, task + 1)} for task in range(1, 6)}
+    trials = [
+        record("scratch" if task == 1 else "decoder", task, 0, learned[task]) for task in learned
+    ]
+    trials.append(record("scratch", 1, 1, {1: 30.0}))
+    matrix = analysis.forgetting(analysis.scores(pd.DataFrame(trials)), "decoder")
+    assert matrix[:, 0].tolist() == [10.0] * 5
+
+
 @pytest.mark.parametrize(
     ("numbers", "learned"),
     [
