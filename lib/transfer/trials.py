@@ -364,12 +364,9 @@ def run_scores(trial: ScoreTrial, context: Context) -> dict:
     record["uniform_emd"] = uniform_emd(labels, distances)
     record |= _shuffled(arrays, distances, trial.seed)
     own = np.where(np.outer(source.own, target.own), distances, np.nan)
-    for name, value in named_scores(arrays["probabilities"], labels, own).items():
-        record[f"own_{name}"] = value
-    record["own_images"], record["own_outputs"] = (
-        int(target.own[labels].sum()),
-        int(source.own.sum()),
-    )
+    found = named_scores(arrays["probabilities"].astype(np.float64), labels, own)
+    record |= {f"own_{name}": value for name, value in found.items()}
+    record |= {"own_images": int(target.own[labels].sum()), "own_outputs": int(source.own.sum())}
     for role, vectors in (("source", source), ("target", target)):
         record[f"{role}_word_coverage"] = vectors.word_coverage
         record[f"{role}_class_coverage"] = vectors.class_coverage
