@@ -2,7 +2,7 @@
 
 ``python benchmarks/paper.py`` measures on this machine and writes reports/bench/paper_<device>.csv
 (a row a kind); then it lets 1, 8 and 64 such devices take the trials in their order, and writes
-reports/bench/paper_wall_<device>.csv. Loading, scoring and the test of a network are not counted.
+reports/bench/paper_wall_<device>.csv. Loading and the test of a network are not counted.
 """
 
 from __future__ import annotations

@@ -6,15 +6,20 @@ network, image size and batch, on drawn stand-ins for data sets and with little 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
+
+import numpy as np
 
 from lib.continual.methods import run_task
 from lib.continual.trials import ContinualStudy, TaskTrial, base, phases
 from lib.dip.trials import DipTrial, EncoderDecoderStudy, TrainedTrial
 from lib.dip.trials import evidence as encoder_decoder_evidence
 from lib.engine.profiles import load_profile
+from lib.engine.sweep import Context
 from lib.image_weights import trials as image_weight_plan
 from lib.image_weights.classifiers import ClassifierTrial, run_classifier
 from lib.image_weights.layer import Recipe
@@ -23,7 +28,15 @@ from lib.image_weights.trials import GeneratedTrial, StudentTrial, run_generatio
 from lib.multitask import trials as multitask
 from lib.multitask.trials import FaceTask, MultiTaskStudy, MultiTaskTrial, run_multitask
 from lib.transfer.sources import Source, Stage
-from lib.transfer.trials import FineTuneTrial, TransferStudy, fine_tunings, run_fine_tuning
+from lib.transfer.trials import (
+    FineTuneTrial,
+    ScoreTrial,
+    TransferStudy,
+    fine_tunings,
+    run_fine_tuning,
+    score_spread,
+    score_trials,
+)
 
 # training images of the papers' sets, which are not here
 IMAGES = {"caltech101": 6_903, "caltech256": 23_050, "celeba": 162_770, "cifar10": 50_000}
@@ -136,7 +149,29 @@ def _transfer() -> list[Work]:
         shrink = _shrink_tuning(_as_tuning(source, stage))
         kind = f"fine-tuning, {source.architecture}"
         found.append(Work("03", phase, kind, steps, run_fine_tuning, shrink, LONGER))
+    for scored in score_trials(sizes):
+        kind, draws = f"half samples, {scored.source.architecture}", partial(_with_draws, scored)
+        found.append(Work("03", 2, kind, scored.draws, _score_halves, draws, (1, 4)))
     return sorted(found, key=lambda work: work.phase)
+
+
+def _with_draws(trial: ScoreTrial, draws: int) -> ScoreTrial:
+    return replace(trial, draws=draws + 1)  # a spread needs two
+
+
+def _score_halves(trial: ScoreTrial, context: Context) -> dict:
+    """Half samples of random outputs and features, as many as the paper's; always on the CPU."""
+    rng, count = np.random.default_rng(0), IMAGES[trial.target.name]
+    odds = rng.random((count, 1000), dtype=np.float32)
+    width = 4096 if trial.source.architecture == "alexnet" else 512
+    arrays = {
+        "probabilities": odds / odds.sum(1, keepdims=True),
+        "features": rng.random((count, width), dtype=np.float32),
+        "labels": np.arange(count) % 102,
+    }
+    begin = time.perf_counter()
+    score_spread(arrays, rng.random((1000, 102)), trial)
+    return {"train_seconds": time.perf_counter() - begin}
 
 
 def _as_tuning(source: Source, stage: Stage) -> FineTuneTrial:

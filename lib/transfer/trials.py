@@ -357,7 +357,7 @@ def run_scores(trial: ScoreTrial, context: Context) -> dict:
     values = all_scores(**arrays, distances=distances)
     seconds = time.perf_counter() - start
     record = {"images": len(labels), "outputs": len(distances), "score_seconds": round(seconds, 2)}
-    for name, spread in _spread(arrays, distances, trial).items():
+    for name, spread in score_spread(arrays, distances, trial).items():
         record[name] = values[name]
         record[f"{name}_low"] = values[name] - 1.96 * spread
         record[f"{name}_high"] = values[name] + 1.96 * spread
@@ -373,7 +373,7 @@ def run_scores(trial: ScoreTrial, context: Context) -> dict:
     return record
 
 
-def _spread(
+def score_spread(
     arrays: dict[str, np.ndarray], distances: np.ndarray, trial: ScoreTrial
 ) -> dict[str, float]:
     """Standard deviation of every score over random halves of each class.
