@@ -159,8 +159,10 @@ def of_parts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_whole(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the whole target."""
-    return table[~table["target"].str.contains("/")]
+    """The rows of the whole target; until it has all models, of the first part that has."""
+    counts = table.drop_duplicates(MODEL)["target"].value_counts()
+    done = counts[counts == counts.max()].index
+    return table[table["target"] == min(done, key=lambda name: ("/" in name, name))]
 
 
 def groups(sizes: TransferStudy) -> dict[str, list[str]]:
@@ -402,10 +404,7 @@ def _of_role(rows: pd.DataFrame, role: str) -> pd.DataFrame:
 
 
 def _paired(values: pd.Series) -> Estimate:
-    """Mean of paired differences of (target, seed) that all the models have: over targets.
-
-    Over seeds where there is one target.
-    """
+    """Mean of paired differences by (target, seed): over targets, or over the seeds of one."""
     values = values.dropna()
     if values.empty:
         raise Missing("no seed has all the fine-tunings that this needs")

@@ -60,6 +60,16 @@ def test_tables_by_hand():
     assert lost.loc[(analysis.RANDOM, "all", 5), "regret"] == pytest.approx(0.05 * 11 / 3)
 
 
+def test_the_whole_target_counts_once_it_has_all_models():
+    names = ["c/target2", "c/target1", "c"]
+    rows = pd.DataFrame([(t, "n", s, 0) for t in names for s in "ab"] + [("c", "n", "a", 1)])
+    rows.columns = [*analysis.MODEL, "seed"]
+    assert analysis.of_whole(rows)["target"].tolist() == ["c"] * 3
+    assert set(analysis.of_parts(rows)["target"]) == set(names[:2])
+    grows = rows.query("not (target == 'c' and source == 'b')")
+    assert set(analysis.of_whole(grows)["target"]) == {"c/target1"}
+
+
 def test_every_target_and_seed_has_its_own_tau():
     """On the second target two neighbours of the ten models change places: 1 of 45 pairs."""
     _, fine, scores = tables()
