@@ -75,9 +75,14 @@ def image_weights_trials():
 
 
 def continual_trials():
-    from lib.continual.trials import evidence
+    from lib.continual.trials import KINDS, evidence
 
-    return list(evidence(beside("continual/test_reasons.py").TINY))
+    kinds = {}  # one of each; what it starts from is learned on the way
+    for function, trial in evidence(beside("continual/test_reasons.py").TINY):
+        task = KINDS.get(getattr(trial, "task", 0))
+        how = [getattr(trial, name, "") for name in ("method", "loss", "norms", "learned")]
+        kinds.setdefault((function, task, *how), (function, trial))
+    return list(kinds.values())
 
 
 def dip_trials():
