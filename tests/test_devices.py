@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -42,62 +45,74 @@ def test_the_pretended_gpu_finds_a_mix_up(pretended_gpu):  # noqa: F811
     assert linear.weight.grad.device.type == "cuda" == linear.weight.device.type
 
 
-def image_weights_trials():
-    from image_weights.test_synthesis import OTHER, TINY, synthesis
-    from image_weights.test_training import student
+def beside(path: str) -> ModuleType:
+    """Another test module, for its tiny trials; by path, as benchmarks have files of such names."""
+    file = Path(__file__).parent / path
+    spec = spec_from_file_location(f"tiny_{file.parent.name}_{file.stem}", file)
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
+
+def image_weights_trials():
     from lib.image_weights import trials as study
     from lib.image_weights.layer import UntilReached
     from lib.image_weights.synthesis import ATTACKS, TARGETS
 
+    tiny = beside("image_weights/test_synthesis.py")
+    student = beside("image_weights/test_training.py").student
     reached = UntilReached(lr=5.0, steps=5, stop=0.3)
-    trials = [(study.run_classifier, TINY), (study.run_synthesis, synthesis(observers=(OTHER,)))]
-    trials += [(study.run_synthesis, synthesis(targets=targets)) for targets in TARGETS]
-    methods = (*ATTACKS.values(), reached)
-    trials += [(study.run_synthesis, synthesis(method=method)) for method in methods]
-    trials += [(study.run_generation, student("generated").generated)]
-    trials += [(study.run_student, student(arm)) for arm in study.ARMS]
-    return trials
+    driven = [tiny.synthesis(observers=(tiny.OTHER,))]
+    driven += [tiny.synthesis(targets=targets) for targets in TARGETS]
+    driven += [tiny.synthesis(method=method) for method in (*ATTACKS.values(), reached)]
+    return [
+        (study.run_classifier, tiny.TINY),
+        *((study.run_synthesis, trial) for trial in driven),
+        (study.run_generation, student("generated").generated),
+        *((study.run_student, student(arm)) for arm in study.ARMS),
+    ]
 
 
 def continual_trials():
-    from continual.test_reasons import TINY
+    from lib.continual.trials import KINDS, evidence
 
-    from lib.continual.trials import evidence
-
-    return list(evidence(TINY))
+    kinds = {}  # one of each; what it starts from is learned on the way
+    for function, trial in evidence(beside("continual/test_reasons.py").TINY):
+        task = KINDS.get(getattr(trial, "task", 0))
+        how = [getattr(trial, name, "") for name in ("method", "loss", "norms", "learned")]
+        kinds.setdefault((function, task, *how), (function, trial))
+    return list(kinds.values())
 
 
 def dip_trials():
-    from dip.test_trials import study, tiny_dip, tiny_trained
-
-    trials = [(study.run_trained, tiny_trained(task=task)) for task in study.TASKS]
-    return trials + [(study.run_dip, tiny_dip(task=task, images=2)) for task in study.TASKS]
+    tiny = beside("dip/test_trials.py")
+    study = tiny.study
+    trials = [(study.run_trained, tiny.tiny_trained(task=task)) for task in study.TASKS]
+    return trials + [(study.run_dip, tiny.tiny_dip(task=task, images=2)) for task in study.TASKS]
 
 
 def transfer_trials():
-    from transfer.test_trials import BLANK, TARGET, TRIAL, trials
-
     from lib.transfer.sources import Recipe, Stage, run_source
 
+    tiny = beside("transfer/test_trials.py")
+    blank, target, scored, trials = tiny.BLANK, tiny.TARGET, tiny.TRIAL, tiny.trials
     recipe = Recipe(epochs=2, lr=0.01, decay_every=1, batch=16, momentum=0.9, frozen=False)
-    staged = replace(BLANK, stages=(Stage(replace(TARGET, name="things"), recipe),))
-    tuned = trials.FineTuneTrial(source=staged, target=TARGET, recipe=replace(recipe, frozen=True))
+    staged = replace(blank, stages=(Stage(replace(target, name="things"), recipe),))
+    tuned = trials.FineTuneTrial(source=staged, target=target, recipe=replace(recipe, frozen=True))
     return [
         (run_source, staged),
-        (trials.run_scores, TRIAL),
-        (trials.run_scores, replace(TRIAL, source=staged)),
+        (trials.run_scores, scored),
+        (trials.run_scores, replace(scored, source=staged)),
         (trials.run_fine_tuning, tuned),
         (trials.run_fine_tuning, replace(tuned, recipe=recipe)),
     ]
 
 
 def multitask_trials():
-    from multitask.test_trials import SIZES
-
     from lib.multitask.trials import evidence
 
-    return list(evidence(SIZES))
+    return list(evidence(beside("multitask/test_trials.py").SIZES))
 
 
 @pytest.mark.parametrize(

@@ -334,13 +334,13 @@ def generated(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
     return [replace(first, seed=seed) for seed in range(sizes.sets)]
 
 
-def _original(sizes: ImageWeightStudy, seed: int) -> StudentTrial:
+def _original(
+    sizes: ImageWeightStudy, network: Network, sets: list[GeneratedTrial], seed: int
+) -> StudentTrial:
     """A student without replacements; seeds take turns with the generated sets."""
-    sets = generated(sizes)
-    student = replace(classifier(sizes, sizes.student), seed=seed)
-    return StudentTrial(
-        student=student, generated=sets[seed % len(sets)], arm="original", share=0.0
-    )
+    student = replace(classifier(sizes, network), seed=seed)
+    made = sets[seed % len(sets)]
+    return StudentTrial(student=student, generated=made, arm="original", share=0.0)
 
 
 def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
@@ -348,9 +348,9 @@ def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
 
     Some seeds have eq. 10 as it is printed as well.
     """
-    trials = []
+    sets, trials = generated(sizes), []
     for seed in range(sizes.seeds):
-        original = _original(sizes, seed)
+        original = _original(sizes, sizes.student, sets, seed)
         paper = replace(original, arm="generated", share=sizes.control_share)
         trials += [
             original,
@@ -374,11 +374,7 @@ def small_students(sizes: ImageWeightStudy) -> list[StudentTrial]:
     """
     sets, trials = small_sets(sizes), []
     for seed in range(sizes.small_seeds):
-        original = replace(
-            _original(sizes, seed),
-            student=replace(classifier(sizes, sizes.small), seed=seed),
-            generated=sets[seed % len(sets)],
-        )
+        original = _original(sizes, sizes.small, sets, seed)
         once = replace(original, arm="generated", share=sizes.control_share)
         trials += [original, once, replace(once, arm="regenerated")]
     return trials
