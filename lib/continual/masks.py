@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils import parametrize
 
-from lib.continual.networks import Freezable
+from lib.continual.networks import Freezable, UNet
 from lib.engine.files import write_atomically
 
 INITIAL, THRESHOLD = 1e-2, 5e-3
@@ -267,12 +267,13 @@ def _refuse_other_base(what: str, wanted: str, given: str) -> None:
         raise ValueError(f"{what} belongs to base network {wanted[:8]}, this one is {given[:8]}")
 
 
-def save_task(path: Path, task: MaskedTask) -> None:
+def save_task(path: Path, task: MaskedTask, card: str = "") -> None:
     """Write a task's file; raises OSError, with the path, and then leaves an earlier file.
 
     It is a safetensors file with the entries ``mask/<layer>`` (uint8: bits in C order, the first
     one highest), ``norm/<name in the base's state>`` and ``head/<layer>/<name>``. The metadata has
-    the base's fingerprint, the norm policy and a checksum of everything.
+    the base's fingerprint, the norm policy, the card and a checksum of everything.
+    card: what the task is, its data and their licence, in words for people.
     """
     bits = {name: np.packbits(mask.cpu().numpy()) for name, mask in task.masks.items()}
     tensors = {f"mask/{name}": torch.from_numpy(packed) for name, packed in bits.items()}
@@ -280,7 +281,7 @@ def save_task(path: Path, task: MaskedTask) -> None:
     for layer, head in task.heads.items():
         state = head.state_dict().items()
         tensors |= {f"head/{layer}/{name}": values.cpu().contiguous() for name, values in state}
-    about = {"base": task.base, "norm": task.norm}
+    about = {"base": task.base, "norm": task.norm} | ({"card": card} if card else {})
     content = digest(tensors, json.dumps(about, sort_keys=True))
     write_atomically(path, save(tensors, about | {"content": content}))
 
@@ -291,7 +292,8 @@ def load_task(
     """Read a task's file.
 
     base: the network that the masks were trained on.
-    heads: layer name -> a module like the task's own; a copy gets the file's values.
+    heads: layer name -> a module like the task's own; a copy gets the file's values. Without any,
+        a U-Net's last layer has as many outputs as the file has.
     Raises FileNotFoundError, and ValueError for a truncated or damaged file, for another base and
     for heads that are not those of the file (as with another number of classes).
     """
@@ -302,6 +304,8 @@ def load_task(
         shape = base.get_parameter(f"{name}.weight").shape
         bits = np.unpackbits(packed.numpy(), count=shape.numel()).view(bool)
         masks[name] = torch.from_numpy(bits).reshape(shape)
+    if heads is None and isinstance(base, UNet) and "head/last/weight" in tensors:
+        heads = {"last": base.new_last(len(tensors["head/last/weight"]))}
     own = _filled(path, dict(heads or {}), part(tensors, "head"))
     return MaskedTask(about["base"], about["norm"], masks, own, part(tensors, "norm"))
 

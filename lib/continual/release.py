@@ -114,9 +114,7 @@ def load_release(folder: Path) -> Release:
     base = UNet(3, channels["T1"], width=card["width"])
     _fill(base, folder / BASE)
     tasks = {
-        name: load_task(folder / f"{name}.safetensors", base, {"last": base.new_last(count)})
-        for name, count in channels.items()
-        if name != "T1"
+        name: load_task(folder / f"{name}.safetensors", base) for name in channels if name != "T1"
     }
     blocks = Generator(width=card["width"], norm=card["norm"])
     for number in BLOCKS:

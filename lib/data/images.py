@@ -68,12 +68,7 @@ def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) 
 
     enlarge: a smaller picture is enlarged instead of refused.
     """
-    try:
-        with Image.open(path) as file:
-            file.load()
-            picture = _to_eight_bits(file).convert("L" if channels == 1 else "RGB")
-    except (*UNREADABLE, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from error
+    picture = read_picture(path, channels)
     side = min(picture.size)
     if side < size and not enlarge:
         raise ValueError(f"{path} is {picture.width} x {picture.height}: smaller than {size} px")
@@ -81,6 +76,19 @@ def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) 
     square = picture.crop((left, top, left + side, top + side))
     square = square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return np.asarray(square).reshape(size, size, channels)
+
+
+def read_picture(path: Path, channels: int = 3) -> Image.Image:
+    """A picture of 8 bits, RGB or with one channel grey, on white if transparent.
+
+    Raises ValueError, naming the path, for a file that is no readable picture.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            return _to_eight_bits(file).convert("L" if channels == 1 else "RGB")
+    except (*UNREADABLE, OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:

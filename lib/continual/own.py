@@ -1,0 +1,226 @@
+"""A task of one's own on a base network: from a folder of pairs of pictures to a task's file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from lib.continual.masks import MaskedNetwork, MaskedTask, TaskSwitcher, WeightMask
+from lib.continual.networks import UNet
+from lib.data.images import list_images, read_picture
+from lib.data.segmented import IGNORED
+from lib.engine.training import one_cycle, seeded, train
+
+RATES = {"lr": 2e-3, "mask_lr": 1e-3}  # of the last layer and of the masks, as in the medium run
+TESTED = 5  # every so many-th pair is kept for the test
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures and what is to be made of them, in squares of the same side S.
+
+    A picture keeps its proportions: its longer side has at most S pixels, and it stands in the
+    upper left corner. names: N. inputs: (N, 3, S, S) uint8. targets: (N, 3, S, S) uint8, or with
+    classes label maps (N, 1, S, S) uint8. inside: (N, 1, S, S) bool, False where no picture is.
+    """
+
+    names: tuple[str, ...]
+    inputs: Tensor
+    targets: Tensor
+    inside: Tensor
+    classes: tuple[str, ...] = ()
+
+    def part(self, places: Sequence[int]) -> Pairs:
+        """Some of the pairs."""
+        at = list(places)
+        names = tuple(self.names[place] for place in at)
+        return Pairs(names, self.inputs[at], self.targets[at], self.inside[at], self.classes)
+
+    def split(self) -> tuple[Pairs, Pairs]:
+        """For training, and every fifth pair for the test; ValueError for a single pair."""
+        if len(self.names) < 2:
+            raise ValueError("one pair cannot be both learned from and tested on; give two or more")
+        test = range(0, len(self.names), TESTED)
+        return self.part([n for n in range(len(self.names)) if n not in test]), self.part(test)
+
+
+def load_pairs(folder: str | Path, *, size: int = 64) -> Pairs:
+    """Read ``folder/inputs`` and ``folder/targets``, whose pictures have the same names.
+
+    Suffixes may differ: ``inputs/lake.jpg`` goes with ``targets/lake.png``. With a file
+    ``folder/classes.txt``, a name a line, the targets are label maps: palette or grey pictures
+    whose pixels are numbers of classes from 0 on, and 255 for what is ignored.
+    size: pixels of the longer side; a smaller picture stays as it is.
+    Raises FileNotFoundError for a folder that is not there or has no pictures, and ValueError,
+    naming the file, for a picture without partner, of another size than its partner, or not
+    readable, and for a label that is no class's number.
+    """
+    names_file = Path(folder) / "classes.txt"
+    classes = names_file.read_text("utf-8").split("\n") if names_file.is_file() else []
+    classes = [name.strip() for name in classes if name.strip()]
+    sides = [_pictures(Path(folder) / side) for side in ("inputs", "targets")]
+    if alone := sorted(set(sides[0]) ^ set(sides[1])):
+        raise ValueError(f"{folder}: no pair for {', '.join(alone[:5])}")
+    names = sorted(sides[0])
+    channels = 1 if classes else 3
+    inputs, targets = (
+        torch.zeros(len(names), c, size, size, dtype=torch.uint8) for c in (3, channels)
+    )
+    targets += IGNORED if classes else 0
+    inside = torch.zeros(len(names), 1, size, size, dtype=torch.bool)
+    for place, name in enumerate(names):
+        picture = read_picture(sides[0][name])
+        target = _labels(sides[1][name], len(classes)) if classes else read_picture(sides[1][name])
+        if picture.size != target.size:
+            shapes = " and ".join(f"{w} x {h}" for w, h in (picture.size, target.size))
+            raise ValueError(f"{sides[0][name]} and {sides[1][name]} differ in size: {shapes}")
+        for values, one in ((inputs, picture), (targets, target)):
+            pixels = torch.from_numpy(_within(one, size)).permute(2, 0, 1)
+            values[place, :, : pixels.shape[1], : pixels.shape[2]] = pixels
+        inside[place, :, : pixels.shape[1], : pixels.shape[2]] = True
+    return Pairs(tuple(names), inputs, targets, inside, tuple(classes))
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """Stem -> file."""
+    found: dict[str, Path] = {}
+    for path in list_images(str(folder.expanduser().resolve())):
+        if path.stem in found:
+            raise ValueError(f"{found[path.stem]} and {path} have the same name")
+        found[path.stem] = path
+    return found
+
+
+def _labels(path: Path, classes: int) -> Image.Image:
+    """A label map as numbers; a palette's colours do not matter."""
+    with Image.open(path) as file:
+        file.load()
+        if file.mode not in ("P", "L", "1"):
+            raise ValueError(f"{path} is {file.mode}: a label map is a palette or grey picture")
+        numbers = np.array(file, dtype=np.uint8)
+    if len(strange := np.setdiff1d(numbers, [*range(classes), IGNORED])):
+        raise ValueError(f"{path} has the label {strange[0]}; there are {classes} classes")
+    return Image.fromarray(numbers)
+
+
+def _within(picture: Image.Image, size: int) -> np.ndarray:
+    """(H, W, C) with no side above ``size``; label maps take the nearest pixel."""
+    longest = max(picture.size)
+    if longest > size:
+        shape = [max(1, round(side * size / longest)) for side in picture.size]
+        how = Image.Resampling.NEAREST if picture.mode == "L" else Image.Resampling.LANCZOS
+        picture = picture.resize((shape[0], shape[1]), how)
+    return np.array(picture).reshape(picture.height, picture.width, -1)
+
+
+def add_task(base: UNet, pairs: Pairs, *, steps: int = 400, seed: int = 0) -> MaskedTask:
+    """Learn a mask and a last layer for the pairs, see ``learn_mask``; the base stays as it is.
+
+    Returns what ``save_task`` writes and ``TaskSwitcher`` switches in.
+    """
+    return learn_mask(base, pairs, steps=steps, seed=seed).task()
+
+
+def learn_mask(
+    base: UNet,
+    pairs: Pairs,
+    *,
+    steps: int = 400,
+    batch: int = 8,
+    norm: str = "statistics",
+    seed: int = 0,
+) -> MaskedNetwork:
+    """A copy of the base, on its device, with a mask and a last layer that do what the pairs show.
+
+    The loss is the cross entropy of label maps, or the mean squared error of pictures, whose
+    network output goes through a sigmoid. Half of the pictures are mirrored. steps, batch: Adam's
+    steps and the images in each. norm: as for ``MaskedNetwork``.
+    """
+    device = base.last.weight.device
+    last = base.new_last(len(pairs.classes) or 3, seed=seed)
+    network = MaskedNetwork(base, {"last": last}, norm=norm)
+    data = [values.to(device) for values in (pairs.inputs, pairs.targets, pairs.inside)]
+    masks = [layer.real for layer in network.modules() if isinstance(layer, WeightMask)]
+    heads = list(network.network.get_submodule("last").parameters())
+
+    def batch_of(step: int) -> list[Tensor]:
+        rng = torch.Generator().manual_seed(1_000_003 * seed + step)
+        chosen = torch.randint(len(pairs.names), (batch,), generator=rng).to(device)
+        mirrored = torch.rand((), generator=rng) < 0.5
+        return [values[chosen].flip(3) if mirrored else values[chosen] for values in data]
+
+    def loss(net: nn.Module, values: list[Tensor]) -> Tensor:
+        inputs, targets, inside = values
+        output = net(inputs.float() / 255).float()
+        if pairs.classes:
+            return F.cross_entropy(output, targets[:, 0].long(), ignore_index=IGNORED)
+        error = (output.sigmoid() - targets.float() / 255).square()
+        return (error * inside).sum() / (inside.sum() * error.shape[1])
+
+    with seeded(seed):
+        train(
+            network,
+            loss,
+            batch_of,
+            steps=steps,
+            lr=RATES["lr"],
+            groups=[{"params": heads}, {"params": masks, "lr": RATES["mask_lr"]}],
+            schedule=one_cycle,
+            label="a task of your own",
+        )
+    return network.eval()
+
+
+@torch.no_grad()
+def apply_task(base: UNet, task: MaskedTask, inputs: Tensor, *, labels: bool = False) -> Tensor:
+    """The task's answer to (N, 3, H, W) uint8 pictures of any size.
+
+    (N, 3, H, W) uint8 pictures, or with labels (N, 1, H, W) uint8 numbers of classes.
+    """
+    network = TaskSwitcher(base, {"own": task}).use("own")
+    device = base.last.weight.device
+    outputs = [network(part.to(device).float() / 255).cpu() for part in inputs.split(32)]
+    output = torch.cat(outputs)
+    if labels:
+        return output.argmax(1, keepdim=True).byte()
+    return (255 * output.sigmoid()).round().byte()
+
+
+def score_task(base: UNet, task: MaskedTask, train_pairs: Pairs, test_pairs: Pairs) -> pd.DataFrame:
+    """How good the task is on pairs that it has not seen, beside trivial answers.
+
+    answer, and for pictures the root mean squared error of 255 levels (less is better), for label
+    maps the share of right pixels in per cent.
+    """
+    truth, labels = test_pairs.targets, bool(test_pairs.classes)
+    shown = apply_task(base, task, test_pairs.inputs, labels=labels)
+    known = train_pairs.inside.expand_as(train_pairs.targets)
+    values = train_pairs.targets
+    if labels:
+        counts = values[known & (values != IGNORED)].long().bincount()
+        answers = {
+            "the mask": shown,
+            "most frequent class": torch.full_like(truth, int(counts.argmax())),
+        }
+        labelled = truth != IGNORED
+        scores = {
+            k: 100 * float((v == truth)[labelled].double().mean()) for k, v in answers.items()
+        }
+        return pd.DataFrame(scores.items(), columns=["answer", "right pixels (%)"])
+    mean = (values * known).double().sum((0, 2, 3)) / train_pairs.inside.sum()
+    answers = {
+        "the mask": shown.double(),
+        "the picture as it is": test_pairs.inputs.double(),
+        "mean colour": mean[None, :, None, None].expand(truth.shape),
+    }
+    inside = test_pairs.inside.expand_as(truth)
+    scores = {k: float((v - truth)[inside].square().mean().sqrt()) for k, v in answers.items()}
+    return pd.DataFrame(scores.items(), columns=["answer", "root mean squared error"])

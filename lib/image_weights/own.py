@@ -1,0 +1,99 @@
+"""One's own pictures, driven through any classifier to a table of wanted outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from lib.data.images import list_images, read_square
+from lib.image_weights.classifiers import as_float
+from lib.image_weights.layer import TOLERANCE, UntilReached, kl, steps_to, synthesize
+from lib.image_weights.synthesis import measure
+from lib.networks.classifiers import IMAGENET
+
+
+class Normalised(nn.Module):
+    """A classifier for images in [0, 1], which it normalises as the classifier was trained with.
+
+    mean, std: of the colour channels; the defaults are those of torchvision's weights.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        mean: Sequence[float] = IMAGENET[0],
+        std: Sequence[float] = IMAGENET[1],
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.mean: Tensor
+        self.std: Tensor
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier((images - self.mean) / self.std)
+
+
+def drive_pictures(
+    folder: str | Path,
+    classifier: nn.Module,
+    targets: pd.DataFrame,
+    into: str | Path,
+    *,
+    size: int = 224,
+    steps: int = 1000,
+) -> pd.DataFrame:
+    """Change the pictures of a folder until a classifier's output is the wanted one; save them.
+
+    The paper's SGD moves each picture's centre square until KL(target || output) is at most 0.01
+    nats, or for ``steps`` updates.
+    classifier: gives logits (N, K) for images in [0, 1], see ``Normalised``.
+    targets: a row for each picture, by its file name; a column for each of the K classes, in the
+        classifier's order. Each row sums to 1. Pictures without a row are left out.
+    into: a folder for the pictures, as PNG, and for ``outputs.csv``.
+    size: side in pixels that the classifier takes; a smaller picture is enlarged.
+    Returns, by file name, what ``outputs.csv`` has: the divergence before and after, that of the
+    saved picture, whose values are rounded to bytes, the number of updates (-1: not reached), the
+    root mean squared change of 255 levels, and the output for each class.
+    Raises FileNotFoundError for a folder without pictures, ValueError for a row without a picture,
+    no rows, and as ``synthesize``.
+    """
+    paths = {path.name: path for path in list_images(str(Path(folder).expanduser().resolve()))}
+    if unknown := [name for name in targets.index if name not in paths]:
+        raise ValueError(f"{folder} has no picture {', '.join(map(str, unknown[:5]))}")
+    if targets.empty:
+        raise ValueError("the table of targets has no rows")
+    device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
+    squares = [read_square(paths[name], size, 3, enlarge=True) for name in targets.index]
+    originals = as_float(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)).to(device)
+    wanted = torch.tensor(targets.to_numpy(dtype=np.float64), dtype=torch.float32, device=device)
+    made = synthesize(classifier, originals, wanted, UntilReached(steps=steps))
+    pictures = (made.images * 255).round().byte()
+    with torch.no_grad():
+        parts = [F.log_softmax(classifier(part), 1) for part in as_float(pictures).split(32)]
+    saved = torch.cat(parts)
+    numbers = {
+        "KL before": made.divergence[0],
+        "KL after": made.divergence[-1],
+        "KL of the saved picture": kl(wanted, saved),
+        "updates": steps_to(made.divergence, TOLERANCE),
+        "change (RMS of 255)": 255 * measure(as_float(pictures) - originals)["rms"],
+    }
+    table = pd.DataFrame({name: values.cpu().numpy() for name, values in numbers.items()})
+    table = pd.concat([table, pd.DataFrame(saved.exp().cpu(), columns=targets.columns)], axis=1)
+    table.index = targets.index.rename("picture")
+    into = Path(into)
+    into.mkdir(parents=True, exist_ok=True)
+    for name, picture in zip(targets.index, pictures.cpu(), strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(into / f"{Path(name).stem}.png")
+    table.to_csv(into / "outputs.csv")
+    return table

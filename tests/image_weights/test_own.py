@@ -1,0 +1,96 @@
+"""Own pictures through any classifier: what is saved, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lib.image_weights.own import Normalised, drive_pictures
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, shape in (("a.png", (12, 20)), ("b.jpg", (6, 6)), ("c.png", (9, 9))):
+        Image.fromarray(rng.integers(60, 200, (*shape, 3), dtype=np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def classifier():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    net(torch.zeros(1, 3, 8, 8))
+    net[-1].weight.data *= 8  # sure of something, as a trained one is
+    return Normalised(net)
+
+
+def wanted(**rows):
+    return pd.DataFrame(rows.values(), index=list(rows), columns=["cat", "dog", "owl"])
+
+
+def test_pictures_reach_what_is_wanted_and_are_saved(folder, tmp_path):
+    model = classifier()
+    targets = wanted(**{"b.jpg": [0.5, 0.5, 0.0], "a.png": [0.1, 0.1, 0.8]})
+    table = drive_pictures(folder, model, targets, tmp_path / "out", size=8)
+    assert table.index.tolist() == ["b.jpg", "a.png"]
+    assert (table["KL after"] <= 0.01).all() and (table["updates"] >= 0).all()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.png",
+        "b.png",
+        "outputs.csv",
+    ]
+    for name in targets.index:
+        file = tmp_path / "out" / f"{name[0]}.png"
+        pixels = torch.tensor(np.array(Image.open(file))).permute(2, 0, 1)[None] / 255
+        output = model(pixels).softmax(1)[0].detach().numpy()
+        assert table.loc[name, ["cat", "dog", "owl"]].to_numpy(float) == pytest.approx(
+            output, abs=1e-5
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            p = targets.loc[name].to_numpy()
+            by_hand = np.where(p > 0, p * np.log(p / output), 0).sum()
+        assert table.loc[name, "KL of the saved picture"] == pytest.approx(by_hand, abs=1e-5)
+    again = pd.read_csv(tmp_path / "out" / "outputs.csv", index_col="picture")
+    assert again["updates"].tolist() == table["updates"].tolist()
+
+
+def test_a_picture_that_is_as_wanted_stays_as_it_is(folder, tmp_path):
+    model = classifier()
+    square = Image.open(folder / "c.png").resize((8, 8), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    pixels = torch.tensor(np.array(square)).permute(2, 0, 1)[None] / 255
+    targets = pd.DataFrame(model(pixels).softmax(1).detach().double().numpy(), index=["c.png"])
+    row = drive_pictures(folder, model, targets, tmp_path / "out", size=8).loc["c.png"]
+    assert row["updates"] == 0 and row["change (RMS of 255)"] < 0.6
+
+
+def test_normalisation_is_inside():
+    inner = nn.Flatten()
+    images = torch.rand(2, 3, 2, 2)
+    by_hand = (images - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / 0.25
+    found = Normalised(inner, mean=(0.5, 0.4, 0.3), std=(0.25,) * 3)(images)
+    assert torch.allclose(found, by_hand.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("index", "row", "said"),
+    [
+        ("nowhere.png", [1.0, 0.0, 0.0], "no picture nowhere.png"),
+        ("a.png", [0.5, 0.0, 0.0], "sum to 1"),
+        ("a.png", [1.0, 0.0], "3 classes, the targets have 2"),
+    ],
+)
+def test_wrong_targets_are_refused(folder, tmp_path, index, row, said):
+    with pytest.raises(ValueError, match=said):
+        drive_pictures(
+            folder, classifier(), pd.DataFrame([row], index=[index]), tmp_path / "x", size=8
+        )
+    assert not (tmp_path / "x").exists()
+
+
+def test_no_rows_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="no rows"):
+        drive_pictures(folder, classifier(), wanted(), tmp_path / "x", size=8)
