@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,8 @@ import torch
 from PIL import Image
 from torchvision import datasets, models
 
+from lib.transfer.own import OwnNetwork, rank_sources
 from lib.transfer.scores import SCORES, log_me
-from lib.transfer.sources import rank_sources
 
 NETWORKS = ["squeezenet1_1", "mobilenet_v3_small"]
 EMD = {"emd", "normalised_emd", "centred_emd"}
@@ -84,3 +86,30 @@ def test_what_is_not_there_is_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError):
         rank_sources(tmp_path, NETWORKS, trained=False)
     assert isinstance(rank_sources(folder, [NETWORKS[0]], trained=False), pd.DataFrame)
+
+
+def test_a_network_of_ones_own_is_ranked_beside_the_others(folder):
+    """One that knows nothing but the mean colour tells red pictures from noise."""
+    colours = torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2)
+    )
+    own = OwnNetwork("colours", colours, pixels, ("house", "grass"))
+    found = rank_sources(folder, [own, NETWORKS[0]], words="scenes", trained=False)
+    row = found.set_index("network").loc["colours"]
+    assert (row["knn"], row["outputs"], row["outputs without a word"]) == (1, 2, 0)
+    assert len(found) == 2 and np.isfinite(found["emd"]).all()
+    nameless = OwnNetwork("colours", colours, pixels)
+    assert np.isnan(rank_sources(folder, [nameless], words="scenes")["emd"].item())
+    wrong = OwnNetwork("colours", colours, pixels, ("house",))
+    with pytest.raises(ValueError, match="2 outputs and 1 names"):
+        rank_sources(folder, [wrong], words="scenes")
+
+
+def pixels(picture):
+    return torch.tensor(np.array(picture.resize((8, 8)))).permute(2, 0, 1) / 255
+
+
+def test_one_class_cannot_be_ranked(folder, tmp_path):
+    shutil.copytree(folder / "house", tmp_path / "house")
+    with pytest.raises(ValueError, match="has one class"):
+        rank_sources(tmp_path, NETWORKS[:1], trained=False)
