@@ -242,6 +242,8 @@ def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame
     rows = []
     for (group, members), pool in product(networks.items(), POOLS):
         part = of_parts(table[table["network"].isin(members)])
+        if len(part.drop_duplicates(KEYS)) < pool:
+            continue  # there is no such pool, as in a run that has just begun
         for score in (*rankers(part), RANDOM):
             lost = []
             for _, some in _complete(part[[score, "accuracy", "target"]]).groupby("target"):
