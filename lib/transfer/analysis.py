@@ -269,11 +269,12 @@ def rank(tables: Tables, score: str, within: bool = False, table: str = "scores"
 def early(tables: Tables, score: str) -> Estimate:
     """Kendall's tau of a score and few epochs to 95 %, over pairs of models of one network.
 
-    Models that learned nothing are left out: they end where they start.
+    Models that learned nothing, in the mean over targets, are left out: they end where they start.
     """
     runs = tables.rows("fine_tunings", *MODEL, "best", "chance", "reached")
-    means = runs.groupby(MODEL)[["best", "chance", "reached"]].mean()
-    learned = means[means["best"] > LEARNED * means["chance"]].reset_index()
+    means = runs.groupby(MODEL)[["best", "chance", "reached"]].mean().reset_index()
+    ends = means.groupby(KEYS)[["best", "chance"]].transform("mean")
+    learned = means[ends["best"] > LEARNED * ends["chance"]]
     rows = _models(tables, [score], within=True).merge(learned, on=MODEL)
     rows = rows.assign(soon=-rows["reached"])[[score, "soon", "group", "target"]]
     return _over_targets(rows, lambda part: kendall(*part.to_numpy().T), correlation)

@@ -185,6 +185,19 @@ def test_choice_is_paired_over_seeds(tmp_path):
     assert found.n == 2
 
 
+def test_what_learned_is_the_same_for_all_targets(tmp_path):
+    """The untrained of "a" ends at 25 % and 9 %: below 20 % in the mean, so it never counts."""
+    scores, tunings = [], []
+    for target, low in zip(("caltech101/target1", "caltech101/target2"), (25, 9), strict=True):
+        best = [low, *BEST[0][1:]]
+        scores.append(long(MODELS.assign(target=target), softmax=range(8)))
+        reached = [9, 8, 7, 6, 5, 4, 3, 2]  # the last ones first, as the scores say
+        tunings.append(runs([best], reached=reached).assign(target=target))
+    tables = saved(tmp_path, scores=pd.concat(scores), fine_tunings=pd.concat(tunings))
+    found = analysis.early(tables, "softmax")
+    assert (found.value, found.n) == (1, 2)
+
+
 FIVE = [f"caltech101/target{place}" for place in range(1, 6)]
 
 
