@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib.data.images import list_images, read_square
-from lib.image_weights.classifiers import as_float
+from lib.image_weights.classifiers import as_float, predict
 from lib.image_weights.layer import TOLERANCE, UntilReached, kl, steps_to, synthesize
-from lib.image_weights.synthesis import measure
+from lib.image_weights.synthesis import measure, mixture
 from lib.networks.classifiers import IMAGENET
 
 
@@ -41,6 +41,29 @@ class Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier((images - self.mean) / self.std)
+
+
+def wanted_outputs(
+    folder: str | Path, classifier: nn.Module, classes: Sequence[str], size: int = 224
+) -> pd.DataFrame:
+    """Targets for ``drive_pictures``: what the folder's file ``targets.csv`` says.
+
+    Without it, one half of the class that a picture has for the classifier, and one half of the
+    next one. classes: names of the classifier's outputs.
+    """
+    file = Path(folder).expanduser() / "targets.csv"
+    if file.is_file():
+        return pd.read_csv(file, index_col=0)
+    paths = list_images(str(file.parent.resolve()))
+    first = predict(classifier, torch.from_numpy(_squares(paths, size))).argmax(1)
+    halves = mixture(first, (first + 1) % len(classes), len(classes), 0.5)
+    return pd.DataFrame(halves.numpy(), [path.name for path in paths], list(classes))
+
+
+def _squares(paths: Sequence[Path], size: int) -> np.ndarray:
+    """(N, 3, size, size) uint8, each picture's centre square."""
+    squares = [read_square(path, size, 3, enlarge=True) for path in paths]
+    return np.stack(squares).transpose(0, 3, 1, 2)
 
 
 def drive_pictures(
@@ -73,8 +96,8 @@ def drive_pictures(
     if targets.empty:
         raise ValueError("the table of targets has no rows")
     device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    squares = [read_square(paths[name], size, 3, enlarge=True) for name in targets.index]
-    originals = as_float(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)).to(device)
+    squares = torch.from_numpy(_squares([paths[name] for name in targets.index], size))
+    originals = as_float(squares).to(device)
     wanted = torch.tensor(targets.to_numpy(dtype=np.float64), dtype=torch.float32, device=device)
     made = synthesize(classifier, originals, wanted, UntilReached(steps=steps))
     pictures = (made.images * 255).round().byte()

@@ -242,9 +242,8 @@ def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame
     rows = []
     for (group, members), pool in product(networks.items(), POOLS):
         part = of_parts(table[table["network"].isin(members)])
-        if len(part.drop_duplicates(KEYS)) < pool:
-            continue  # there is no such pool, as in a run that has just begun
-        for score in (*rankers(part), RANDOM):
+        enough = len(part.drop_duplicates(KEYS)) >= pool  # not so in a run that has just begun
+        for score in (*rankers(part), RANDOM) if enough else ():
             lost = []
             for _, some in _complete(part[[score, "accuracy", "target"]]).groupby("target"):
                 values, accuracy = some[score].to_numpy(), some["accuracy"].to_numpy()
@@ -272,7 +271,7 @@ def early(tables: Tables, score: str) -> Estimate:
     Models that learned nothing, in the mean over targets, are left out: they end where they start.
     """
     runs = tables.rows("fine_tunings", *MODEL, "best", "chance", "reached")
-    means = runs.groupby(MODEL)[["best", "chance", "reached"]].mean().reset_index()
+    means = runs.groupby(MODEL, as_index=False)[["best", "chance", "reached"]].mean()
     ends = means.groupby(KEYS)[["best", "chance"]].transform("mean")
     learned = means[ends["best"] > LEARNED * ends["chance"]]
     rows = _models(tables, [score], within=True).merge(learned, on=MODEL)
@@ -319,9 +318,7 @@ def choice(tables: Tables, score: str, over: str, pool: int = POOLS[0]) -> Estim
     for target, part in rows.groupby("target"):
         best = runs[runs["target"] == target].pivot_table("best", "seed", KEYS)
         accuracy = best.reindex(columns=pd.MultiIndex.from_frame(part[KEYS])).to_numpy()
-        one, other = (
-            chosen_accuracy(part[each].to_numpy(), accuracy, pool) for each in (score, over)
-        )
+        one, other = (chosen_accuracy(part[s].to_numpy(), accuracy, pool) for s in (score, over))
         index = pd.MultiIndex.from_product([[target], best.index], names=["target", "seed"])
         gains.append(pd.Series(one - other, index))
     return _paired(pd.concat(gains))

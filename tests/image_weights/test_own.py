@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lib.image_weights.own import Normalised, drive_pictures
+from lib.image_weights.own import Normalised, drive_pictures, wanted_outputs
 
 
 @pytest.fixture
@@ -94,3 +94,17 @@ def test_wrong_targets_are_refused(folder, tmp_path, index, row, said):
 def test_no_rows_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="no rows"):
         drive_pictures(folder, classifier(), wanted(), tmp_path / "x", size=8)
+
+
+def test_the_table_of_targets_is_the_folders_or_halves(folder):
+    model, classes = classifier(), ("cat", "dog", "owl")
+    halves = wanted_outputs(folder, model, classes, 8)
+    assert halves.index.tolist() == ["a.png", "b.jpg", "c.png"]
+    square = Image.open(folder / "c.png").resize((8, 8), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    pixels = torch.tensor(np.array(square)).permute(2, 0, 1)[None] / 255
+    first = int(model(pixels).argmax())
+    assert halves.loc["c.png"].to_numpy()[[first, (first + 1) % 3]].tolist() == [0.5, 0.5]
+    assert (halves.sum(1) == 1).all()
+    halves.iloc[0] = [1, 0, 0]
+    halves.to_csv(folder / "targets.csv")
+    assert wanted_outputs(folder, model, classes, 8).iloc[0].tolist() == [1, 0, 0]
