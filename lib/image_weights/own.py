@@ -44,17 +44,22 @@ class Normalised(nn.Module):
 
 
 def wanted_outputs(
-    folder: str | Path, classifier: nn.Module, classes: Sequence[str], size: int = 224
+    folder: str | Path,
+    classifier: nn.Module,
+    classes: Sequence[str],
+    size: int = 224,
+    pictures: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Targets for ``drive_pictures``: what the folder's file ``targets.csv`` says.
 
     Without it, one half of the class that a picture has for the classifier, and one half of the
-    next one. classes: names of the classifier's outputs.
+    next one. classes: names of the classifier's outputs. pictures: file names; empty for all.
     """
     file = Path(folder).expanduser() / "targets.csv"
     if file.is_file():
         return pd.read_csv(file, index_col=0)
     paths = list_images(str(file.parent.resolve()))
+    paths = [path for path in paths if not pictures or path.name in pictures]
     first = predict(classifier, torch.from_numpy(_squares(paths, size))).argmax(1)
     halves = mixture(first, (first + 1) % len(classes), len(classes), 0.5)
     return pd.DataFrame(halves.numpy(), [path.name for path in paths], list(classes))

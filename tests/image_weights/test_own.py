@@ -104,7 +104,8 @@ def test_the_table_of_targets_is_the_folders_or_halves(folder):
     pixels = torch.tensor(np.array(square)).permute(2, 0, 1)[None] / 255
     first = int(model(pixels).argmax())
     assert halves.loc["c.png"].to_numpy()[[first, (first + 1) % 3]].tolist() == [0.5, 0.5]
-    assert (halves.sum(1) == 1).all()
+    assert (halves.sum(axis=1) == 1).all()
+    assert wanted_outputs(folder, model, classes, 8, ["b.jpg"]).index.tolist() == ["b.jpg"]
     halves.iloc[0] = [1, 0, 0]
     halves.to_csv(folder / "targets.csv")
     assert wanted_outputs(folder, model, classes, 8).iloc[0].tolist() == [1, 0, 0]
