@@ -19,6 +19,7 @@ RECORDS = sorted((REPOSITORY / "reports" / "medium").glob("*/records.jsonl"))
 FROM_RECORDS = {
     "01": {"five_tasks", "table_2", "forgetting", "figures_5_8", "figure_10", "pruned"},
     "02": {"scatter", "eta_squared", "correlation", "iterations"},
+    "03": {"scores", "agreement", "curves", "regret"},
     "05": {"curves", "simplex", "spectra", "targets"},
 }
 
