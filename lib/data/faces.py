@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ PARTS = {
     "celeba": ("train", "valid", "test"),
 }
 MTFL_NAMES = ("Male", "Smiling", "Eyeglasses", "Turned_Left", "Turned_Right", "Profile")
-MTFL_TEST_SHARE = 0.1
+FOLDS = 10  # a tenth of MTFL's training.txt is its ``test``; which one can be chosen
 MTFL_FACTOR = 2.6  # side of the square by the landmarks' extent: from the forehead to the chin
 MTFL_SCALES = (0.85, 1.15)
 MTFL_SHIFT = 0.12  # of the side, at most
@@ -69,12 +69,20 @@ class Faces:
 
 
 def load_faces(
-    name: str, part: str, *, size: int, count: int = 0, root: str | Path | None = None
+    name: str,
+    part: str,
+    *,
+    size: int,
+    count: int = 0,
+    fold: int = 0,
+    root: str | Path | None = None,
 ) -> Faces:
     """The first ``count`` faces of a part of ``PARTS``, 0 for all, as images of ``size`` px.
 
     name: of ``PARTS``. Behind "@" of a set of photographs stands a list of ids: mtfl@medium has
         those that ``data/splits/mtfl@medium.PART.txt`` lists, in its order.
+    fold: which tenth of MTFL's ``train`` and ``test`` together is the ``test``, 0 to 9. The tests
+        of all folds are all of these faces, each once; ``aflw`` is always the same.
     drawn_faces are drawn: ``count`` must be given. A photograph that cannot be read is left out
     and named in ``skipped``.
     Raises ValueError for what cannot be had, and for files that contradict themselves or are not
@@ -83,7 +91,11 @@ def load_faces(
     if part not in PARTS[_set_of(name)]:
         raise ValueError(f"{name} has the parts {', '.join(PARTS[_set_of(name)])}, not {part!r}")
     refuse_below(1, size=size)
-    refuse_below(0, count=count)
+    refuse_below(0, count=count, fold=fold)
+    if fold >= (FOLDS if _set_of(name) == "mtfl" else 1):
+        raise ValueError(f"{name} has no fold {fold}")
+    if fold and part in ("train", "test"):
+        return _load_fold(name, part, size, count, fold, str(data_root(root)))
     return _load(name, part, size, count, str(data_root(root)))
 
 
@@ -132,6 +144,24 @@ def _load(name: str, part: str, size: int, count: int, root: str) -> Faces:
         ids = listed_ids(name, part, place, files.folder)
         files = replace(files, order=np.array([place[photograph] for photograph in ids]))
     return _read_faces(files, f"{name}_{part}", size, count)
+
+
+@lru_cache(maxsize=4)  # of two folds: a run comes from one to the next
+def _load_fold(name: str, part: str, size: int, count: int, fold: int, root: str) -> Faces:
+    first, second = (_load(name, p, size, 0, root) for p in ("train", "test"))
+    ids = first.ids + second.ids
+    tenth = np.array([_tenth(_chances(photograph)) for photograph in ids])
+    places = np.flatnonzero((tenth == fold) == (part == "test"))
+    if count > len(places):
+        raise ValueError(f"{name}_{part} has {len(places):,} faces in fold {fold}, not {count:,}")
+    places = places[: count or len(places)]
+    images, landmarks, attributes, extent = (
+        torch.cat([getattr(faces, field) for faces in (first, second)])[places]
+        for field in ("images", "landmarks", "attributes", "extent")
+    )
+    chosen = tuple(ids[place] for place in places)
+    skipped = first.skipped + second.skipped
+    return Faces(images, landmarks, attributes, extent, chosen, first.names, skipped)
 
 
 @dataclass(frozen=True)
@@ -201,8 +231,8 @@ def _read(files: _Files, size: int, place: int) -> np.ndarray | None:
 def _list_mtfl(part: str, root: str) -> _Files:
     """``train`` and ``test`` of training.txt (LFW and web), ``aflw``: testing.txt, another domain.
 
-    A tenth of training.txt, chosen by a hash of the file name, is ``test``. The order is one by
-    such a hash too: a beginning of the list is a fair sample of its sources.
+    A tenth of training.txt, chosen by a hash of the file name, is ``test``; it is fold 0. The order
+    is one by such a hash too: a beginning of the list is a fair sample of its sources.
 
     What is cut out is a square around the landmarks, scaled and shifted by the same hash: else the
     mean face would be nearly right everywhere. Where it leaves the photograph, as it does more
@@ -211,14 +241,22 @@ def _list_mtfl(part: str, root: str) -> _Files:
     folder = locate("mtfl", root)
     path = folder / ("testing.txt" if part == "aflw" else "training.txt")
     names, points, attributes = _read_mtfl(path)
-    hashes = [hashlib.sha256(name.encode()).digest() for name in names]
-    # five values in [0, 1) that depend on the name alone
-    chances = np.frombuffer(b"".join(hashes), "<u4").reshape(-1, 8)[:, :5] / 2**32
+    chances = np.stack([_chances(name) for name in names])
     order = np.argsort(chances[:, 1], kind="stable")
     if part != "aflw":
-        order = order[(chances[order, 0] < MTFL_TEST_SHARE) == (part == "test")]
+        order = order[(_tenth(chances[order].T) == 0) == (part == "test")]
     boxes = _mtfl_boxes(points, chances[:, 2:])
     return _Files(order, folder, tuple(names), boxes, points, attributes, MTFL_NAMES)
+
+
+def _chances(name: str) -> np.ndarray:
+    """Five values in [0, 1) that depend on a file's name alone."""
+    return np.frombuffer(hashlib.sha256(name.encode()).digest(), "<u4")[:5] / 2**32
+
+
+def _tenth(chances: np.ndarray) -> np.ndarray:
+    """The fold in whose test a photograph is, by the first of its chances."""
+    return (FOLDS * chances[0]).astype(int)
 
 
 def _read_mtfl(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -174,7 +174,8 @@ def epoch_curves(trainings: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
         for record in trainings[trainings["variant"] == name].to_dict("records"):
             before = record["stage1"]["epochs"] if record["stage1"] else 0
             curve = pd.DataFrame(record["curve"])
-            parts.append(curve.assign(variant=name, epoch=before + 1 + curve.index))
+            nme, epochs = curve[list(LANDMARKS)].mean(axis=1), before + 1 + curve.index
+            parts.append(curve.assign(variant=name, epoch=epochs, nme=nme))
     ends = {"": "mean", "low": "min", "high": "max"}
     columns = {end or "nme": ("nme", how) for end, how in ends.items()}
     columns |= {f"accuracy_{end}".strip("_"): ("accuracy", how) for end, how in ends.items()}

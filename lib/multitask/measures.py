@@ -1,4 +1,4 @@
-"""What a network is trained for, how good it is, and what its streams of features share.
+"""What a network is trained on and for, how good it is, and what its streams share.
 
 Landmarks are (N, 5, 2) as in ``Faces``, x and y as shares of the image; attributes are (N, A);
 features are (N, D), one row an image. All is computed in float64. Predictions and features that are
@@ -7,6 +7,7 @@ not finite raise ValueError, as those of a network that diverged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -20,36 +21,100 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
+from lib.engine.batches import Epochs
 from lib.multitask.networks import MultiTask
 
 TASKS = ("landmarks", "attributes")
 EVALUATION_BATCH = 250
+SHIFT, SCALE = 0.12, 0.15  # most that a face is moved, in sides of the image, and grown or shrunk
+OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 CELLS = 4  # maps are averaged in so many squares each way
 EYES = [LANDMARKS.index("left eye"), LANDMARKS.index("right eye")]
 SMALLEST = 1e-10  # of the whole: less is rounding
 PENALTIES = np.logspace(-7, 3, 11)  # of the ridge, over the features' largest eigenvalue
 
 
-def face_loss(
-    faces: Faces, weight: float, device: torch.device
-) -> Callable[[nn.Module, tuple[Tensor, Tensor]], Tensor]:
-    """E = weight E_landmarks + E_attributes, equation 1, of a batch (indices, images).
+class FaceBatches(Epochs):
+    """Shuffled mini-batches of faces with their annotations.
+
+    moved: by chance every other face is mirrored, and all are shifted and scaled; what comes in
+        from outside an image repeats its edge, as a black one would be a landmark.
+    Calling with a step gives images (B, 3, S, S) float32 in [0, 1], landmarks (B, 5, 2) as shares
+    of the image and attributes (B, A), as ``Faces`` has them. All depends on (seed, step) and the
+    number of faces alone, so that networks of a seed see the same.
+    """
+
+    def __init__(
+        self, faces: Faces, *, batch: int, seed: int, moved: bool, device: torch.device
+    ) -> None:
+        super().__init__(faces.images.to(device), batch=batch, seed=seed, pad=0, flip=moved)
+        self.landmarks, self.attributes = faces.landmarks.to(device), faces.attributes.to(device)
+        self.moved = moved
+        self.mirrored = [
+            torch.tensor(mirrored(names), device=device) for names in (LANDMARKS, faces.names)
+        ]
+
+    def _draw(self, epoch: int) -> tuple[Tensor, ...]:
+        """Order, flips, shifts in x and y and scales of an epoch, (N,) each."""
+        order, flips, *_ = super()._draw(epoch)
+        rng = torch.Generator().manual_seed(2**32 + self.seed * 1_000_003 + epoch)
+        x, y, scales = 2 * torch.rand(3, len(order), generator=rng).to(order.device) - 1
+        return order, flips, SHIFT * x, SHIFT * y, 1 + SCALE * scales
+
+    def _batch(self, index: Tensor, *moves: Tensor) -> tuple[Tensor, ...]:
+        images = self.images[index].float() / 255
+        landmarks, attributes = self.landmarks[index], self.attributes[index]
+        if not self.moved:
+            return images, landmarks, attributes
+        flips = moves[0]
+        swapped = landmarks[:, self.mirrored[0]], attributes[:, self.mirrored[1]]
+        landmarks = torch.where(flips[:, None, None], swapped[0], landmarks)
+        attributes = torch.where(flips[:, None], swapped[1], attributes)
+        return *move(images, landmarks, *moves), attributes
+
+
+def mirrored(names: tuple[str, ...]) -> list[int]:
+    """Where the name of the other side stands, for each name; its own place if it has no side."""
+    side = r"(?<![A-Za-z])(left|right|Left|Right)(?![A-Za-z])"
+    swapped = [re.sub(side, lambda found: OTHER_SIDE[found[0]], name) for name in names]
+    return [names.index(name) for name in swapped]
+
+
+def move(
+    images: Tensor, points: Tensor, flips: Tensor, x: Tensor, y: Tensor, scales: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mirror some images, scale them about their middle and shift them; and points on them.
+
+    images: (N, C, S, S) float. points: (N, P, 2), x and y as shares of the image. flips: (N,) bool.
+    x, y: (N,), to the right and down, in shares of the side. scales: (N,), above 1 is larger.
+    """
+    sides = scales * (1 - 2 * flips.float())
+    zero, shift = torch.zeros_like(x), 2 * torch.stack([x, y], 1)
+    # of each pixel of the result, the place in the image, in coordinates from -1 to 1
+    matrix = torch.stack([1 / sides, zero, zero, 1 / scales], 1).unflatten(1, (2, 2))
+    places = torch.cat([matrix, -matrix @ shift[:, :, None]], 2)
+    grid = F.affine_grid(places, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    around = (2 * points - 1) * torch.stack([sides, scales], 1)[:, None]
+    return moved, (around + shift[:, None] + 1) / 2
+
+
+def face_loss(weight: float) -> Callable[[nn.Module, tuple[Tensor, Tensor, Tensor]], Tensor]:
+    """E = weight E_landmarks + E_attributes, equation 1, of a batch of ``FaceBatches``.
 
     The squared distance of a landmark in coordinates from -1 to 1, mean over landmarks; binary
     cross entropy, mean over the attributes that are known.
     """
-    positions = (2 * faces.landmarks - 1).flatten(1).to(device)
-    labels = faces.attributes.to(device)
 
-    def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        index, images = batch
+    def loss(network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        images, positions, labels = batch
         outputs = network(images.contiguous(memory_format=torch.channels_last))
         # x and y of a landmark count together, so twice the mean over coordinates
-        distance = 2 * F.mse_loss(outputs["landmarks"].float(), positions[index])
-        truth, logits = labels[index], outputs["attributes"].float()
-        known = (truth != UNKNOWN).float()
+        truth = (2 * positions - 1).flatten(1)
+        distance = 2 * F.mse_loss(outputs["landmarks"].float(), truth)
+        known, logits = (labels != UNKNOWN).float(), outputs["attributes"].float()
         entropy = F.binary_cross_entropy_with_logits(
-            logits, truth.clamp_min(0).float(), weight=known, reduction="sum"
+            logits, labels.clamp_min(0).float(), weight=known, reduction="sum"
         )
         return weight * distance + entropy / known.sum().clamp_min(1)
 

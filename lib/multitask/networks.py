@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lib.engine.training import seeded
 from lib.networks.sizes import count_parameters
@@ -40,20 +41,28 @@ class MultiTask(nn.Module):
 
     has_shared, has_own = True, True  # streams: one for all tasks, and one for each task
 
-    def __init__(self, tasks: Mapping[str, int], shape: Shape, *, read: int = 1) -> None:
-        """tasks: number of outputs by name. read: how many streams a layer of a task reads."""
+    def __init__(
+        self, tasks: Mapping[str, int], shape: Shape, *, read: int = 1, late: int = 0
+    ) -> None:
+        """tasks: number of outputs by name. read: how many streams a layer of a task reads.
+
+        late: how many of the last layers the shared stream does not have.
+        """
         super().__init__()
         widths, size, hidden = shape
         if size % 2 ** len(widths):
             raise ValueError(f"{len(widths)} layers halve an image of {size} px to no whole number")
         if SHARED in tasks:
             raise ValueError(f"no task can have the name {SHARED!r}")
-        self.tasks, self.widths = tuple(tasks), widths
-        streams = {SHARED: _stream(widths, 1)} if self.has_shared else {}
+        if not 0 <= late < len(widths):
+            raise ValueError(f"of {len(widths)} layers {late} cannot be late")
+        self.tasks, self.widths, self.early = tuple(tasks), widths, len(widths) - late
+        read_by = (3, *(w * (read if i < self.early else 1) for i, w in enumerate(widths)))
+        streams = {SHARED: _stream((3, *widths), widths[: self.early])} if self.has_shared else {}
         if self.has_own:
-            streams |= {task: _stream(widths, read) for task in tasks}
+            streams |= {task: _stream(read_by, widths) for task in tasks}
         self.streams = nn.ModuleDict(streams)
-        inputs = read * widths[-1] * (size // 2 ** len(widths)) ** 2
+        inputs = read_by[-1] * (size // 2 ** len(widths)) ** 2
         self.heads = nn.ModuleDict({t: _head(inputs, hidden, out) for t, out in tasks.items()})
 
     def features(self, images: Tensor) -> Maps:
@@ -76,15 +85,26 @@ class MultiTask(nn.Module):
 
 
 class HardSharing(MultiTask):
-    """One shared stream under all heads: Caruana's multi-task network, stage 1 of the paper."""
+    """One shared stream under all heads: Caruana's multi-task network, stage 1 of the paper.
+
+    late: each task has so many of the last layers for itself, as in figure 1 of the paper. The
+        maps of its stream are those of these layers.
+    """
 
     has_own = False
 
+    def __init__(self, tasks: Mapping[str, int], shape: Shape, *, late: int = 0) -> None:
+        super().__init__(tasks, shape, late=late)
+        for task in tasks if late else ():
+            self.streams[task] = _stream(self.widths[self.early - 1 :], self.widths[self.early :])
+
     def features(self, images: Tensor) -> Maps:
-        return {SHARED: run_stream(self.streams[SHARED], images)}
+        shared = run_stream(self.streams[SHARED], images)
+        own = [task for task in self.tasks if task in self.streams]
+        return {SHARED: shared} | {t: run_stream(self.streams[t], shared[-1]) for t in own}
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
-        return dict.fromkeys(self.tasks, maps[SHARED][layer])
+        return {task: maps[task if task in maps else SHARED][-1] for task in self.tasks}
 
 
 class Independent(MultiTask):
@@ -119,20 +139,28 @@ class Separation(Independent):
     fusion: ``concat`` feeds [own, shared] to the next layer of a task. ``conv1x1`` brings them
         back to the width of one by a 1 x 1 convolution, so that weights of stage 1 fit.
     frozen: the shared stream stays as it is, statistics of its batch norms included.
+    late: the last layers have no shared stream beside them; they read their own one alone.
     """
 
     has_shared = True
 
     def __init__(
-        self, tasks: Mapping[str, int], shape: Shape, *, fusion: str, frozen: bool = True
+        self,
+        tasks: Mapping[str, int],
+        shape: Shape,
+        *,
+        fusion: str,
+        frozen: bool = True,
+        late: int = 0,
     ) -> None:
         if fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {FUSIONS}, not {fusion!r}")
-        super().__init__(tasks, shape, read=2 if fusion == "concat" else 1)
+        super().__init__(tasks, shape, read=2 if fusion == "concat" else 1, late=late)
         self.fusions = nn.ModuleDict()
         if fusion == "conv1x1":
             for task in tasks:
-                convolutions = (nn.Conv2d(2 * w, w, 1, bias=False) for w in self.widths)
+                widths = self.widths[: self.early]
+                convolutions = (nn.Conv2d(2 * w, w, 1, bias=False) for w in widths)
                 self.fusions[task] = nn.ModuleList(convolutions)
         self.frozen = frozen
         self.streams[SHARED].requires_grad_(not frozen)
@@ -149,6 +177,8 @@ class Separation(Independent):
             return {SHARED: run_stream(self.streams[SHARED], images)}
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
+        if layer >= self.early:
+            return super().mix(layer, maps)
         both = {task: torch.cat([maps[task][layer], maps[SHARED][layer]], 1) for task in self.tasks}
         if not self.fusions:
             return both
@@ -198,7 +228,8 @@ class MTAN(MultiTask):
     """A shared stream, and for each task masks that pick from it; a task's maps are the picked.
 
     Liu, Johns and Davison, "End-to-end multi-task learning with attention", CVPR 2019. A layer has
-    one convolution here, so the mask looks at what it also multiplies.
+    one convolution here, so the mask looks at what it also multiplies. As in the authors' code, the
+    layers that bring what was picked to the next size are one set for all tasks.
     """
 
     has_own = False
@@ -206,20 +237,22 @@ class MTAN(MultiTask):
     def __init__(self, tasks: Mapping[str, int], shape: Shape) -> None:
         super().__init__(tasks, shape)
         pairs = list(zip(self.widths[:-1], self.widths[1:], strict=True))
-        self.masks, self.steps = nn.ModuleDict(), nn.ModuleDict()
-        for task in tasks:
-            inputs = (self.widths[0], *(2 * width for width in self.widths[1:]))
-            self.masks[task] = nn.ModuleList(map(_mask, inputs, self.widths))
-            self.steps[task] = nn.ModuleList(_layer(*pair) for pair in pairs)
+        self.steps = nn.ModuleList(_layer(*pair) for pair in pairs)
+        inputs = (self.widths[0], *(2 * width for width in self.widths[1:]))
+        self.masks = nn.ModuleDict(
+            {task: nn.ModuleList(map(_mask, inputs, self.widths)) for task in tasks}
+        )
 
     def features(self, images: Tensor) -> Maps:
         maps = {SHARED: run_stream(self.streams[SHARED], images)}
         for task in self.tasks:
-            masks, steps = layers_of(self.masks[task]), layers_of(self.steps[task])
             picked: list[Tensor] = []
-            for layer, shared in enumerate(maps[SHARED]):
-                seen = torch.cat([shared, steps[layer - 1](picked[-1])], 1) if layer else shared
-                picked.append(masks[layer](seen) * shared)
+            for layer, (shared, mask) in enumerate(
+                zip(maps[SHARED], layers_of(self.masks[task]), strict=True)
+            ):
+                step = self.steps[layer - 1] if layer else None
+                seen = torch.cat([shared, step(picked[-1])], 1) if step else shared
+                picked.append(mask(seen) * shared)
             maps[task] = picked
         return maps
 
@@ -241,18 +274,19 @@ def multitask_network(
     seed: int,
     fusion: str = "",
     frozen: bool = True,
+    late: int = 0,
 ) -> MultiTask:
     """A network of ``NETWORKS`` with random weights of a seed; ValueError for another name.
 
     Kinds begin differently: a stream must not resemble another network's for its first weights.
-    fusion, frozen: of a separation network.
+    fusion, frozen: of a separation network. late: of one, and of hard sharing.
     """
     if name not in NETWORKS:
         raise ValueError(f"network must be one of {tuple(NETWORKS)}, not {name!r}")
     with seeded(seed + 1_000_003 * list(NETWORKS).index(name)):
         if name == "separation":
-            return Separation(tasks, shape, fusion=fusion, frozen=frozen)
-        return NETWORKS[name](tasks, shape)
+            return Separation(tasks, shape, fusion=fusion, frozen=frozen, late=late)
+        return HardSharing(tasks, shape, late=late) if late else NETWORKS[name](tasks, shape)
 
 
 @cache  # it builds many networks
@@ -269,6 +303,13 @@ def matched_widths(tasks: tuple[tuple[str, int], ...], shape: Shape) -> tuple[in
     return min(zip(wider, plain, strict=True), key=lambda p: abs(count_parameters(p[1]) - paper))[0]
 
 
+def multiplications(network: MultiTask, size: int) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one image."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() // 2
+
+
 def layers_of(stream: nn.Module) -> list[nn.Module]:
     """The layers of a stream, in order."""
     return list(stream.children())
@@ -282,15 +323,18 @@ def run_stream(stream: nn.Module, images: Tensor) -> list[Tensor]:
     return maps
 
 
-def _stream(widths: tuple[int, ...], read: int) -> nn.Module:
-    inputs = (3, *(read * width for width in widths[:-1]))
+def _stream(inputs: tuple[int, ...], widths: tuple[int, ...]) -> nn.Module:
+    """Layers of some widths; each reads so many channels, and ``inputs`` may go on behind them."""
     return nn.Sequential(*map(_layer, inputs, widths))
 
 
 def _layer(inputs: int, outputs: int) -> nn.Module:
-    """Convolution, batch norm, ReLU and maximum of 2 x 2, which halves a map."""
+    """Convolution, maximum of 2 x 2, which halves a map, batch norm and ReLU.
+
+    The maximum comes first, as what follows then costs a quarter.
+    """
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(convolution, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def _head(inputs: int, hidden: int, outputs: int) -> nn.Module:

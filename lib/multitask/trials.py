@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from lib.data.faces import LANDMARKS, Faces, attribute_count, load_faces
 from lib.engine.artefacts import artefact, own_checkpoint
-from lib.engine.batches import Epochs
 from lib.engine.sweep import Context
 from lib.engine.training import train
 from lib.multitask import measures, networks
@@ -28,17 +27,27 @@ LONG, WEIGHTED = "stage 1, trained on", "stage 1, trained on, landmarks weighted
 WIDE, COPIES = "hard sharing, width-matched", "stage 1, a copy tuned for each task"
 RANDOM, JOINT = "SMTN, random shared stream", "SMTN, end to end"
 LOOSE = "SMTN + conv1x1 + fine-tuning, random 1x1"
+LATE, LATE_SMTN = "stage 1, late layers apart", "SMTN on stage 1 with late layers apart"
 SINGLE, STITCH, ATTENTION = "single-task networks", "cross-stitch", "MTAN"
 PAPER, CONTROL, LITERATURE, TRIVIAL = "paper", "control", "literature", "trivial"
 KINDS = {
     PAPER: (BASELINE, SMTN, CONV, TUNED),
-    CONTROL: (LONG, WEIGHTED, WIDE, COPIES, RANDOM, JOINT, LOOSE),
+    CONTROL: (LONG, WEIGHTED, WIDE, COPIES, RANDOM, JOINT, LOOSE, LATE, LATE_SMTN),
     LITERATURE: (SINGLE, STITCH, ATTENTION),
 }
 VARIANTS = tuple(name for names in KINDS.values() for name in names)
-DECISIVE = (BASELINE, SMTN, TUNED, LONG, COPIES, CONV, SINGLE)  # the first that a long run takes
+DECISIVE = (BASELINE, SMTN, CONV, TUNED, LONG, COPIES, SINGLE)  # with ``seeds``, others with fewer
 LOOKED_AT = (BASELINE, SMTN, TUNED, RANDOM, JOINT, SINGLE, ATTENTION)
 SETTLED = 500  # training faces whose statistics an untrained frozen stream takes
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of networks that begin at random, or at stage 1's weights; of wide ones."""
+
+    random: float
+    stage1: float
+    wide: float
 
 
 @dataclass(frozen=True)
@@ -52,18 +61,25 @@ class MultiTaskStudy:
     tests: tuple[str, ...]
     widths: tuple[int, ...]
     hidden: int
+    late: int
     epochs: int
-    lr: float
+    lr: Rates
+    falling: float
+    moved: bool
     batch: int
     seeds: int
+    seeds_of_others: int
+    folds: int
     probed: int
     landmark_weight: float
+    heavier: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceTask:
     """Which faces, as in ``load_faces``.
 
+    fold: what of them is held out as the test.
     tests: the parts on which the network is tried, the main one first.
     """
 
@@ -72,6 +88,7 @@ class FaceTask:
     train: int
     test: int
     tests: tuple[str, ...]
+    fold: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +96,15 @@ class MultiTaskTrial:
     """One training.
 
     network: name in ``NETWORKS``, with its widths and the hidden units of a head.
+    late: so many of the last layers have no shared stream.
     fusion: of a separation network. frozen: its shared stream stays as it is.
     shared: where the shared stream begins, ``stage 1`` or, empty, random weights.
     copied: the streams and heads of the tasks (of hard sharing: everything) begin as stage 1's.
     pass_own: 1 x 1 convolutions begin by passing on a task's own features, and not at random.
     stage1: the training that those weights come from.
     landmark_weight: of the landmarks' loss; the paper's equation 1 has 1.
+    lr: the rate, which falls to 0 over the last share ``falling`` of the steps.
+    moved: faces are mirrored, shifted and scaled by chance.
     """
 
     faces: FaceTask
@@ -94,8 +114,11 @@ class MultiTaskTrial:
     epochs: int
     lr: float
     batch: int
+    falling: float = 0.0
+    moved: bool = False
     momentum: float = 0.9
     landmark_weight: float = 1.0
+    late: int = 0
     fusion: str = ""
     frozen: bool = False
     shared: str = ""
@@ -103,7 +126,7 @@ class MultiTaskTrial:
     pass_own: bool = False
     stage1: MultiTaskTrial | None = None
     seed: int = 0
-    version: int = 1
+    version: int = 2
 
     @property
     def shape(self) -> networks.Shape:
@@ -122,46 +145,47 @@ class SeparationTrial:
     of: MultiTaskTrial
     probed: int
     beside: MultiTaskTrial | None = None
-    version: int = 1
+    version: int = 2
 
 
-def face_task(sizes: MultiTaskStudy) -> FaceTask:
-    """The faces of a profile."""
+def face_task(sizes: MultiTaskStudy, seed: int = 0) -> FaceTask:
+    """The faces of a profile; seeds hold out one fold after the other."""
     numbers = {name: getattr(sizes, name) for name in ("size", "train", "test", "tests")}
-    return FaceTask(name=sizes.faces, **numbers)
+    return FaceTask(name=sizes.faces, fold=seed % sizes.folds, **numbers)
 
 
 def variants(sizes: MultiTaskStudy, seed: int) -> dict[str, MultiTaskTrial]:
-    """Every training of a seed; what replaces both stages is trained for the epochs of both."""
+    """Every kind of training; what replaces both stages is trained for the epochs of both."""
+    same = ("widths", "hidden", "epochs", "batch", "falling", "moved", "landmark_weight")
     first = MultiTaskTrial(
-        faces=face_task(sizes),
+        faces=face_task(sizes, seed),
         network="hard sharing",
-        widths=sizes.widths,
-        hidden=sizes.hidden,
-        epochs=sizes.epochs,
-        lr=sizes.lr,
-        batch=sizes.batch,
+        lr=sizes.lr.random,
         seed=seed,
+        **{name: getattr(sizes, name) for name in same},
     )
     second = replace(first, stage1=first)
     smtn = replace(second, network="separation", fusion="concat", frozen=True, shared="stage 1")
     conv = replace(smtn, fusion="conv1x1")
     whole = replace(first, epochs=2 * sizes.epochs)
-    longer = replace(second, copied=True)
+    longer = replace(second, copied=True, lr=sizes.lr.stage1)
+    tuned = replace(conv, copied=True, pass_own=True, lr=sizes.lr.stage1)
+    late = replace(first, late=sizes.late)
+    wide = networks.matched_widths(tuple(_outputs(first).items()), first.shape)
     trials = {
         BASELINE: first,
         SMTN: smtn,
         CONV: conv,
-        TUNED: replace(conv, copied=True, pass_own=True),
+        TUNED: tuned,
         LONG: longer,
-        WEIGHTED: replace(longer, landmark_weight=sizes.landmark_weight),
-        WIDE: replace(
-            whole, widths=networks.matched_widths(tuple(_outputs(first).items()), first.shape)
-        ),
+        WEIGHTED: replace(longer, landmark_weight=sizes.heavier),
+        WIDE: replace(whole, widths=wide, lr=sizes.lr.wide),
         COPIES: replace(longer, network="independent"),
         RANDOM: replace(smtn, shared="", stage1=None),
         JOINT: replace(whole, network="separation", fusion="concat"),
-        LOOSE: replace(conv, copied=True),
+        LOOSE: replace(tuned, pass_own=False),
+        LATE: late,
+        LATE_SMTN: replace(smtn, late=sizes.late, stage1=late),
         SINGLE: replace(whole, network="independent"),
         STITCH: replace(whole, network="cross-stitch"),
         ATTENTION: replace(whole, network="mtan"),
@@ -170,8 +194,12 @@ def variants(sizes: MultiTaskStudy, seed: int) -> dict[str, MultiTaskTrial]:
 
 
 def all_variants(sizes: MultiTaskStudy) -> list[tuple[str, MultiTaskTrial]]:
-    """Every training of every seed, with the variant's name."""
-    return [pair for seed in range(sizes.seeds) for pair in variants(sizes, seed).items()]
+    """Every training, with the variant's name: seed by seed, the decisive variants first."""
+    plan = {seed: variants(sizes, seed) for seed in range(sizes.seeds)}
+    others = [name for name in VARIANTS if name not in DECISIVE]
+    order = [(name, seed) for seed in plan for name in DECISIVE]
+    order += [(name, seed) for seed in range(sizes.seeds_of_others) for name in others]
+    return [(name, plan[seed][name]) for name, seed in order]
 
 
 def separation_trials(sizes: MultiTaskStudy) -> dict[SeparationTrial, str]:
@@ -185,34 +213,34 @@ def separation_trials(sizes: MultiTaskStudy) -> dict[SeparationTrial, str]:
 
 
 def evidence(sizes: MultiTaskStudy) -> Iterator[tuple[Callable[..., dict], object]]:
-    """Every trial with its function, the most decisive first, a look after its network."""
-    looks = separation_trials(sizes).items()
-    for name in dict.fromkeys((*DECISIVE, *VARIANTS)):
-        yield from ((run_multitask, trial) for n, trial in all_variants(sizes) if n == name)
-        yield from ((run_separation, look) for look, n in looks if n == name)
+    """Every trial with its function: whole seeds of what is decisive, a look after its network."""
+    looks = {look.of: look for look in separation_trials(sizes)}
+    for _, trial in all_variants(sizes):
+        yield run_multitask, trial
+        if trial in looks:
+            yield run_separation, looks[trial]
 
 
 def run_multitask(trial: MultiTaskTrial, context: Context) -> dict:
     """Train, keep the network and its predictions, and say how it went.
 
-    test_nme, test_accuracy: of the last epoch on the main test part, as shares. curve: NME and
-    accuracy after every epoch. trivial: what no look at the images gives. moved: largest change of
-    a frozen shared stream. gap: largest difference to stage 1's outputs before training. macs:
-    multiply-accumulates of one image.
+    test_nme, test_accuracy: of the last epoch on the main test part, as shares. curve: NME of each
+    landmark and accuracy after every epoch. trivial: what no look at the images gives. moved:
+    largest change of a frozen shared stream. gap: largest difference to stage 1's outputs before
+    training. macs: multiply-accumulates of one image.
     """
     tensors, network = trained(trial, context), untrained(trial)
     known, tested = (faces_of(trial.faces, p, context) for p in ("train", trial.faces.tests[0]))
-    curve = tensors["curve"][:, 0]
-    nme, accuracy = curve[:, : len(LANDMARKS)].mean(1), curve[:, -1]
+    curve = tensors["curve"].double().round(decimals=6)
     return {
         "parameters": count_parameters(network),
         "trained_parameters": count_parameters(network, trained_only=True),
-        "macs": multiplications(network, trial.faces.size),
+        "macs": networks.multiplications(network, trial.faces.size),
         "train_images": len(known),
         "test_images": len(tested),
-        "test_nme": float(nme[-1]),
-        "test_accuracy": float(accuracy[-1]),
-        "curve": {"nme": nme.tolist(), "accuracy": accuracy.tolist()},
+        "test_nme": float(curve[-1, : len(LANDMARKS)].mean()),
+        "test_accuracy": float(curve[-1, -1]),
+        "curve": dict(zip((*LANDMARKS, "accuracy"), curve.T.tolist(), strict=True)),
         "trivial": measures.trivial_scores(known, tested),
         "moved": float(tensors["moved"]),
         "gap": float(tensors["gap"]),
@@ -225,7 +253,8 @@ def run_separation(trial: SeparationTrial, context: Context) -> dict:
 
     cka: [first, second, layer, debiased linear CKA on test faces]. probes: [stream, layer, task,
     value], R^2 for landmarks, mean balanced accuracy for attributes; fitted on training faces,
-    tried on test faces. The first layer is 1.
+    tried on test faces; where there is a shared stream also of it and each other one together, as
+    ``shared + landmarks``. The first layer is 1.
     """
     opened = [load_network(each, context) for each in (trial.beside, trial.of) if each]
     parts = [faces_of(trial.of.faces, p, context) for p in ("train", trial.of.faces.tests[0])]
@@ -242,18 +271,26 @@ def run_separation(trial: SeparationTrial, context: Context) -> dict:
         for first, second in combinations(features, 2)
         for layer, pair in enumerate(zip(features[first], features[second], strict=True), 1)
     ]
+    read = {stream: [stream] for stream in features}
+    if shared := read.get(networks.SHARED):
+        read |= {f"{networks.SHARED} + {s}": shared + read[s] for s in features if [s] != shared}
+    tried = {"landmarks": measures.linear_probe, "attributes": measures.attribute_probe}
+    truths = dict(zip(tried, (points, labels), strict=True))
     probes = []
-    for stream in features:
-        pairs = zip(fitted[stream], features[stream], strict=True)
-        for layer, (x, test_x) in enumerate(pairs, 1):
-            r2 = measures.linear_probe(x, points[0], test_x, points[1])
-            balanced = measures.attribute_probe(x, labels[0], test_x, labels[1])
-            probes += [(stream, layer, "landmarks", r2), (stream, layer, "attributes", balanced)]
+    for name, streams in read.items():
+        for layer in range(len(features[streams[0]])):
+            x, test_x = (
+                np.concatenate([of[stream][layer] for stream in streams], 1)
+                for of in (fitted, features)
+            )
+            for task, probe in tried.items():
+                known, truth = truths[task]
+                probes.append((name, layer + 1, task, probe(x, known, test_x, truth)))
     return {"cka": cka, "probes": probes}
 
 
 def trained(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
-    """Weights, predictions by test part, and the curve (epochs, parts, 6) of a trial."""
+    """Weights, predictions by test part, and the curve (epochs, 6) of a trial."""
     return artefact(trial, context, lambda: _train(trial, context))
 
 
@@ -275,6 +312,7 @@ def untrained(trial: MultiTaskTrial) -> networks.MultiTask:
         seed=trial.seed,
         fusion=trial.fusion,
         frozen=trial.frozen,
+        late=trial.late,
     )
 
 
@@ -314,24 +352,27 @@ def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
     network = build(trial, context).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     before, gap = _frozen_state(network), _gap(network, trial, images[0], context)
-    batches = Epochs(faces.images.to(device), batch=trial.batch, seed=trial.seed, pad=0, flip=False)
-    curve = torch.full((trial.epochs, len(parts), len(LANDMARKS) + 1), torch.nan, device=device)
+    batches = measures.FaceBatches(
+        faces, batch=trial.batch, seed=trial.seed, moved=trial.moved, device=device
+    )
+    curve = torch.full((trial.epochs, len(LANDMARKS) + 1), torch.nan, device=device)
     network.register_buffer("curve", curve)  # so that a checkpoint keeps it
 
     def observe(steps: int) -> None:
         if steps % len(batches) == 0:
-            seen = [measures.evaluate(network, *pair) for pair in zip(images, parts, strict=True)]
-            curve[steps // len(batches) - 1].copy_(torch.stack(seen))
+            seen = measures.evaluate(network, images[0], parts[0])
+            curve[steps // len(batches) - 1].copy_(seen)
 
     with own_checkpoint(trial, context) as checkpoint:
         train(
             network,
-            measures.face_loss(faces, trial.landmark_weight, device),
+            measures.face_loss(trial.landmark_weight),
             batches,
             steps=trial.epochs * len(batches),
             lr=trial.lr,
             optimiser=torch.optim.SGD,
             optimiser_options={"momentum": trial.momentum},
+            schedule=lambda done: min(1, (1 - done) / trial.falling) if trial.falling else 1,
             checkpoint=checkpoint,
             checkpoint_every=5 * len(batches),
             observe=observe,
@@ -352,7 +393,9 @@ def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
 def faces_of(task: FaceTask, part: str, context: Context) -> Faces:
     """A part of the faces, on the CPU."""
     count = task.train if part == "train" else task.test
-    return load_faces(task.name, part, size=task.size, count=count, root=context.data_root)
+    return load_faces(
+        task.name, part, size=task.size, count=count, fold=task.fold, root=context.data_root
+    )
 
 
 def _gap(
@@ -374,10 +417,3 @@ def _frozen_state(network: networks.MultiTask) -> list[Tensor]:
         value.detach().float().clone()
         for value in network.streams[networks.SHARED].state_dict().values()
     ]
-
-
-def multiplications(network: networks.MultiTask, size: int) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one image."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.zeros(1, 3, size, size))
-    return counter.get_total_flops() // 2

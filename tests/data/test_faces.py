@@ -21,7 +21,7 @@ CENTRE = (72, 65)
 def shards_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("SHARDS_ROOT", str(tmp_path / "shards"))
     yield
-    faces._load.cache_clear()
+    faces._load.cache_clear(), faces._load_fold.cache_clear()
 
 
 def fresh(*arguments, **options) -> Faces:
@@ -114,6 +114,28 @@ def test_a_tenth_of_mtfl_is_for_testing_and_stays_so(small_mtfl, tmp_path):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:30]))
     fewer = fresh("mtfl", "test", size=8, root=tmp_path).ids
     assert fewer == tuple(name for name in parts["test"] if int(name[-8:-4]) < 30)
+
+
+def test_the_tests_of_all_folds_are_all_faces(small_mtfl, tmp_path):
+    """Each once; the others of a fold are its training faces, and no face changes with the fold."""
+    first = {part: load_faces("mtfl", part, size=8, root=tmp_path) for part in PARTS["mtfl"]}
+    every = {*first["train"].ids, *first["test"].ids}
+    known = dict(zip(first["train"].ids, first["train"].images, strict=True))
+    tested = list(first["test"].ids)
+    for fold in range(1, 10):
+        train = load_faces("mtfl", "train", size=8, fold=fold, root=tmp_path)
+        assert load_faces("mtfl", "aflw", size=8, fold=fold, root=tmp_path) is first["aflw"]
+        held_out = every - {*train.ids}
+        if held_out:
+            test = load_faces("mtfl", "test", size=8, fold=fold, root=tmp_path)
+            assert {*test.ids} == held_out and len(test.images) == len(test.landmarks) == len(test)
+            pairs = zip(test.ids, test.images, strict=True)
+            assert all(torch.equal(known[name], image) for name, image in pairs)
+            tested += test.ids
+    assert sorted(tested) == sorted(every) and len(every) == 40
+    few = load_faces("mtfl", "train", size=8, count=5, fold=3, root=tmp_path)
+    whole = load_faces("mtfl", "train", size=8, fold=3, root=tmp_path)
+    assert few.ids == whole.ids[:5] and torch.equal(few.landmarks, whole.landmarks[:5])
 
 
 def test_the_codes_of_mtfl_are_those_of_its_readme(tmp_path):
@@ -263,6 +285,9 @@ def test_bad_requests_are_refused(small_mtfl, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             load_faces(name, part, size=32, count=count, root=tmp_path)
+    for name, fold in (("mtfl", 10), ("drawn_faces", 1)):
+        with pytest.raises(ValueError, match=f"{name} has no fold {fold}"):
+            load_faces(name, "test", size=32, count=1, fold=fold, root=tmp_path)
 
 
 def test_attributes_are_counted_without_the_data():

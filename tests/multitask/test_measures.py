@@ -7,13 +7,16 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 from scipy.stats import ortho_group
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from sklearn.preprocessing import StandardScaler
 
+from lib.data.faces import LANDMARKS, Faces
 from lib.multitask.measures import (
     PENALTIES,
+    FaceBatches,
     attribute_probe,
     attribute_scores,
     landmark_errors,
@@ -21,6 +24,8 @@ from lib.multitask.measures import (
     linear_probe,
     majority,
     mean_shape,
+    mirrored,
+    move,
     squares,
 )
 
@@ -117,6 +122,117 @@ def test_majority():
     assert majority(truth).tolist() == [True, False, False, False]
     usual = np.broadcast_to(majority(truth), truth.shape)
     assert attribute_scores(usual, truth)["accuracy"][0] == pytest.approx(2 / 3)
+
+
+# batches
+
+NAMES = ("Male", "Turned_Left", "Turned_Right")
+
+
+def some_faces(count=7, size=16) -> Faces:
+    """A bright square of 2 px at every landmark of a dark face, within the middle."""
+    rng = np.random.default_rng(1)
+    places = rng.integers(5, size - 6, (count, 5, 2))
+    images = torch.zeros(count, 3, size, size, dtype=torch.uint8)
+    for image, points in zip(images, places, strict=True):
+        for channel, (x, y) in zip((0, 1, 2, 0, 1), points, strict=True):
+            image[channel, y : y + 2, x : x + 2] = 255
+    landmarks = torch.from_numpy(places + 1).float() / size
+    attributes = torch.from_numpy(rng.integers(-1, 2, (count, 3)).astype(np.int8))
+    extent = torch.full((count, 2), float(size))
+    return Faces(images, landmarks, attributes, extent, tuple(map(str, range(count))), NAMES)
+
+
+def batches_of(faces: Faces, *, moved: bool, seed=0) -> FaceBatches:
+    return FaceBatches(faces, batch=3, seed=seed, moved=moved, device=torch.device("cpu"))
+
+
+def test_batches_that_do_not_move_are_the_faces():
+    faces = some_faces()
+    batches = batches_of(faces, moved=False)
+    assert len(batches) == 3
+    images, landmarks, attributes = (
+        torch.cat(parts) for parts in zip(*map(batches, range(3)), strict=True)
+    )
+    order = [int((faces.landmarks == each).all((1, 2)).nonzero()) for each in landmarks]
+    assert sorted(order) == list(range(7)) and order != sorted(order)
+    assert torch.equal(images, faces.images[order].float() / 255)
+    assert torch.equal(attributes, faces.attributes[order])
+
+
+def test_a_batch_hangs_on_seed_and_step_alone():
+    faces = some_faces()
+    again, other = batches_of(faces, moved=True), batches_of(faces, moved=True, seed=1)
+    first = batches_of(faces, moved=True)
+    first(0), first(5)
+    for one, same in zip(first(4), again(4), strict=True):
+        assert torch.equal(one, same)
+    assert not torch.equal(first(4)[1], other(4)[1])
+    assert not torch.equal(first(1)[1], first(4)[1])  # another epoch
+
+
+def test_landmarks_stay_on_what_they_mark():
+    """After a mirroring, a shift and a scaling of each face."""
+    rng = torch.Generator().manual_seed(3)
+    image = torch.rand(64, 1, 12, 12, generator=rng)
+    images = torch.nn.functional.interpolate(image, size=96, mode="bicubic").clamp(0, 1)
+    points = 0.3 + 0.4 * torch.rand(64, 5, 2, generator=rng)
+    flips = torch.arange(64) % 2 == 1
+    x, y = 0.24 * torch.rand(2, 64, generator=rng) - 0.12
+    scales = 0.85 + 0.3 * torch.rand(64, generator=rng)
+    moved, places = move(images, points, flips, x, y, scales)
+
+    def brightness(pictures, where):  # scipy reads pixels at their centres
+        return np.stack(
+            [
+                map_coordinates(picture[0].numpy(), (96 * spots.numpy() - 0.5).T[::-1], order=1)
+                for picture, spots in zip(pictures, where, strict=True)
+            ]
+        )
+
+    assert brightness(moved, places) == pytest.approx(brightness(images, points), abs=0.03)
+    assert (places - points).abs().mean() > 0.05
+
+
+def test_moves_by_hand():
+    """A face mirrored, shifted right by a quarter; another one grown to twice, about its middle."""
+    images = torch.arange(64.0).reshape(1, 1, 8, 8).repeat(2, 1, 1, 1)
+    points = torch.tensor([[[0.25, 0.5]], [[0.25, 0.5]]])
+    flips, zero = torch.tensor([True, False]), torch.zeros(2)
+    shift, scales = torch.tensor([0.25, 0.0]), torch.tensor([1.0, 2.0])
+    moved, places = move(images, points, flips, shift, zero, scales)
+    assert places[:, 0].tolist() == [[1.0, 0.5], [0.0, 0.5]]
+    expected = images[0].flip(2).roll(2, 2)
+    expected[:, :, :2] = expected[:, :, 2:3]  # the edge is repeated
+    torch.testing.assert_close(moved[0], expected)
+    assert moved[1, 0, 4, 4] == pytest.approx(images[1, 0, 4, 4] - 2.25)  # a quarter pixel each way
+    down = move(images, points, flips & False, zero, shift, torch.ones(2))
+    assert down[1][0, 0].tolist() == [0.25, 0.75]
+    torch.testing.assert_close(down[0][0, :, 2:], images[0, :, :6])
+
+
+def test_a_mirrored_face_has_its_sides_swapped():
+    assert mirrored(LANDMARKS) == [1, 0, 2, 4, 3]
+    assert mirrored(NAMES) == [0, 2, 1]
+    assert mirrored(("Straight_Hair", "Bright")) == [0, 1]  # which have "raight" and "right"
+    faces = some_faces(40)
+    batches = FaceBatches(faces, batch=40, seed=0, moved=True, device=torch.device("cpu"))
+    _, landmarks, attributes = batches(0)
+    order, flips, x, y, scales = batches._draw(0)
+    assert 10 < flips.sum() < 30
+    for place, (face, flip) in enumerate(zip(order.tolist(), flips.tolist(), strict=True)):
+        points = faces.landmarks[face].numpy().copy()
+        labels = faces.attributes[face].tolist()
+        if flip:
+            points[:, 0] = 1 - points[:, 0]
+            points, labels = points[[1, 0, 2, 4, 3]], [labels[0], labels[2], labels[1]]
+        expected = 0.5 + scales[place].item() * (points - 0.5)
+        expected += [x[place].item(), y[place].item()]
+        assert landmarks[place].numpy() == pytest.approx(expected, abs=1e-5)
+        assert attributes[place].tolist() == labels
+    assert 0.05 < x.abs().max() <= 0.12 and y.abs().max() <= 0.12
+    assert scales.min() < 0.9 and scales.max() > 1.1 and (scales - 1).abs().max() <= 0.15
+    assert abs(np.corrcoef(x, y)[0, 1]) < 0.4
 
 
 # features

@@ -24,6 +24,8 @@ TASKS = {"points": 3, "labels": 2}
 SHAPE = Shape(widths=(4, 6), size=8, hidden=5)
 EVERY = [(name, {}) for name in NETWORKS if name != "separation"]
 EVERY += [("separation", {"fusion": fusion}) for fusion in FUSIONS]
+LATE = [("hard sharing", {"late": 1})]
+LATE += [("separation", {"fusion": fusion, "late": 1}) for fusion in FUSIONS]
 every = pytest.mark.parametrize(("name", "options"), EVERY, ids=str)
 fusions = pytest.mark.parametrize("fusion", FUSIONS)
 
@@ -88,7 +90,7 @@ def test_shapes(name, options, widths, size, outputs):
         assert [tuple(each.shape) for each in layers] == shapes
 
 
-@every
+@pytest.mark.parametrize(("name", "options"), EVERY + LATE, ids=str)
 def test_one_image_does_not_hang_on_the_others(name, options):
     network = make(name, **options).eval()
     images = pictures()
@@ -111,6 +113,7 @@ MASKS = (4 * 4 + 8 + 4 * 4 + 8) + ((6 + 6) * 6 + 12 + 6 * 6 + 12)
 
 
 PLAIN, DOUBLE, HEADS = stream_weights(1), stream_weights(2), head_weights(ONE)
+FIRST = 3 * 4 * 9 + 2 * 4  # the first layer of a stream
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,15 @@ PLAIN, DOUBLE, HEADS = stream_weights(1), stream_weights(2), head_weights(ONE)
             0,
         ),
         ("cross-stitch", {}, 2 * PLAIN + 2 * 2 * (4 + 6) + HEADS, 0),
-        ("mtan", {}, PLAIN + 2 * (MASKS + 4 * 6 * 9 + 12) + HEADS, 0),
+        ("mtan", {}, PLAIN + 2 * MASKS + (4 * 6 * 9 + 12) + HEADS, 0),  # steps for both tasks
+        ("hard sharing", {"late": 1}, FIRST + 2 * (PLAIN - FIRST) + HEADS, 0),
+        ("separation", {"fusion": "concat", "late": 1}, FIRST + 2 * DOUBLE + HEADS, FIRST),
+        (
+            "separation",
+            {"fusion": "conv1x1", "late": 1},
+            FIRST + 2 * (PLAIN + 8 * 4) + HEADS,
+            FIRST,
+        ),
     ],
 )
 def test_weights_by_hand(name, options, total, still):
@@ -167,6 +178,50 @@ def test_separation_by_a_loop_of_its_own(fusion, frozen):
             if fusion == "conv1x1":
                 own = nn.functional.conv2d(own, network.fusions[task][layer].weight)
         torch.testing.assert_close(found[task], network.heads[task](last), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_late_layers_read_their_own_stream_alone(late):
+    """Where there is a shared stream as in the network without late layers, behind it as alone."""
+    networks = [
+        make("separation", fusion="concat", late=each, widths=(4, 6, 3), size=16).eval()
+        for each in (late, 0)
+    ]
+    images, late_one = pictures(size=16), networks[0]
+    maps = late_one.features(images)
+    assert len(maps[SHARED]) == 3 - late and len(maps["points"]) == 3
+    for task in TASKS:
+        own, shared = images, images
+        for layer in range(3):
+            own = late_one.streams[task][layer](own)
+            if layer < 3 - late:
+                shared = late_one.streams[SHARED][layer](shared)
+                own_and_shared = torch.cat([own, shared], 1)
+            else:
+                own_and_shared = own
+            torch.testing.assert_close(maps[task][layer], own, atol=1e-6, rtol=1e-5)
+            own = own_and_shared
+        expected = late_one.heads[task](own)
+        torch.testing.assert_close(late_one(images)[task], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_hard_sharing_with_late_layers():
+    """Figure 1 of the paper: a task teaches the shared layers and its own late ones."""
+    network, images = make("hard sharing", widths=(4, 6, 3), late=2).eval(), pictures()
+    shared = network.streams[SHARED][0](images)
+    for task in TASKS:
+        own = shared
+        for layer in network.streams[task]:
+            own = layer(own)
+        expected = network.heads[task](own)
+        torch.testing.assert_close(network(images)[task], expected, atol=1e-6, rtol=1e-5)
+    network(images)["points"].square().sum().backward()
+    grads = {n: next(iter(s.parameters())).grad for n, s in network.streams.items()}
+    assert grads["labels"] is None
+    assert (grads[SHARED] != 0).any() and (grads["points"] != 0).any()
+    taken = make("separation", widths=(4, 6, 3), fusion="concat", late=2)
+    taken.copy_shared(network)
+    assert equal(copied(taken.streams[SHARED]), copied(network.streams[SHARED]))
 
 
 @fusions
@@ -270,10 +325,10 @@ def test_settled_maps_keep_their_scale():
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     assert parts == {(SHARED, name) for name in statistics}
     # the statistics are those of these images
-    first = network.streams[SHARED][0]
-    maps = first[0](images)
-    torch.testing.assert_close(first[1].running_mean, maps.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(first[1].running_var, maps.var((0, 2, 3)), atol=1e-5, rtol=1e-3)
+    convolution, _, norm, _ = network.streams[SHARED][0]
+    maps = nn.functional.max_pool2d(convolution(images), 2)
+    torch.testing.assert_close(norm.running_mean, maps.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(norm.running_var, maps.var((0, 2, 3)), atol=1e-5, rtol=1e-3)
 
 
 # the others
@@ -307,8 +362,8 @@ def test_hard_sharing_is_its_stream_and_heads():
     network, x = make("hard sharing").eval(), pictures()
     found = network(x)
     for layer in network.streams[SHARED]:
-        x = nn.functional.relu(layer[1](nn.functional.conv2d(x, layer[0].weight, padding=1)))
-        x = nn.functional.max_pool2d(x, 2)
+        x = nn.functional.max_pool2d(nn.functional.conv2d(x, layer[0].weight, padding=1), 2)
+        x = nn.functional.relu(layer[2](x))
     for task, head in network.heads.items():
         hidden = nn.functional.relu(x.flatten(1) @ head[1].weight.T + head[1].bias)
         expected = hidden @ head[3].weight.T + head[3].bias
@@ -362,6 +417,17 @@ def test_masks_look_at_what_was_picked_before():
     assert torch.equal(before["labels"][1], after["labels"][1])
 
 
+def test_one_set_of_layers_carries_on_what_each_task_picked():
+    """As in the authors' code; its batch norm sees the maps of every task."""
+    network = make("mtan", widths=(4, 6, 6))
+    read = []
+    network.steps[0].register_forward_hook(lambda _, given, __: read.append(given[0]))
+    maps = network.train().features(pictures())
+    assert len(network.steps) == 2 and len(read) == 2
+    for given, task in zip(read, TASKS, strict=True):
+        assert torch.equal(given, maps[task][0])
+
+
 # beginnings, and what is refused
 
 
@@ -408,6 +474,7 @@ def test_matched_widths():
         ("separation", {SHARED: 2, "points": 1}, {"fusion": "concat"}, "shared"),
         ("separation", TASKS, {"fusion": "sum"}, "fusion must be one of"),
         ("separation", TASKS, {"fusion": ""}, "fusion must be one of"),
+        ("hard sharing", TASKS, {"late": 2}, "of 2 layers 2 cannot be late"),
         ("nddr", TASKS, {}, "network must be one of"),
     ],
 )

@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 from lib.data.drawn.faces import ATTRIBUTES
-from lib.data.faces import UNKNOWN, Faces
+from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.sweep import Context, Store, execute, trial_key
 from lib.multitask import analysis, measures
@@ -40,15 +40,16 @@ SIZES = replace(
     epochs=2,
     widths=(4, 4, 6, 6),
     hidden=16,
-    seeds=1,
+    moved=True,
     probed=40,
 )
 COUNT = len(ATTRIBUTES)
 STEPS = 2  # an epoch of 64 faces in batches of 32
 COPIED = (study.LONG, study.WEIGHTED, study.COPIES, study.TUNED)
-FROZEN = (study.SMTN, study.CONV, study.TUNED, study.LOOSE, study.RANDOM)
+FROZEN = (study.SMTN, study.CONV, study.TUNED, study.LOOSE, study.RANDOM, study.LATE_SMTN)
 
 
+PAPER = load_profile(MultiTaskStudy, "paper")
 TRIALS = study.variants(SIZES, 0)
 
 
@@ -87,11 +88,12 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def test_the_paper_profile_is_the_papers():
-    first = study.variants(load_profile(MultiTaskStudy, "paper"), 0)[study.BASELINE]
+    first = study.variants(PAPER, 0)[study.BASELINE]
     assert (first.faces.name, first.faces.size, first.faces.tests) == ("celeba", 128, ("test",))
     assert (first.faces.train, first.faces.test) == (0, 0)
-    assert (first.batch, first.epochs, first.lr, first.momentum) == (32, 100, 1e-3, 0.9)
-    assert first.landmark_weight == 1
+    assert (first.batch, first.epochs, first.momentum) == (32, 100, 0.9)
+    assert (first.landmark_weight, first.falling, first.moved) == (1, 0, False)
+    assert {trial.lr for trial in study.variants(PAPER, 0).values()} == {1e-3}
     assert len(study.KINDS[study.PAPER]) == 4
 
 
@@ -99,9 +101,9 @@ def test_the_paper_profile_is_the_papers():
 def test_a_long_run_takes_every_trial_once_and_what_it_needs_first(profile):
     sizes = load_profile(MultiTaskStudy, profile)
     every = study.all_variants(sizes)
-    assert len(every) == sizes.seeds * 14
+    others = len(study.VARIANTS) - len(study.DECISIVE)
+    assert len(every) == sizes.seeds * len(study.DECISIVE) + sizes.seeds_of_others * others
     looks = study.separation_trials(sizes)
-    assert len(looks) == sizes.seeds * len(study.LOOKED_AT)
     assert {look.of for look in looks} <= {trial for _, trial in every}
     taken = list(study.evidence(sizes))
     assert len({trial_key(trial) for _, trial in taken}) == len(taken) == len(every) + len(looks)
@@ -113,8 +115,35 @@ def test_a_long_run_takes_every_trial_once_and_what_it_needs_first(profile):
             assert trial.stage1 in seen | {None}
             assert trial.stage1 is None or trial.stage1.seed == trial.seed
         seen.add(trial)
-    firsts = [trial.seed for _, trial in taken[: sizes.seeds]]
-    assert firsts == list(range(sizes.seeds))  # of stage 1
+
+
+def test_a_long_run_ends_one_seed_before_it_begins_another():
+    """Of the decisive variants first, with their looks, then of the others."""
+    sizes = load_profile(MultiTaskStudy, "medium")
+    trials = [trial for function, trial in study.evidence(sizes)]
+    seeds = [getattr(trial, "of", trial).seed for trial in trials]
+    looked_at = len(set(study.DECISIVE) & set(study.LOOKED_AT))
+    decisive = (len(study.DECISIVE) + looked_at) * sizes.seeds
+    assert seeds == sorted(seeds[:decisive]) + sorted(seeds[decisive:])
+    assert set(seeds[:decisive]) == set(range(10)) and set(seeds[decisive:]) == set(range(3))
+
+
+def test_ten_seeds_hold_out_ten_tenths():
+    """Every trial of a seed the same one, and stage 1's with it."""
+    sizes = load_profile(MultiTaskStudy, "medium")
+    for seed in (0, 3, 9, 12):
+        trials = study.variants(sizes, seed).values()
+        assert {trial.faces.fold for trial in trials} == {seed % 10}
+        assert {t.stage1.faces.fold for t in trials if t.stage1} == {seed % 10}
+    assert {trial.faces.fold for _, trial in study.all_variants(PAPER)} == {0}
+
+
+def test_a_fold_reaches_the_faces(monkeypatch):
+    asked = []
+    monkeypatch.setattr(study, "load_faces", lambda *given, **options: asked.append(options))
+    task = study.face_task(load_profile(MultiTaskStudy, "medium"), 4)
+    study.faces_of(task, "test", Context(torch.device("cpu")))
+    assert asked[0]["fold"] == 4
 
 
 def test_the_papers_four_variants():
@@ -135,12 +164,15 @@ def test_untrained_networks_need_no_stage_1(labels, monkeypatch):
     assert labels == []
 
 
+LR = {"lr"}  # chosen for each kind of arm
+
+
 @pytest.mark.parametrize(
     ("first", "second", "fields"),
     [
         (study.SMTN, study.CONV, {"fusion"}),
-        (study.CONV, study.TUNED, {"copied", "pass_own"}),
-        (study.CONV, study.LOOSE, {"copied"}),
+        (study.CONV, study.TUNED, {"copied", "pass_own"} | LR),
+        (study.CONV, study.LOOSE, {"copied"} | LR),
         (study.LOOSE, study.TUNED, {"pass_own"}),
         (study.LONG, study.WEIGHTED, {"landmark_weight"}),
         (study.LONG, study.COPIES, {"network"}),
@@ -148,19 +180,23 @@ def test_untrained_networks_need_no_stage_1(labels, monkeypatch):
         (study.SINGLE, study.STITCH, {"network"}),
         (study.SINGLE, study.ATTENTION, {"network"}),
         (study.SINGLE, study.JOINT, {"network", "fusion"}),
-        (study.BASELINE, study.LONG, {"stage1", "copied"}),
-        (study.BASELINE, study.WIDE, {"widths", "epochs"}),
+        (study.BASELINE, study.LONG, {"stage1", "copied"} | LR),
+        (study.BASELINE, study.WIDE, {"widths", "epochs"} | LR),
+        (study.BASELINE, study.LATE, {"late"}),
+        (study.SMTN, study.LATE_SMTN, {"late", "stage1"}),
     ],
 )
 def test_a_control_differs_in_one_thing(first, second, fields):
-    one, other = (vars(TRIALS[name]) for name in (first, second))
+    rates = study.Rates(random=0.1, stage1=0.2, wide=0.3)
+    trials = study.variants(replace(SIZES, lr=rates), 0)
+    one, other = (vars(trials[name]) for name in (first, second))
     assert {name for name, value in one.items() if value != other[name]} == fields
 
 
 def test_no_variant_has_more_training_than_the_two_stages():
     for name, trial in TRIALS.items():
         before = trial.stage1.epochs if trial.stage1 else 0
-        stages = 1 if name in (study.BASELINE, study.RANDOM) else 2
+        stages = 1 if name in (study.BASELINE, study.RANDOM, study.LATE) else 2
         assert before + trial.epochs == stages * SIZES.epochs, name
 
 
@@ -190,8 +226,9 @@ def made_up(attributes: list[list[int]]) -> Faces:
 
 
 def loss_of(faces: Faces, outputs: dict[str, Tensor], index: list[int], weight=1.0) -> Tensor:
-    loss = face_loss(faces, weight, torch.device("cpu"))
-    return loss(lambda images: outputs, (torch.tensor(index), torch.zeros(len(index), 3, 8, 8)))
+    loss = face_loss(weight)
+    batch = torch.zeros(len(index), 3, 8, 8), faces.landmarks[index], faces.attributes[index]
+    return loss(lambda images: outputs, batch)
 
 
 def test_the_loss_by_hand():
@@ -241,12 +278,12 @@ def test_biases_are_the_trivial_predictions(context):
 def test_a_random_frozen_stream_is_settled(context):
     """With the statistics of training faces; those of stage 1 come with its weights."""
     random = study.build(TRIALS[study.RANDOM], context).streams[SHARED]
-    assert all(layer[1].num_batches_tracked == 1 for layer in random)
+    assert all(layer[2].num_batches_tracked == 1 for layer in random)
     first = study.load_network(TRIALS[study.BASELINE], context).streams[SHARED]
     taken = study.build(TRIALS[study.SMTN], context).streams[SHARED]
     for name, each in first.state_dict().items():
         assert torch.equal(each, taken.state_dict()[name]), name
-    assert taken[0][1].num_batches_tracked == STEPS * SIZES.epochs
+    assert taken[0][2].num_batches_tracked == STEPS * SIZES.epochs
 
 
 def test_prediction_is_in_batches_and_in_evaluation_mode(context, monkeypatch):
@@ -287,11 +324,14 @@ def test_the_curve_ends_at_what_is_kept(name, context):
     truth = study.faces_of(trial.faces, "test", context)
     errors = landmark_errors(kept["test.landmarks"], truth.landmarks, (48, 48)).mean(0)
     accuracy = attribute_scores(kept["test.attributes"], truth.attributes)["accuracy"].mean()
-    assert kept["curve"].shape == (2, 1, 6) and kept["curve"].isfinite().all()
-    assert kept["curve"][-1, 0].numpy() == pytest.approx([*errors, accuracy], rel=1e-5)
+    assert kept["curve"].shape == (2, 6) and kept["curve"].isfinite().all()
+    assert kept["curve"][-1].numpy() == pytest.approx([*errors, accuracy], rel=1e-5)
     assert not torch.equal(kept["curve"][0], kept["curve"][1])
     assert record["test_nme"] == pytest.approx(errors.mean(), rel=1e-5)
     assert record["test_accuracy"] == pytest.approx(accuracy, rel=1e-5)
+    stored = pd.DataFrame(record["curve"])
+    assert list(stored) == [*LANDMARKS, "accuracy"]
+    assert stored.to_numpy() == pytest.approx(kept["curve"].numpy(), abs=1e-6)
     for task, each in predict(load_network(trial, context), truth.images).items():
         torch.testing.assert_close(kept[f"test.{task}"], each, atol=1e-5, rtol=1e-4)
 
@@ -332,6 +372,16 @@ def test_it_learns(context):
 def test_a_weight_of_the_landmarks_is_heard(context):
     long, weighted = (trained(TRIALS[name], context) for name in (study.LONG, study.WEIGHTED))
     assert not same(weights(long), weights(weighted))
+
+
+def test_the_rate_falls_to_nothing_in_the_last_share(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(study, "train", lambda *_, schedule, **__: seen.append(schedule))
+    for falling in (0.5, 0.0):
+        trained(replace(TRIALS[study.BASELINE], falling=falling), Context(torch.device("cpu")))
+    falls, stays = seen
+    assert [falls(done) for done in (0, 0.4, 0.5, 0.75, 1)] == pytest.approx([1, 1, 1, 0.5, 0])
+    assert [stays(done) for done in (0, 0.5, 1)] == [1, 1, 1]
 
 
 def test_a_frozen_stream_that_moves_is_told(context, tmp_path, monkeypatch):
@@ -449,8 +499,9 @@ def test_looks_have_every_stream_and_layer(name, streams, context):
     assert {layer for _, _, layer, _ in found["cka"]} <= {1, 2, 3, 4}
     assert all(-1 <= value <= 1 + 1e-9 for *_, value in found["cka"])
     keys = [(stream, layer, task) for stream, layer, task, _ in found["probes"]]
-    assert len(set(keys)) == len(keys) == len(streams) * 4 * 2
-    assert {stream for stream, *_ in keys} == streams
+    together = {f"shared + {other}" for other in streams - {"shared"} if "shared" in streams}
+    assert len(set(keys)) == len(keys) == len(streams | together) * 4 * 2
+    assert {stream for stream, *_ in keys} == streams | together
     assert {task for *_, task in keys} == {"landmarks", "attributes"}
     for *_, task, value in found["probes"]:
         assert value <= 1 and (task == "landmarks" or value >= 0)
@@ -478,9 +529,22 @@ def test_streams_that_never_met_are_looked_at_together(context):
     fitted = stream_features(load_network(single, context), train.images[:40])["attributes"][3]
     points = train.landmarks[:40].numpy(), other["attributes"][3], test.landmarks[:40].numpy()
     expected = ("attributes", 4, "landmarks", linear_probe(fitted, *points))
-    assert found["probes"][-2] == pytest.approx(expected)
+    assert found["probes"][22] == pytest.approx(expected)
     alone = look(study.SINGLE, context)
-    assert found["cka"][8:] == alone["cka"] and found["probes"][8:] == alone["probes"]
+    assert found["cka"][8:] == alone["cka"] and found["probes"][8:24] == alone["probes"]
+
+
+def test_a_probe_of_two_streams_reads_both(context):
+    """The landmarks' last layer beside the shared one, fitted together."""
+    found = {tuple(row[:3]): row[3] for row in look(study.SMTN, context)["probes"]}
+    parts = (study.faces_of(TRIALS[study.SMTN].faces, part, context) for part in ("train", "test"))
+    network, given = load_network(TRIALS[study.SMTN], context), []
+    for faces in parts:
+        features = stream_features(network, faces.images[:40])
+        both = np.hstack([features["landmarks"][3], features["shared"][3]])
+        given += [both, faces.landmarks[:40].numpy()]
+    key = ("shared + landmarks", 4, "landmarks")
+    assert found[key] == pytest.approx(linear_probe(*given), abs=1e-6)
 
 
 def test_features_are_the_maps_in_squares(context):
@@ -548,7 +612,7 @@ def test_curves_go_on_where_stage_1_ended(context):
     assert table["variant"].tolist() == [study.BASELINE] * 2 + [study.LONG] * 2
     assert table["epoch"].tolist() == [1, 2, 3, 4]
     long = [study.variants(SIZES, seed)[study.LONG] for seed in (0, 1)]
-    last = [trained(trial, context)["curve"][1, 0] for trial in long]
+    last = [trained(trial, context)["curve"][1] for trial in long]
     nme, accuracy = [float(each[:5].mean()) for each in last], [float(each[5]) for each in last]
     columns = ["nme", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
     expected = [f(values) for values in (nme, accuracy) for f in (np.mean, min, max)]
