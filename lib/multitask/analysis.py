@@ -27,58 +27,91 @@ LANDMARK_NME = {f"NME of the {name}": place for place, name in enumerate(LANDMAR
 MEAN_SHAPE, MAJORITY = "mean shape", "majority class"
 KIND_OF = {name: kind for kind, names in trials.KINDS.items() for name in names}
 ASIDE = 0.35  # of the eyes' distance
+GAINS = {  # what each part of the best variant's gain is the difference of
+    "trained for longer": (trials.LONG, trials.BASELINE),
+    "split into a copy for each task": (trials.COPIES, trials.LONG),
+    "and given the shared stream": (trials.TUNED, trials.COPIES),
+    "in all": (trials.TUNED, trials.BASELINE),
+}
 QUANTILES = {0.5: "median", 0.9: "90 %", 1.0: "worst"}
 LOOKS = {"cka": ["first", "second", "layer"], "probes": ["stream", "layer", "task"]}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What all networks of a run say of one test part, by variant.
+    """What all networks of a run say of one test part, by variant and seed.
 
-    errors: (seeds, N, 5) NME in the network's frame. logits: (seeds, N, A). landmarks:
-    (seeds, N, 5, 2). The variant ``TRIVIAL`` is the mean shape and the majority of the training
-    faces.
+    truth: the faces on which a seed is tested; the same ones, or a tenth of its own.
+    errors: (N, 5) NME in the network's frame. logits: (N, A). landmarks: (N, 5, 2).
+    The variant ``TRIVIAL`` is the mean shape and the majority of the training faces of each seed.
     """
 
-    truth: Faces
-    errors: dict[str, np.ndarray]
-    logits: dict[str, np.ndarray]
-    landmarks: dict[str, np.ndarray]
+    truth: list[Faces]
+    errors: dict[str, list[np.ndarray]]
+    logits: dict[str, list[np.ndarray]]
+    landmarks: dict[str, list[np.ndarray]]
 
-    def scores(self, variant: str, measure: str) -> np.ndarray:
-        """(seeds, N) in %: mean NME of a face's landmarks, that of one, or its right attributes.
+    def scores(self, variant: str, measure: str) -> list[np.ndarray]:
+        """(N,) in %, by seed: mean NME of a face's landmarks, that of one, or right attributes.
 
         Right ones are over how many are known of a face on average, so that their mean is the
         share of all known attributes that are right.
         """
         if measure == NME:
-            return 100 * self.errors[variant].mean(2)
+            return [100 * errors.mean(1) for errors in self.errors[variant]]
         if measure in LANDMARK_NME:
-            return 100 * self.errors[variant][:, :, LANDMARK_NME[measure]]
-        labels = self.truth.attributes.numpy()
-        known = labels != UNKNOWN
-        right = ((self.logits[variant] > 0) == (labels == 1)) & known
-        return 100 * right.sum(2) / known.sum(1).mean()
+            return [100 * errors[:, LANDMARK_NME[measure]] for errors in self.errors[variant]]
+        return [
+            _right(faces.attributes.numpy(), logits)
+            for faces, logits in zip(self.truth, self.logits[variant], strict=False)
+        ]
+
+    def mean(self, values: Sequence[np.ndarray]) -> Estimate:
+        """The mean of values (N,) of the first seeds' faces.
+
+        Seeds that are tested on the same faces are crossed with them. Where each has faces of its
+        own, its mean has the chance of both in it, and the interval is over these means.
+        """
+        if all(faces is self.truth[0] for faces in self.truth[: len(values)]):
+            return crossed_interval(np.stack(values))
+        return mean_interval(np.array([part.mean() for part in values]))
+
+    def less(self, variant: str, other: str, measure: str) -> Estimate:
+        """A variant less another, paired by face and seed, over the seeds that both have."""
+        both = zip(self.scores(variant, measure), self.scores(other, measure), strict=False)
+        return self.mean([one - two for one, two in both])
+
+
+def _right(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    known = labels != UNKNOWN
+    return 100 * (((logits > 0) == (labels == 1)) & known).sum(1) / known.sum(1).mean()
 
 
 def predictions(sizes: trials.MultiTaskStudy, part: str, context: Context) -> Predictions:
     """Collect what the trained networks of a profile say of a test part."""
-    task = trials.face_task(sizes)
-    train, truth = (trials.faces_of(task, p, context) for p in ("train", part))
-    shape = np.broadcast_to(mean_shape(train.landmarks), truth.landmarks.shape)
-    usual = np.broadcast_to(majority(train.attributes) - 0.5, truth.attributes.shape)
-    landmarks, logits = {trials.TRIVIAL: [shape]}, {trials.TRIVIAL: [usual]}
+    truth: list[Faces] = []
+    landmarks: dict[str, list[np.ndarray]] = {trials.TRIVIAL: []}
+    logits: dict[str, list[np.ndarray]] = {trials.TRIVIAL: []}
+    for seed in range(sizes.seeds):
+        task = trials.face_task(sizes, seed)
+        train, faces = (trials.faces_of(task, p, context) for p in ("train", part))
+        truth.append(faces)
+        shape, usual = mean_shape(train.landmarks), majority(train.attributes) - 0.5
+        landmarks[trials.TRIVIAL].append(np.broadcast_to(shape, faces.landmarks.shape))
+        logits[trials.TRIVIAL].append(np.broadcast_to(usual, faces.attributes.shape))
     for name, trial in trials.all_variants(sizes):
         tensors = trials.trained(trial, context)
         landmarks.setdefault(name, []).append(tensors[f"{part}.landmarks"].numpy())
         logits.setdefault(name, []).append(tensors[f"{part}.attributes"].numpy())
-    square = np.full(2, truth.images.shape[-1])
+    square = np.full(2, sizes.size)
     errors = {
-        name: np.stack([landmark_errors(points, truth.landmarks, square) for points in seeds])
+        name: [
+            landmark_errors(points, faces.landmarks, square)
+            for points, faces in zip(seeds, truth, strict=False)
+        ]
         for name, seeds in landmarks.items()
     }
-    stacked = ({name: np.stack(seeds) for name, seeds in d.items()} for d in (logits, landmarks))
-    return Predictions(truth, errors, *stacked)
+    return Predictions(truth, errors, logits, landmarks)
 
 
 def turned(landmarks: np.ndarray) -> np.ndarray:
@@ -95,9 +128,12 @@ def turned(landmarks: np.ndarray) -> np.ndarray:
 
 
 def examples(predictions: Predictions, variant: str) -> dict[str, int]:
-    """Title -> place of faces at quantiles of a variant's error: of all, of those looking aside."""
+    """Title -> place of faces at quantiles of a variant's error: of all, of those looking aside.
+
+    Of the first seed's.
+    """
     errors = predictions.scores(variant, NME)[0]
-    aside = turned(predictions.truth.landmarks.numpy())
+    aside = turned(predictions.truth[0].landmarks.numpy())
     places: dict[str, int] = {}
     for name, group in (("", np.arange(len(errors))), ("aside, ", np.flatnonzero(aside))):
         order = group[np.argsort(errors[group])]
@@ -111,7 +147,7 @@ def examples(predictions: Predictions, variant: str) -> dict[str, int]:
 def variant_table(predictions: Predictions, measures: Iterable[str] = MEASURES) -> pd.DataFrame:
     """variant, kind, measure, value, low, high, n: in %; what is trivial comes last."""
     rows = [
-        (name, kind, measure, crossed_interval(predictions.scores(name, measure)))
+        (name, kind, measure, predictions.mean(predictions.scores(name, measure)))
         for name, kind in (KIND_OF | {trials.TRIVIAL: trials.TRIVIAL}).items()
         for measure in measures
     ]
@@ -124,36 +160,49 @@ def differences(predictions: Predictions) -> pd.DataFrame:
     Every two variants, what is trivial among them, in both measures. Those of the paper less the
     baseline also by landmark, and in parts of the NME.
     """
-    scores = predictions.scores
     pairs = permutations((*trials.VARIANTS, trials.TRIVIAL), 2)
     wanted = [(*pair, measure) for pair in pairs for measure in MEASURES]
     ours = trials.KINDS[trials.PAPER][1:]
     wanted += [(name, trials.BASELINE, measure) for name in ours for measure in LANDMARK_NME]
-    rows = [
-        (name, other, measure, crossed_interval(scores(name, measure) - scores(other, measure)))
-        for name, other, measure in wanted
-    ]
-    aside = turned(predictions.truth.landmarks.numpy())
+    rows: list[tuple] = [(*names, predictions.less(*names)) for names in wanted]
     for name in ours:
-        change = 100 * (predictions.errors[name] - predictions.errors[trials.BASELINE])
-        rows += [(name, trials.BASELINE, *part) for part in _parts(change, aside)]
+        rows += [(name, trials.BASELINE, *part) for part in _parts(predictions, name)]
     return estimate_table(["variant", "other", "measure"], rows)
 
 
-def _parts(change: np.ndarray, aside: np.ndarray) -> Iterator[tuple[str, Estimate]]:
-    """Of a change of NME (seeds, N, 5): the nose's less that of the other landmarks.
+def _parts(predictions: Predictions, variant: str) -> Iterator[tuple[str, Estimate]]:
+    """Of a variant's change of NME: the nose's less that of the other landmarks.
 
-    Where some of the faces look aside and some do not: theirs, and theirs less the others', whose
-    interval is over seeds alone.
+    Where each seed has faces that look aside and others: theirs, and theirs less the others',
+    whose interval is over seeds alone.
     """
+    seeds = [predictions.errors[name] for name in (variant, trials.BASELINE)]
+    changes = [100 * (one - two) for one, two in zip(*seeds, strict=False)]
     nose = LANDMARKS.index("nose")
-    less = change[:, :, nose] - np.delete(change, nose, 2).mean(2)
-    yield "NME of the nose less that of others", crossed_interval(less)
-    if 1 < aside.sum() < len(aside):
-        theirs, others = (change[:, which].mean(2) for which in (aside, ~aside))
-        more = mean_interval(theirs.mean(1) - others.mean(1))
-        yield "NME of turned faces", crossed_interval(theirs)
-        yield "NME of turned faces less that of others", more
+    less = [change[:, nose] - np.delete(change, nose, 1).mean(1) for change in changes]
+    yield "NME of the nose less that of others", predictions.mean(less)
+    aside = [turned(faces.landmarks.numpy()) for faces in predictions.truth[: len(changes)]]
+    if all(1 < which.sum() < len(which) for which in aside):
+        pairs = list(zip(changes, aside, strict=True))
+        theirs, others = ([c[w == side].mean(1) for c, w in pairs] for side in (True, False))
+        more = [one.mean() - two.mean() for one, two in zip(theirs, others, strict=True)]
+        yield "NME of turned faces", predictions.mean(theirs)
+        yield "NME of turned faces less that of others", mean_interval(np.array(more))
+
+
+def gain_in_parts(differences: pd.DataFrame) -> pd.DataFrame:
+    """What the best variant gains over the baseline, in ``GAINS``: part, measure, value, low, high.
+
+    The values of the parts add up to the whole, as each begins where the one before ends.
+    """
+    keys = ["variant", "other", "measure"]
+    table = differences.set_index(keys)[["value", "low", "high", "n"]]
+    rows = [
+        table.loc[(*pair, measure)].rename((part, measure))
+        for measure in MEASURES
+        for part, pair in GAINS.items()
+    ]
+    return pd.DataFrame(rows).rename_axis(index=["part", "measure"]).reset_index()
 
 
 def table_1(printed: pd.DataFrame, variants: pd.DataFrame) -> pd.DataFrame:
@@ -165,29 +214,31 @@ def table_1(printed: pd.DataFrame, variants: pd.DataFrame) -> pd.DataFrame:
 
 
 def epoch_curves(trainings: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """variant, epoch, nme and accuracy on the main test part: mean, and range of the seeds.
+    """variant, measure, epoch: value on the main test part, mean of the seeds, low and high.
 
-    trainings: records with a column ``variant``. A second stage goes on where stage 1 ended.
+    The measures are the NME, that of each landmark, and the accuracy, all as shares; low and high
+    are the range of the seeds. trainings: records with a column ``variant``. A second stage goes on
+    where stage 1 ended.
     """
     parts = []
     for name in names:
         for record in trainings[trainings["variant"] == name].to_dict("records"):
             before = record["stage1"]["epochs"] if record["stage1"] else 0
             curve = pd.DataFrame(record["curve"])
-            nme, epochs = curve[list(LANDMARKS)].mean(axis=1), before + 1 + curve.index
-            parts.append(curve.assign(variant=name, epoch=epochs, nme=nme))
-    ends = {"": "mean", "low": "min", "high": "max"}
-    columns = {end or "nme": ("nme", how) for end, how in ends.items()}
-    columns |= {f"accuracy_{end}".strip("_"): ("accuracy", how) for end, how in ends.items()}
-    groups = pd.concat(parts).groupby(["variant", "epoch"], sort=False)
-    return groups.agg(**columns).reset_index()
+            curve[NME], curve["epoch"] = (
+                curve[list(LANDMARKS)].mean(axis=1),
+                before + 1 + curve.index,
+            )
+            parts.append(curve.assign(variant=name).melt(["variant", "epoch"], var_name="measure"))
+    groups = pd.concat(parts).groupby(["variant", "measure", "epoch"], sort=False)["value"]
+    return groups.agg(value="mean", low="min", high="max").reset_index()
 
 
 def face_errors(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """variant, error: the mean error of every face in %, of all seeds, and the mean shape's."""
     errors = {name: predictions.scores(name, NME) for name in names}
     errors[MEAN_SHAPE] = predictions.scores(trials.TRIVIAL, NME)
-    rows = {name: pd.Series(values.ravel(), name="error") for name, values in errors.items()}
+    rows = {name: pd.Series(np.concatenate(e), name="error") for name, e in errors.items()}
     return pd.concat(rows, names=["variant"]).reset_index(level="variant")
 
 
@@ -195,34 +246,39 @@ def frames(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """NME (shares) of the same predictions in three frames: the network's, the original's, median.
 
     In the first two an error is divided by the face's own distance of the eyes, as in equation 2,
-    in the last by the median one.
+    in the last by the median one. Means over the seeds.
     """
-    truth, extent = predictions.truth.landmarks.numpy(), predictions.truth.extent.numpy()
-    square = np.full(2, predictions.truth.images.shape[-1])
     landmarks = {name: predictions.landmarks[name] for name in names}
     landmarks[MEAN_SHAPE] = predictions.landmarks[trials.TRIVIAL]
-    rows = [
-        (name, *(np.mean([landmark_errors(seed, truth, frame, median=median) for seed in seeds])
-                 for frame, median in ((square, False), (extent, False), (extent, True))))
-        for name, seeds in landmarks.items()
-    ]  # fmt: skip
+    rows = []
+    for name, seeds in landmarks.items():
+        values = []
+        for points, faces in zip(seeds, predictions.truth, strict=False):
+            square, extent = np.full(2, faces.images.shape[-1]), faces.extent.numpy()
+            ways = ((square, False), (extent, False), (extent, True))
+            truth = faces.landmarks.numpy()
+            values.append([landmark_errors(points, truth, f, median=m).mean() for f, m in ways])
+        rows.append((name, *np.mean(values, 0)))
     return pd.DataFrame(rows, columns=["variant", "network", "original", "median"])
 
 
 def attribute_table(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
     """attribute, variant, accuracy, balanced accuracy, F1, rate, n, and the majority's accuracy.
 
-    Means over the seeds; the majority is the training part's.
+    Over the answers of all seeds together; the majority is that of each seed's training part.
     """
-    labels = predictions.truth.attributes.numpy()
-    trivial = attribute_scores(predictions.logits[trials.TRIVIAL][0], labels)
-    parts = []
+
+    def scores(variant: str) -> pd.DataFrame:
+        logits = predictions.logits[variant]
+        labels = [faces.attributes.numpy() for faces in predictions.truth[: len(logits)]]
+        return attribute_scores(np.concatenate(logits), np.concatenate(labels))
+
+    majority_of_all, parts = scores(trials.TRIVIAL)["accuracy"], []
     for name in names:
-        scores = [attribute_scores(logits, labels) for logits in predictions.logits[name]]
-        mean = sum(scores[1:], scores[0]) / len(scores)
-        mean.insert(0, "attribute", list(predictions.truth.names))
-        mean.insert(1, "variant", name)
-        parts.append(mean.assign(majority=trivial["accuracy"]))
+        table = scores(name)
+        table.insert(0, "attribute", list(predictions.truth[0].names))
+        table.insert(1, "variant", name)
+        parts.append(table.assign(majority=majority_of_all))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -287,6 +343,18 @@ def foreign(tables: Tables, variant: str, stream: str, task: str) -> Estimate:
     last = tables.rows("probes_by_seed", "layer")["layer"].max()
     where = {"stream": stream, "task": task, "layer": last}
     return _beyond_single(tables, "probes_by_seed", variant, **where)
+
+
+def known(tables: Tables, variant: str, stream: str, other: str, task: str) -> Estimate:
+    """What a probe reads of a task in a stream's last layer, less what it reads in another's.
+
+    As shares, as in ``foreign``. A stream may be two together, such as ``shared + landmarks``.
+    """
+    rows = tables.rows("probes_by_seed", "seed", "layer", "value", variant=variant, task=task)
+    last = rows[rows["layer"] == rows["layer"].max()].pivot_table("value", "seed", "stream")
+    if absent := [name for name in (stream, other) if name not in last]:
+        raise Missing(f"table probes_by_seed has no stream {', '.join(absent)} of {variant}")
+    return mean_interval((last[stream] - last[other]).dropna().to_numpy())
 
 
 def _beyond_single(tables: Tables, table: str, variant: str, **where: Any) -> Estimate:

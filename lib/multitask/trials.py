@@ -36,7 +36,7 @@ KINDS = {
     LITERATURE: (SINGLE, STITCH, ATTENTION),
 }
 VARIANTS = tuple(name for names in KINDS.values() for name in names)
-DECISIVE = (BASELINE, SMTN, CONV, TUNED, LONG, COPIES, SINGLE)  # with ``seeds``, others with fewer
+DECISIVE = (BASELINE, SMTN, CONV, TUNED, LONG, COPIES)  # with ``seeds``, others with fewer
 LOOKED_AT = (BASELINE, SMTN, TUNED, RANDOM, JOINT, SINGLE, ATTENTION)
 SETTLED = 500  # training faces whose statistics an untrained frozen stream takes
 
@@ -68,6 +68,7 @@ class MultiTaskStudy:
     moved: bool
     batch: int
     seeds: int
+    seeds_of_single: int
     seeds_of_others: int
     folds: int
     probed: int
@@ -194,10 +195,11 @@ def variants(sizes: MultiTaskStudy, seed: int) -> dict[str, MultiTaskTrial]:
 
 
 def all_variants(sizes: MultiTaskStudy) -> list[tuple[str, MultiTaskTrial]]:
-    """Every training, with the variant's name: seed by seed, the decisive variants first."""
+    """Every training, with the variant's name: whole seeds of what decides, then the others."""
     plan = {seed: variants(sizes, seed) for seed in range(sizes.seeds)}
-    others = [name for name in VARIANTS if name not in DECISIVE]
-    order = [(name, seed) for seed in plan for name in DECISIVE]
+    others = [name for name in VARIANTS if name not in (*DECISIVE, SINGLE)]
+    alone = {seed: (SINGLE,) if seed < sizes.seeds_of_single else () for seed in plan}
+    order = [(name, seed) for seed in plan for name in (*DECISIVE, *alone[seed])]
     order += [(name, seed) for seed in range(sizes.seeds_of_others) for name in others]
     return [(name, plan[seed][name]) for name, seed in order]
 
@@ -323,10 +325,7 @@ def _outputs(trial: MultiTaskTrial) -> dict[str, int]:
 def build(trial: MultiTaskTrial, context: Context) -> networks.MultiTask:
     """The network before training, on the CPU: outputs begin around the trivial predictions."""
     faces, network = faces_of(trial.faces, "train", context), untrained(trial)
-    # a face is added to each side, so that no log odds are infinite
-    yes, no = ((faces.attributes == value).sum(0).float() + 1 for value in (1, 0))
-    shape = (2 * faces.landmarks.mean(0) - 1).flatten()
-    network.set_biases({"landmarks": shape, "attributes": (yes / no).log()})
+    network.set_biases(measures.trivial_outputs(faces))
     if isinstance(network, networks.Separation) and trial.frozen and not trial.shared:
         network.settle(faces.images[:SETTLED].float() / 255)
     if not trial.stage1:

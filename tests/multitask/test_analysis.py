@@ -42,15 +42,15 @@ def small(seeds=2) -> Predictions:
     landmarks = np.stack([[SHAPE + np.array([0.04 * (seed + 1), 0])] * 3 for seed in range(seeds)])
     logits = np.array([[[2, -1], [-2, 1], [-1, 5]], [[2, 1], [-2, -1], [1, 5]]], float)[:seeds]
     size = (SIZE, SIZE)
-    errors = np.stack([landmark_errors(each, truth.landmarks, size) for each in landmarks])
-    shape = np.repeat(SHAPE[None, None] + np.array([0, 0.02]), 3, 1)
-    blind = landmark_errors(shape[0], truth.landmarks, size)[None]
-    usual = np.array([[[1.0, -1.0]] * 3])
+    errors = [landmark_errors(each, truth.landmarks, size) for each in landmarks]
+    shape = np.repeat(SHAPE[None] + np.array([0, 0.02]), 3, 0)
+    blind = landmark_errors(shape, truth.landmarks, size)
+    usual = np.array([[1.0, -1.0]] * 3)
     return Predictions(
-        truth,
-        {**dict.fromkeys(plan.VARIANTS, errors), plan.TRIVIAL: blind},
-        {**dict.fromkeys(plan.VARIANTS, logits), plan.TRIVIAL: usual},
-        {**dict.fromkeys(plan.VARIANTS, landmarks), plan.TRIVIAL: shape},
+        [truth] * seeds,
+        {**dict.fromkeys(plan.VARIANTS, errors), plan.TRIVIAL: [blind] * seeds},
+        {**dict.fromkeys(plan.VARIANTS, list(logits)), plan.TRIVIAL: [usual] * seeds},
+        {**dict.fromkeys(plan.VARIANTS, list(landmarks)), plan.TRIVIAL: [shape] * seeds},
     )
 
 
@@ -60,13 +60,13 @@ def small(seeds=2) -> Predictions:
 def test_the_table_of_variants_by_hand():
     """.04 and .08 over .4; right are 2, 1 and 1 attributes of 5 known ones, then 1, 0 and 0."""
     found = small()
-    assert found.scores(plan.SMTN, NME) == pytest.approx(np.array([[10] * 3, [20] * 3]), rel=1e-5)
-    right = 100 * np.array([[2, 1, 1], [1, 0, 0]]) / (5 / 3)
-    assert found.scores(plan.SMTN, ACCURACY) == pytest.approx(right)
+    nme, right = (np.stack(found.scores(plan.SMTN, measure)) for measure in (NME, ACCURACY))
+    assert nme == pytest.approx(np.array([[10] * 3, [20] * 3]), rel=1e-5)
+    assert right == pytest.approx(100 * np.array([[2, 1, 1], [1, 0, 0]]) / (5 / 3))
     table = analysis.variant_table(found)
     assert table["variant"].tolist()[:-2:2] == list(plan.VARIANTS)
     assert table["kind"].value_counts().to_dict() == {
-        plan.PAPER: 8, plan.CONTROL: 14, plan.LITERATURE: 6, plan.TRIVIAL: 2,
+        plan.PAPER: 8, plan.CONTROL: 18, plan.LITERATURE: 6, plan.TRIVIAL: 2,
     }  # fmt: skip
     nme, accuracy = table[table["variant"] == plan.SMTN].itertuples()
     assert (nme.measure, accuracy.measure, nme.n) == (NME, ACCURACY, 2)
@@ -79,12 +79,35 @@ def test_the_table_of_variants_by_hand():
 def test_trivial_rows_by_hand():
     """The mean shape is .02 of .4 off; yes and no are right for 2, 1 and 0 of 5 known ones."""
     found = small()
-    assert found.scores(plan.TRIVIAL, NME) == pytest.approx(np.full((1, 3), 5), rel=1e-5)
-    right = 100 * np.array([[2, 1, 0]]) / (5 / 3)
-    assert found.scores(plan.TRIVIAL, ACCURACY) == pytest.approx(right)
+    for nme in found.scores(plan.TRIVIAL, NME):
+        assert nme == pytest.approx(np.full(3, 5), rel=1e-5)
+    for right in found.scores(plan.TRIVIAL, ACCURACY):
+        assert right == pytest.approx(100 * np.array([2, 1, 0]) / (5 / 3))
     rows = analysis.variant_table(found).tail(2)
     assert rows["value"].tolist() == pytest.approx([5, 60], rel=1e-5)
-    assert rows["n"].tolist() == [1, 1]
+
+
+def test_seeds_with_faces_of_their_own_are_the_units():
+    """Of 2, 3 and 4 faces; the interval is that of the three means, however the faces spread."""
+    counts = (2, 3, 4)
+    truth = [faces([SHAPE] * count, [[1]] * count) for count in counts]
+    errors = [np.full((count, 5), 0.1 * count) for count in counts]
+    for part in errors:
+        part += np.linspace(-0.05, 0.05, len(part))[:, None]
+    better = [part - gain for part, gain in zip(errors, (0.01, 0.02, 0.06), strict=True)]
+    logits = [np.ones((count, 1)) for count in counts]
+    found = Predictions(truth, {"A": errors, "B": better[:2], "C": better}, {"A": logits}, {})
+    level = found.mean(found.scores("A", NME))
+    expected = stats.ttest_1samp([20, 30, 40], 0).confidence_interval()
+    assert (level.value, level.n) == (pytest.approx(30), 3)
+    assert (level.low, level.high) == pytest.approx(tuple(expected))
+    gain = found.less("C", "A", NME)
+    expected = stats.ttest_1samp([-1, -2, -6], 0).confidence_interval()
+    assert (gain.low, gain.high) == pytest.approx(tuple(expected)) and gain.value == -3
+    fewer = found.less("A", "B", NME)  # of the two seeds that both have
+    assert (fewer.value, fewer.n) == (pytest.approx(1.5), 2)
+    right = found.scores("A", ACCURACY)
+    assert [part.tolist() for part in right] == [[100.0] * count for count in counts]
 
 
 def less(found: Predictions, variant: str, other: str) -> dict[str, pd.Series]:
@@ -100,7 +123,7 @@ def test_differences_are_paired():
     rng = np.random.default_rng(0)
     base = rng.uniform(0.1, 5, (4, 200, 1)) + np.zeros((4, 200, 5))
     better = base - 0.01 + rng.normal(0, 0.002, base.shape)
-    truth = faces([SHAPE] * 200, [[1]] * 200)
+    truth = [faces([SHAPE] * 200, [[1]] * 200)] * 4
     logits = dict.fromkeys((*plan.VARIANTS, plan.TRIVIAL), np.ones((4, 200, 1)))
     found = Predictions(truth, dict.fromkeys(logits, base) | {plan.SMTN: better}, logits, {})
     gain = less(found, plan.SMTN, plan.BASELINE)[NME]
@@ -116,11 +139,11 @@ def test_differences_are_paired():
 def test_every_two_variants_are_compared():
     found = small()
     logits = {**found.logits, plan.SMTN: np.full((2, 3, 2), 1.0)}  # says yes to all
-    errors = {**found.errors, plan.CONV: found.errors[plan.CONV] / 2}
+    errors = {**found.errors, plan.CONV: np.stack(found.errors[plan.CONV]) / 2}
     found = replace(found, logits=logits, errors=errors)
     table = analysis.differences(found)
     both = table["measure"].isin([NME, ACCURACY])
-    assert both.sum() == 15 * 14 * 2
+    assert both.sum() == 17 * 16 * 2
     parts = table[~both]
     assert set(parts["variant"]) == {plan.SMTN, plan.CONV, plan.TUNED}
     assert set(parts["other"]) == {plan.BASELINE} and len(parts) == 3 * 6  # none looks aside
@@ -145,7 +168,7 @@ def test_parts_of_a_difference_by_hand():
     gain[:, :, NOSE] *= 3
     logits = dict.fromkeys((*plan.VARIANTS, plan.TRIVIAL), np.ones((2, 5, 1)))
     errors = dict.fromkeys(logits, base) | {plan.SMTN: base - gain}
-    found = Predictions(faces(landmarks, [[1]] * 5), errors, logits, {})
+    found = Predictions([faces(landmarks, [[1]] * 5)] * 2, errors, logits, {})
     rows = less(found, plan.SMTN, plan.BASELINE)
     values = {name: row["value"] for name, row in rows.items() if name != ACCURACY}
     mean = (2 * 6 + 3 * 2) / 5
@@ -164,7 +187,7 @@ def test_parts_of_a_difference_by_hand():
 
 def test_landmarks_and_error_curves_by_hand():
     found = small()
-    errors = found.errors[plan.SMTN] * np.arange(1, 6)
+    errors = np.stack(found.errors[plan.SMTN]) * np.arange(1, 6)
     found = replace(found, errors={**found.errors, plan.SMTN: errors})
     bars = analysis.variant_table(found, analysis.LANDMARK_NME)
     mine = bars[bars["variant"] == plan.SMTN]
@@ -174,7 +197,7 @@ def test_landmarks_and_error_curves_by_hand():
     rows = {name: part["error"].tolist() for name, part in rows.groupby("variant")}
     assert rows[plan.CONV] == pytest.approx([10] * 3 + [20] * 3, rel=1e-5)
     assert rows[plan.SMTN] == pytest.approx([30] * 3 + [60] * 3, rel=1e-5)  # mean of landmarks
-    assert rows["mean shape"] == pytest.approx([5] * 3, rel=1e-5)
+    assert rows["mean shape"] == pytest.approx([5] * 6, rel=1e-5)
 
 
 def test_frames_by_hand():
@@ -186,7 +209,7 @@ def test_frames_by_hand():
     landmarks = truth.landmarks.numpy()[None] + off
     shape = np.repeat(SHAPE[None, None], 3, 1)
     points = {plan.SMTN: landmarks, plan.TRIVIAL: shape}
-    found = replace(small(), truth=truth, landmarks=points)
+    found = replace(small(), truth=[truth], landmarks=points)
     table = analysis.frames(found, [plan.SMTN]).set_index("variant")
     row = table.loc[plan.SMTN]
     # pixels off over pixels of the eyes: 4 / 40, 4 / 40, 4 / 2
@@ -200,33 +223,53 @@ def test_frames_by_hand():
 
 
 def test_the_table_of_attributes_is_scikit_learns():
+    """Of all answers together; two seeds on the same faces, or each on half of them."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (300, 2)) * (rng.random((300, 2)) < 0.6)
     labels[:20, 0] = UNKNOWN
-    logits = rng.normal(size=(2, 300, 2)) + labels
+    logits = rng.normal(size=(300, 2)) + labels
+    halves = [slice(150), slice(150, 300)]
+    usual = np.array([[1.0, -1.0]] * 150)
     found = replace(
         small(),
-        truth=faces(np.broadcast_to(SHAPE, (300, 5, 2)), labels),
+        truth=[faces(np.broadcast_to(SHAPE, (150, 5, 2)), labels[half]) for half in halves],
         logits={
-            plan.SMTN: logits,
-            plan.CONV: -logits,
-            plan.TRIVIAL: np.array([[[1.0, -1.0]] * 300]),
+            plan.SMTN: [logits[half] for half in halves],
+            plan.CONV: [-logits[half] for half in halves],
+            plan.TRIVIAL: [usual, usual],
         },
     )
     table = analysis.attribute_table(found, (plan.SMTN, plan.CONV))
     assert table["variant"].tolist() == [plan.SMTN] * 2 + [plan.CONV] * 2
-    truth, row = labels[20:, 0], table.iloc[0]
-    said = [each[20:, 0] > 0 for each in logits]
+    truth, said, row = labels[20:, 0], logits[20:, 0] > 0, table.iloc[0]
     assert row["attribute"] == "attribute 0" and row["n"] == 280
     for name, score in (
         ("accuracy", metrics.accuracy_score),
         ("balanced_accuracy", metrics.balanced_accuracy_score),
         ("f1", metrics.f1_score),
     ):
-        assert row[name] == pytest.approx(np.mean([score(truth, each) for each in said])), name
+        assert row[name] == pytest.approx(score(truth, said)), name
     assert row["rate"] == row["majority"] == pytest.approx(truth.mean())
     other = table.iloc[3]
     assert other["majority"] == pytest.approx(1 - labels[:, 1].mean()) != other["accuracy"]
+    same = found.truth[0]
+    twice = replace(found, truth=[same, same])
+    row = analysis.attribute_table(twice, (plan.SMTN,)).iloc[0]
+    answers = np.concatenate([logits[half][20:, 0] > 0 for half in halves])
+    expected = metrics.accuracy_score(np.tile(labels[20:150, 0], 2), answers)
+    assert (row["n"], row["accuracy"]) == (260, pytest.approx(expected))
+
+
+def test_the_gain_in_parts_adds_up():
+    """4 points by training longer, 3 by splitting, -1 by sharing."""
+    levels = {plan.BASELINE: 0.5, plan.LONG: 0.46, plan.COPIES: 0.43, plan.TUNED: 0.44}
+    errors = {name: [np.full((3, 5), levels.get(name, 1.0))] * 2 for name in plan.VARIANTS}
+    found = replace(small(), errors=errors | {plan.TRIVIAL: [np.ones((3, 5))] * 2})
+    table = analysis.gain_in_parts(analysis.differences(found))
+    nme = table[table["measure"] == NME]
+    assert nme["part"].tolist() == list(analysis.GAINS) and len(table) == 2 * len(nme)
+    assert nme["value"].tolist() == pytest.approx([-4, -3, 1, -6])
+    assert (nme["low"] == nme["high"]).all() and set(nme["n"]) == {2}
 
 
 # turned faces
@@ -263,7 +306,8 @@ def test_examples_are_at_quantiles():
     landmarks[:11, NOSE, 0] += 0.2
     errors = np.repeat(np.linspace(0, 1, 21)[None, :, None], 5, 2)
     errors = np.concatenate([errors, errors[:, ::-1]])  # seed 0 decides
-    found = replace(small(), truth=faces(landmarks, np.ones((21, 1))), errors={plan.SMTN: errors})
+    found = replace(small(), truth=[faces(landmarks, np.ones((21, 1)))] * 2)
+    found = replace(found, errors={plan.SMTN: list(errors)})
     assert analysis.examples(found, plan.SMTN) == {  # the worst of those aside is there already
         "median": 10, "90 %": 18, "worst": 20, "aside, median": 5, "aside, 90 %": 9,
     }  # fmt: skip
@@ -271,7 +315,8 @@ def test_examples_are_at_quantiles():
 
 def test_table_1_has_the_papers_numbers_beside_ours():
     found = small()
-    logits = {**found.logits, plan.TUNED: np.full((2, 3, 2), [[1, 1], [1, 1], [-1, 1]], float)}
+    said = np.array([[1.0, 1.0], [1.0, 1.0], [-1.0, 1.0]])
+    logits = {**found.logits, plan.TUNED: [said, said]}
     table = analysis.table_1(table_1(), analysis.variant_table(replace(found, logits=logits)))
     assert table["paper"].tolist()[:-1] == [81.1, 79.8, 85.4, 87.3, 89.9, 89.6, 89.4, 90.0]
     assert table["value"].isna().tolist() == [True] * 4 + [False] * 5
@@ -284,6 +329,6 @@ def test_table_1_has_the_papers_numbers_beside_ours():
 def test_trivial_scores_are_those_of_the_table():
     found = small()
     train = faces([SHAPE + np.array([0, 0.02])] * 3, [[1, 0], [1, 0], [0, 1]])
-    scores = trivial_scores(train, found.truth)
+    scores = trivial_scores(train, found.truth[0])
     assert scores["faces"] == 3 and scores["nme"] == pytest.approx(0.05, rel=1e-5)
     assert scores["accuracy"] == pytest.approx(3 / 5)  # of the known ones

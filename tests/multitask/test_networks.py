@@ -325,8 +325,8 @@ def test_settled_maps_keep_their_scale():
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     assert parts == {(SHARED, name) for name in statistics}
     # the statistics are those of these images
-    convolution, _, norm, _ = network.streams[SHARED][0]
-    maps = nn.functional.max_pool2d(convolution(images), 2)
+    convolution, norm, *_ = network.streams[SHARED][0]
+    maps = convolution(images)
     torch.testing.assert_close(norm.running_mean, maps.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(norm.running_var, maps.var((0, 2, 3)), atol=1e-5, rtol=1e-3)
 
@@ -362,8 +362,8 @@ def test_hard_sharing_is_its_stream_and_heads():
     network, x = make("hard sharing").eval(), pictures()
     found = network(x)
     for layer in network.streams[SHARED]:
-        x = nn.functional.max_pool2d(nn.functional.conv2d(x, layer[0].weight, padding=1), 2)
-        x = nn.functional.relu(layer[2](x))
+        x = nn.functional.relu(layer[1](nn.functional.conv2d(x, layer[0].weight, padding=1)))
+        x = nn.functional.max_pool2d(x, 2)
     for task, head in network.heads.items():
         hidden = nn.functional.relu(x.flatten(1) @ head[1].weight.T + head[1].bias)
         expected = hidden @ head[3].weight.T + head[3].bias

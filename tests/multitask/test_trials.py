@@ -101,8 +101,9 @@ def test_the_paper_profile_is_the_papers():
 def test_a_long_run_takes_every_trial_once_and_what_it_needs_first(profile):
     sizes = load_profile(MultiTaskStudy, profile)
     every = study.all_variants(sizes)
-    others = len(study.VARIANTS) - len(study.DECISIVE)
-    assert len(every) == sizes.seeds * len(study.DECISIVE) + sizes.seeds_of_others * others
+    others = len(study.VARIANTS) - len(study.DECISIVE) - 1
+    decisive = sizes.seeds * len(study.DECISIVE) + sizes.seeds_of_single
+    assert len(every) == decisive + sizes.seeds_of_others * others
     looks = study.separation_trials(sizes)
     assert {look.of for look in looks} <= {trial for _, trial in every}
     taken = list(study.evidence(sizes))
@@ -123,7 +124,7 @@ def test_a_long_run_ends_one_seed_before_it_begins_another():
     trials = [trial for function, trial in study.evidence(sizes)]
     seeds = [getattr(trial, "of", trial).seed for trial in trials]
     looked_at = len(set(study.DECISIVE) & set(study.LOOKED_AT))
-    decisive = (len(study.DECISIVE) + looked_at) * sizes.seeds
+    decisive = (len(study.DECISIVE) + looked_at) * sizes.seeds + 2 * sizes.seeds_of_single
     assert seeds == sorted(seeds[:decisive]) + sorted(seeds[decisive:])
     assert set(seeds[:decisive]) == set(range(10)) and set(seeds[decisive:]) == set(range(3))
 
@@ -278,12 +279,12 @@ def test_biases_are_the_trivial_predictions(context):
 def test_a_random_frozen_stream_is_settled(context):
     """With the statistics of training faces; those of stage 1 come with its weights."""
     random = study.build(TRIALS[study.RANDOM], context).streams[SHARED]
-    assert all(layer[2].num_batches_tracked == 1 for layer in random)
+    assert all(layer[1].num_batches_tracked == 1 for layer in random)
     first = study.load_network(TRIALS[study.BASELINE], context).streams[SHARED]
     taken = study.build(TRIALS[study.SMTN], context).streams[SHARED]
     for name, each in first.state_dict().items():
         assert torch.equal(each, taken.state_dict()[name]), name
-    assert taken[0][2].num_batches_tracked == STEPS * SIZES.epochs
+    assert taken[0][1].num_batches_tracked == STEPS * SIZES.epochs
 
 
 def test_prediction_is_in_batches_and_in_evaluation_mode(context, monkeypatch):
@@ -509,7 +510,7 @@ def test_looks_have_every_stream_and_layer(name, streams, context):
 
 def test_streams_that_never_met_are_looked_at_together(context):
     """Single-task networks beside the shared stream of stage 1 of their seed."""
-    for trial, name in study.separation_trials(replace(SIZES, seeds=2)).items():
+    for trial, name in study.separation_trials(replace(SIZES, seeds=2, seeds_of_single=2)).items():
         first = study.variants(SIZES, trial.of.seed)[study.BASELINE]
         assert trial.beside == (first if name == study.SINGLE else None)
     single, first = TRIALS[study.SINGLE], TRIALS[study.BASELINE]
@@ -589,7 +590,7 @@ def test_tables_of_looks_by_hand():
 def test_predictions_are_those_of_the_trainings(context):
     found = analysis.predictions(SIZES, "test", context)
     faces = study.faces_of(TRIALS[study.SMTN].faces, "train", context)
-    shape, usual = (d[study.TRIVIAL][0, -1] for d in (found.landmarks, found.logits))
+    shape, usual = (d[study.TRIVIAL][0][-1] for d in (found.landmarks, found.logits))
     assert shape == pytest.approx(mean_shape(faces.landmarks.numpy()))
     assert (usual > 0).tolist() == (faces.attributes.float().mean(0) > 0.5).tolist()
     assert set(found.errors) == set(found.logits) == {*study.VARIANTS, study.TRIVIAL}
@@ -609,12 +610,15 @@ def test_curves_go_on_where_stage_1_ended(context):
                 record = run_multitask(trial, context)
                 rows.append({"variant": name, **asdict(trial), **json.loads(json.dumps(record))})
     table = analysis.epoch_curves(pd.DataFrame(rows), names)
-    assert table["variant"].tolist() == [study.BASELINE] * 2 + [study.LONG] * 2
-    assert table["epoch"].tolist() == [1, 2, 3, 4]
+    assert table["measure"].unique().tolist() == [*LANDMARKS, "accuracy", "NME"]
+    nme = table[table["measure"] == "NME"]
+    assert nme["variant"].tolist() == [study.BASELINE] * 2 + [study.LONG] * 2
+    assert nme["epoch"].tolist() == [1, 2, 3, 4]
     long = [study.variants(SIZES, seed)[study.LONG] for seed in (0, 1)]
-    last = [trained(trial, context)["curve"][1] for trial in long]
-    nme, accuracy = [float(each[:5].mean()) for each in last], [float(each[5]) for each in last]
-    columns = ["nme", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
-    expected = [f(values) for values in (nme, accuracy) for f in (np.mean, min, max)]
-    assert table.iloc[3][columns].tolist() == pytest.approx(expected, rel=1e-5)
-    assert nme[0] != nme[1]
+    last = np.stack([trained(trial, context)["curve"][1].numpy() for trial in long])
+    expected = {"NME": last[:, :5].mean(1), "nose": last[:, 2], "accuracy": last[:, 5]}
+    for measure, values in expected.items():
+        row = table[table["measure"] == measure].iloc[3]
+        ends = values.mean(), values.min(), values.max()
+        assert (row["value"], row["low"], row["high"]) == pytest.approx(ends, rel=1e-5), measure
+    assert last[0, 2] != last[1, 2]
