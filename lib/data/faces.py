@@ -7,6 +7,7 @@ et al., "Deep learning face attributes in the wild", ICCV 2015.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
@@ -47,13 +48,13 @@ class Faces:
     """Annotated faces, all of one size.
 
     images: (N, 3, S, S) uint8.
-    landmarks: (N, 5, 2) float32, x and y of ``LANDMARKS`` as shares of the image's width and
-        height, from its upper left corner; outside 0..1 where a landmark lies outside the image.
+    landmarks: (N, P, 2) float32, x and y of ``points`` as shares of the image's width and height,
+        from its upper left corner; outside 0..1 where a landmark lies outside the image.
     attributes: (N, A) int8, 1 where a face has it, 0 where it does not, ``UNKNOWN`` where nobody
         says.
     extent: (N, 2) float32, width and height of what the image shows, in pixels of its original.
     ids: file names, or the numbers of drawn faces. names: of the attributes.
-    skipped: files that could not be read.
+    skipped: files that could not be read. points: names of the landmarks.
     """
 
     images: Tensor
@@ -63,6 +64,7 @@ class Faces:
     ids: tuple[str, ...]
     names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    points: tuple[str, ...] = LANDMARKS
 
     def __len__(self) -> int:
         return len(self.images)
@@ -216,14 +218,21 @@ def _read_faces(files: _Files, label: str, size: int, count: int) -> Faces:
 
 def _read(files: _Files, size: int, place: int) -> np.ndarray | None:
     """The image (size, size, 3) uint8 of one face, None if its photograph cannot be read."""
-    left, top, right, bottom = files.boxes[files.order[place]].tolist()
     try:
         with Image.open(files.folder / files.ids[files.order[place]]) as picture:
             pixels = np.asarray(picture.convert("RGB"))
     except (*UNREADABLE, OSError, SyntaxError, ValueError):
         return None
-    rows = np.arange(top, bottom).clip(0, len(pixels) - 1)
-    columns = np.arange(left, right).clip(0, pixels.shape[1] - 1)
+    return cut_out(pixels, files.boxes[files.order[place]].tolist(), size)
+
+
+def cut_out(pixels: np.ndarray, box: Sequence[int], size: int) -> np.ndarray:
+    """What a box shows of (H, W, 3) uint8, as (size, size, 3); outside it the edge is repeated.
+
+    box: left, top, right and bottom.
+    """
+    rows = np.arange(box[1], box[3]).clip(0, len(pixels) - 1)
+    columns = np.arange(box[0], box[2]).clip(0, pixels.shape[1] - 1)
     face = Image.fromarray(pixels[rows[:, None], columns])
     return np.asarray(face.resize((size, size), Image.Resampling.LANCZOS))
 

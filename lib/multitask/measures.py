@@ -37,21 +37,31 @@ PENALTIES = np.logspace(-7, 3, 11)  # of the ridge, over the features' largest e
 class FaceBatches(Epochs):
     """Shuffled mini-batches of faces with their annotations.
 
-    moved: by chance every other face is mirrored, and all are shifted and scaled; what comes in
-        from outside an image repeats its edge, as a black one would be a landmark.
+    moved: all faces are shifted and scaled by chance, and with ``mirror`` every other one is
+        mirrored; what comes in from outside an image repeats its edge, as a black one would be a
+        landmark. Sides of a mirrored face are swapped by their names, see ``mirrored``.
     Calling with a step gives images (B, 3, S, S) float32 in [0, 1], landmarks (B, 5, 2) as shares
     of the image and attributes (B, A), as ``Faces`` has them. All depends on (seed, step) and the
     number of faces alone, so that networks of a seed see the same.
     """
 
     def __init__(
-        self, faces: Faces, *, batch: int, seed: int, moved: bool, device: torch.device
+        self,
+        faces: Faces,
+        *,
+        batch: int,
+        seed: int,
+        moved: bool,
+        mirror: bool = True,
+        device: torch.device,
     ) -> None:
-        super().__init__(faces.images.to(device), batch=batch, seed=seed, pad=0, flip=moved)
+        flip = moved and mirror
+        super().__init__(faces.images.to(device), batch=batch, seed=seed, pad=0, flip=flip)
         self.landmarks, self.attributes = faces.landmarks.to(device), faces.attributes.to(device)
         self.moved = moved
         self.mirrored = [
-            torch.tensor(mirrored(names), device=device) for names in (LANDMARKS, faces.names)
+            torch.tensor(mirrored(names) if flip else range(len(names)), device=device)
+            for names in (faces.points, faces.names)
         ]
 
     def _draw(self, epoch: int) -> tuple[Tensor, ...]:
@@ -74,9 +84,15 @@ class FaceBatches(Epochs):
 
 
 def mirrored(names: tuple[str, ...]) -> list[int]:
-    """Where the name of the other side stands, for each name; its own place if it has no side."""
+    """Where the name of the other side stands, for each name; its own place if it has no side.
+
+    A side is a word left or right within the name. ValueError for one without its other side.
+    """
     side = r"(?<![A-Za-z])(left|right|Left|Right)(?![A-Za-z])"
     swapped = [re.sub(side, lambda found: OTHER_SIDE[found[0]], name) for name in names]
+    for name, other in zip(names, swapped, strict=True):
+        if other not in names:
+            raise ValueError(f"a mirrored {name} would be {other}, which is not there")
     return [names.index(name) for name in swapped]
 
 
@@ -123,7 +139,7 @@ def face_loss(weight: float) -> Callable[[nn.Module, tuple[Tensor, Tensor, Tenso
 
 @torch.no_grad()
 def predict(network: MultiTask, images: Tensor) -> dict[str, Tensor]:
-    """landmarks (N, 5, 2) as shares of the image and attributes (N, A) as logits, on the CPU.
+    """landmarks (N, P, 2) as shares of the image and attributes (N, A) as logits, on the CPU.
 
     images: (N, 3, S, S) uint8, on the network's device.
     """
@@ -133,7 +149,7 @@ def predict(network: MultiTask, images: Tensor) -> dict[str, Tensor]:
         for batch in images.split(EVALUATION_BATCH)
     ]
     joined = {task: torch.cat([batch[task] for batch in batches]).float().cpu() for task in TASKS}
-    joined["landmarks"] = (joined["landmarks"].unflatten(1, (len(LANDMARKS), 2)) + 1) / 2
+    joined["landmarks"] = (joined["landmarks"].unflatten(1, (-1, 2)) + 1) / 2
     return joined
 
 

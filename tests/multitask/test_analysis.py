@@ -49,8 +49,8 @@ def small(seeds=2) -> Predictions:
     return Predictions(
         [truth] * seeds,
         {**dict.fromkeys(plan.VARIANTS, errors), plan.TRIVIAL: [blind] * seeds},
-        {**dict.fromkeys(plan.VARIANTS, list(logits)), plan.TRIVIAL: [usual] * seeds},
-        {**dict.fromkeys(plan.VARIANTS, list(landmarks)), plan.TRIVIAL: [shape] * seeds},
+        {**{name: list(logits) for name in plan.VARIANTS}, plan.TRIVIAL: [usual] * seeds},
+        {**{name: list(landmarks) for name in plan.VARIANTS}, plan.TRIVIAL: [shape] * seeds},
     )
 
 
