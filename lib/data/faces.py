@@ -254,7 +254,7 @@ def _list_mtfl(part: str, root: str) -> _Files:
     order = np.argsort(chances[:, 1], kind="stable")
     if part != "aflw":
         order = order[(_tenth(chances[order].T) == 0) == (part == "test")]
-    boxes = _mtfl_boxes(points, chances[:, 2:])
+    boxes = mtfl_boxes(points, chances[:, 2:])
     return _Files(order, folder, tuple(names), boxes, points, attributes, MTFL_NAMES)
 
 
@@ -299,7 +299,7 @@ def _read_mtfl(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     return names, points, np.stack(yes, 1).astype(np.int8)
 
 
-def _mtfl_boxes(points: np.ndarray, chances: np.ndarray) -> np.ndarray:
+def mtfl_boxes(points: np.ndarray, chances: np.ndarray) -> np.ndarray:
     """(N, 4) int64, squares around the landmarks; chances: (N, 3) for the scale and the shift."""
     low, high = points.min(1), points.max(1)
     scale = MTFL_SCALES[0] + chances[:, :1] * (MTFL_SCALES[1] - MTFL_SCALES[0])

@@ -21,6 +21,7 @@ from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
 from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
 from lib.multitask import trials
 from lib.multitask.measures import attribute_scores, landmark_errors, majority, mean_shape
+from lib.multitask.networks import SHARED
 
 MEASURES = NME, ACCURACY = "NME", "accuracy"  # of a face
 LANDMARK_NME = {f"NME of the {name}": place for place, name in enumerate(LANDMARKS)}
@@ -305,6 +306,18 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     single = np.isinf(table["low"])
     table.loc[single, "low"] = table.loc[single, "high"] = table["value"]
     return table
+
+
+def beyond_shared(probes: pd.DataFrame) -> pd.DataFrame:
+    """What a probe reads from the shared stream and another one, less from the shared one alone.
+
+    probes: rows of ``by_seed``; those returned have the other stream's name.
+    """
+    keys, together = ["variant", "seed", "layer", "task"], f"{SHARED} + "
+    alone = probes[probes["stream"] == SHARED].set_index(keys)["value"].rename("alone")
+    both = probes[probes["stream"].str.startswith(together)].join(alone, on=keys)
+    names = both["stream"].str.removeprefix(together)
+    return both.assign(stream=names, value=both["value"] - both["alone"]).drop(columns="alone")
 
 
 # The quantities of claims.yaml. They take the tables that the notebook saves.

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import skimage.data
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from skimage.util import montage
+from torch import Tensor
 
+from lib.data.faces import LANDMARKS, cut_out, mtfl_boxes
 from lib.figures.charts import handles_of, legend, pictures, wrapped
 from lib.figures.style import INK, PALETTE, TINY
+from lib.multitask.measures import mirrored, move
 
 LOOKS: dict[str, dict[str, Any]] = {
     "truth": {
@@ -29,10 +34,31 @@ LOOKS: dict[str, dict[str, Any]] = {
     },
 }
 SIDE = 3  # channels along each side of a mosaic
+OUTLINE = [0, 1, 4, 3, 0, 2, 1]  # a line through eyes, mouth and nose
+BLANK = 64  # pixels of a face that is not shown
+# landmarks of scikit-image's astronaut in pixels, set by eye
+ASTRONAUT = ((202.5, 100.8), (246.5, 103.3), (224.5, 126.3), (205.0, 140.5), (243.8, 141.3))
+
+
+def astronauts(size: int) -> tuple[Tensor, Tensor]:
+    """A photograph that may be shown: cropped as MTFL's, mirrored, moved up and moved down.
+
+    Returns (4, 3, size, size) uint8 and the landmarks (4, 5, 2) as shares of the sides.
+    """
+    points, still = np.array(ASTRONAUT)[None], np.full((1, 3), 0.5)
+    box = mtfl_boxes(points, still)[0]
+    image = torch.from_numpy(cut_out(skimage.data.astronaut(), box.tolist(), size))
+    shares = torch.from_numpy((points - box[:2]) / (box[2] - box[0])).float()
+    images = image.permute(2, 0, 1).float().expand(4, -1, -1, -1)
+    flips = torch.tensor([False, True, False, False])
+    shares = torch.where(flips[:, None, None], shares[:, mirrored(LANDMARKS)], shares)
+    x, y, scales = torch.tensor([[0, 0, 0.08, -0.08], [0, 0, -0.08, 0.08], [1, 1, 0.9, 1.1]])
+    moved, places = move(images, shares, flips, x, y, scales)
+    return moved.round().clamp(0, 255).byte(), places
 
 
 def draw_faces(
-    images: np.ndarray,
+    images: np.ndarray | None,
     truth: np.ndarray,
     predictions: Mapping[str, np.ndarray],
     titles: Sequence[str],
@@ -40,16 +66,23 @@ def draw_faces(
 ) -> Figure:
     """The paper's fig. 4: true and predicted landmarks, a row a network, a column a face.
 
-    images: (N, 3, S, S) uint8. truth and each of predictions: (N, 5, 2) shares of the sides.
+    images: (N, 3, S, S) uint8; without them eyes, nose and mouth are joined by lines.
+    truth and each of predictions: (N, 5, 2) shares of the sides.
     errors: (N,) NME of each, written below the pictures.
     """
+    hidden = images is None
+    if images is None:
+        images = np.full((len(truth), 3, BLANK, BLANK), 255, np.uint8)
     shown = {title: image / 255 for title, image in zip(titles, images, strict=True)}
     figure = pictures({wrapped(name, 18): shown for name in predictions})
     side = images.shape[-1]
     cells = [(name, place) for name in predictions for place in range(len(images))]
     for ax, (name, place) in zip(figure.axes, cells, strict=True):
         for points, look in zip((truth, predictions[name]), LOOKS.values(), strict=True):
-            ax.plot(*(side * points[place].T - 0.5), linestyle="", markeredgewidth=1, **look)
+            where = side * points[place] - 0.5
+            if hidden:
+                ax.plot(*where[OUTLINE].T, color=look["color"], linewidth=1)
+            ax.plot(*where.T, linestyle="", markeredgewidth=1, **look)
         ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
         if errors is not None:
             ax.set_xlabel(f"NME {100 * errors[name][place]:.1f} %", fontsize=TINY)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawing_checks import fits
 
-from lib.multitask.pictures import LOOKS, draw_faces, mosaic
+from lib.multitask.pictures import LOOKS, astronauts, draw_faces, mosaic
 
 IMAGES = np.arange(4 * 3 * 16 * 16).reshape(4, 3, 16, 16).astype(np.uint8)
 TITLES = ["worst", "median", "best", "profile"]
@@ -59,3 +59,36 @@ def test_a_mosaic_holds_the_channels_that_vary_most():
     assert np.isnan(shown[16]).all()
     only = mosaic(stream[:1])[0]  # a constant channel, and eight empty places
     assert np.nanmax(only) == 0 and np.isfinite(only).sum() == 16 * 16
+
+
+def test_faces_that_are_not_shown_are_outlined():
+    """A line through eyes, mouth and nose behind each set of points, on white."""
+    truth, predictions = points()
+    figure = draw_faces(None, truth, predictions, TITLES)
+    ax = figure.axes[5]
+    assert (np.asarray(ax.images[0].get_array()) == 1).all()
+    outline, true, other, predicted = ax.lines
+    for line, dots, where in ((outline, true, truth), (other, predicted, predictions["SMTN"])):
+        expected = 64 * where[1] - 0.5
+        assert dots.get_xydata() == pytest.approx(expected)
+        left_eye, right_eye, nose, left, right = expected
+        path = [left_eye, right_eye, right, left, left_eye, nose, right_eye]
+        assert line.get_xydata() == pytest.approx(np.array(path))
+        assert line.get_color() == dots.get_color() and line.get_marker() == "None"
+
+
+def test_the_astronauts_landmarks_are_on_her_face():
+    """Irises are darker than what is around them, and the left eye is the one further left."""
+    images, landmarks = astronauts(64)
+    assert images.shape == (4, 3, 64, 64) and landmarks.shape == (4, 5, 2)
+    assert len({image.numpy().tobytes() for image in images}) == 4
+    grey = images.float().mean(1).numpy()
+    for picture, points in zip(grey, 64 * landmarks.numpy(), strict=True):
+        assert points[0, 0] + 20 < points[1, 0] and points[3, 0] + 15 < points[4, 0]
+        for x, y in points[:2]:
+            row, column = int(y), int(x)
+            iris = picture[row - 1 : row + 2, column - 1 : column + 2].mean()
+            cheek = picture[row + 5 : row + 9, column - 2 : column + 3].mean()
+            assert iris < cheek - 40
+    width = landmarks[0, :, 0].max() - landmarks[0, :, 0].min()
+    assert 1 / float(width) == pytest.approx(2.6, rel=0.02)  # as MTFL's crops of middle size

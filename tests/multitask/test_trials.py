@@ -584,6 +584,21 @@ def test_tables_of_looks_by_hand():
         analysis.by_seed(pd.DataFrame(), "cka")
 
 
+def test_what_is_beyond_the_shared_stream():
+    """Of seed 1 in layer 2: .9 of both less .6, and for another task .2 less .5."""
+    rows = [
+        {"variant": "A", "seed": seed, "probes": [
+            ["shared", 2, "landmarks", 0.6 - seed], ["shared", 2, "attributes", 0.5],
+            ["points", 2, "landmarks", 7], ["shared + points", 2, "landmarks", 0.9],
+            ["shared + points", 2, "attributes", 0.2], ["shared", 1, "landmarks", 3],
+        ]} for seed in (0, 1)
+    ]  # fmt: skip
+    found = analysis.beyond_shared(analysis.by_seed(pd.DataFrame(rows), "probes"))
+    assert found["value"].tolist() == pytest.approx([0.3, -0.3, 1.3, -0.3])
+    assert found.columns.tolist() == ["variant", "seed", "stream", "layer", "task", "value"]
+    assert set(found["stream"]) == {"points"} and set(found["layer"]) == {2}
+
+
 # from trainings to tables
 
 
