@@ -32,6 +32,11 @@ def pictures(tmp_path, monkeypatch):
         save(tmp_path / f"my_classes/house/{place}.png", place)
         save(tmp_path / f"my_classes/tree/{place}.png", 10 + place)
     save(tmp_path / "my_photos/lake.jpg", 0)
+    rows = "".join(f"{i}.png,{20 * i},40,{i % 2}\n" for i in range(5))
+    for place in range(5):
+        save(tmp_path / f"my_faces/{place}.png", place)
+    (tmp_path / "my_faces/faces.csv").write_text("picture,nose_x,nose_y,smiles\n" + rows)
+    (tmp_path / "my_faces/new.csv").write_text("picture\n3.png\n")
     monkeypatch.chdir(tmp_path)
 
     def untrained(weights, **_):
@@ -43,17 +48,17 @@ def pictures(tmp_path, monkeypatch):
 
 
 def test_every_snippet_is_short():
-    assert sorted(SNIPPETS) == ["01", "03", "05"]
+    assert sorted(SNIPPETS) == ["01", "03", "04", "05"]
     for code in SNIPPETS.values():
         assert len(code.strip().splitlines()) <= 10
 
 
 @pytest.mark.parametrize("number", sorted(SNIPPETS))
 def test_a_snippet_runs(pictures, capsys, number):
-    code = re.sub(r"steps=\d+", "steps=2", SNIPPETS[number])
+    code = re.sub(r"(steps|epochs)=\d+", r"\1=2", SNIPPETS[number])
     exec(compile(code, f"README.md, {number}", "exec"), {"__name__": "snippet"})
     told = capsys.readouterr().out
     made = {path.name for path in pictures.rglob("*")}
-    told_of = {"01": "the mask", "03": "resnet18", "05": "lake.jpg"}
-    files = {"01": {"my_task.safetensors"}, "03": set(), "05": {"lake.png", "outputs.csv"}}
-    assert told_of[number] in told and files[number] <= made
+    told_of = {"01": "the mask", "03": "resnet18", "04": "nose_y", "05": "lake.jpg"}
+    files = {"01": {"my_task.safetensors"}, "05": {"lake.png", "outputs.csv"}}
+    assert told_of[number] in told and files.get(number, set()) <= made

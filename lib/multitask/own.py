@@ -120,7 +120,7 @@ def _numbers(
     rows: pd.DataFrame, told: str, columns: Sequence[str], *, empty: float | None = None
 ) -> np.ndarray:
     """(N, columns) float64 of some columns; ValueError for what is no number, or empty."""
-    values = rows[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    values = rows[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(float, copy=True)
     blank = (rows[list(columns)] == "").to_numpy()
     if empty is not None:
         values[blank] = empty

@@ -47,7 +47,7 @@ def astronauts(size: int) -> tuple[Tensor, Tensor]:
     """
     points, still = np.array(ASTRONAUT)[None], np.full((1, 3), 0.5)
     box = mtfl_boxes(points, still)[0]
-    image = torch.from_numpy(cut_out(skimage.data.astronaut(), box.tolist(), size))
+    image = torch.tensor(cut_out(skimage.data.astronaut(), box.tolist(), size))
     shares = torch.from_numpy((points - box[:2]) / (box[2] - box[0])).float()
     images = image.permute(2, 0, 1).float().expand(4, -1, -1, -1)
     flips = torch.tensor([False, True, False, False])
