@@ -20,7 +20,6 @@ from lib.multitask import measures, networks
 BOX = ("left", "top", "width", "height")
 TESTED = 5  # every so many-th picture is kept for the test
 FALLING = 1 / 3  # share of the steps, the last ones, in which the rate falls to 0
-WEIGHT = 3.0  # of the landmarks' loss, as in the medium run
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ def fit_separation(
     def learn(network: nn.Module, label: str) -> None:
         train(
             network.to(device),
-            measures.face_loss(WEIGHT),
+            measures.face_loss(weight=1),
             batches,
             steps=epochs * len(batches),
             lr=lr,

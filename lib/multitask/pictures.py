@@ -16,7 +16,7 @@ from torch import Tensor
 from lib.data.faces import LANDMARKS, cut_out, mtfl_boxes
 from lib.figures.charts import handles_of, legend, pictures, wrapped
 from lib.figures.style import INK, PALETTE, TINY
-from lib.multitask.measures import mirrored, move
+from lib.multitask.measures import mirrored
 
 LOOKS: dict[str, dict[str, Any]] = {
     "truth": {
@@ -41,20 +41,22 @@ ASTRONAUT = ((202.5, 100.8), (246.5, 103.3), (224.5, 126.3), (205.0, 140.5), (24
 
 
 def astronauts(size: int) -> tuple[Tensor, Tensor]:
-    """A photograph that may be shown: cropped as MTFL's, mirrored, moved up and moved down.
+    """A photograph that may be shown: cropped as MTFL's, mirrored, and cropped elsewhere, twice.
 
     Returns (4, 3, size, size) uint8 and the landmarks (4, 5, 2) as shares of the sides.
     """
-    points, still = np.array(ASTRONAUT)[None], np.full((1, 3), 0.5)
-    box = mtfl_boxes(points, still)[0]
-    image = torch.tensor(cut_out(skimage.data.astronaut(), box.tolist(), size))
-    shares = torch.from_numpy((points - box[:2]) / (box[2] - box[0])).float()
-    images = image.permute(2, 0, 1).float().expand(4, -1, -1, -1)
-    flips = torch.tensor([False, True, False, False])
-    shares = torch.where(flips[:, None, None], shares[:, mirrored(LANDMARKS)], shares)
-    x, y, scales = torch.tensor([[0, 0, 0.08, -0.08], [0, 0, -0.08, 0.08], [1, 1, 0.9, 1.1]])
-    moved, places = move(images, shares, flips, x, y, scales)
-    return moved.round().clamp(0, 255).byte(), places
+    points, images, places = np.array(ASTRONAUT), [], []
+    middle = np.full((1, 3), 0.5)
+    left, top, right, bottom = mtfl_boxes(points[None], middle)[0]
+    for by, scale in ((0, 1), (0, 1), (8, 1.1), (-8, 0.9)):
+        side = round(scale * (right - left))
+        corner = np.array([(left + right - side) // 2 + by, (top + bottom - side) // 2 - by])
+        image = cut_out(skimage.data.astronaut(), [*corner, *(corner + side)], size)
+        images.append(torch.tensor(image).permute(2, 0, 1))
+        places.append(torch.tensor((points - corner) / side).float())
+    images[1] = images[1].flip(2)
+    places[1] = torch.tensor([1, 0]) + torch.tensor([-1, 1]) * places[1][mirrored(LANDMARKS)]
+    return torch.stack(images), torch.stack(places)
 
 
 def draw_faces(

@@ -173,13 +173,14 @@ def variants(sizes: MultiTaskStudy, seed: int) -> dict[str, MultiTaskTrial]:
     tuned = replace(conv, copied=True, pass_own=True, lr=sizes.lr.stage1)
     late = replace(first, late=sizes.late)
     wide = networks.matched_widths(tuple(_outputs(first).items()), first.shape)
+    times = sizes.heavier / sizes.landmark_weight  # so that the landmarks' steps stay what they are
     trials = {
         BASELINE: first,
         SMTN: smtn,
         CONV: conv,
         TUNED: tuned,
         LONG: longer,
-        WEIGHTED: replace(longer, landmark_weight=sizes.heavier),
+        WEIGHTED: replace(longer, landmark_weight=sizes.heavier, lr=longer.lr / times),
         WIDE: replace(whole, widths=wide, lr=sizes.lr.wide),
         COPIES: replace(longer, network="independent"),
         RANDOM: replace(smtn, shared="", stage1=None),

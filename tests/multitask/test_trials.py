@@ -93,7 +93,9 @@ def test_the_paper_profile_is_the_papers():
     assert (first.faces.train, first.faces.test) == (0, 0)
     assert (first.batch, first.epochs, first.momentum) == (32, 100, 0.9)
     assert (first.landmark_weight, first.falling, first.moved) == (1, 0, False)
-    assert {trial.lr for trial in study.variants(PAPER, 0).values()} == {1e-3}
+    rates = {name: trial.lr for name, trial in study.variants(PAPER, 0).items()}
+    assert rates.pop(study.WEIGHTED) == pytest.approx(1e-4)  # of landmarks that count tenfold
+    assert set(rates.values()) == {1e-3}
     assert len(study.KINDS[study.PAPER]) == 4
 
 
@@ -175,7 +177,7 @@ LR = {"lr"}  # chosen for each kind of arm
         (study.CONV, study.TUNED, {"copied", "pass_own"} | LR),
         (study.CONV, study.LOOSE, {"copied"} | LR),
         (study.LOOSE, study.TUNED, {"pass_own"}),
-        (study.LONG, study.WEIGHTED, {"landmark_weight"}),
+        (study.LONG, study.WEIGHTED, {"landmark_weight"} | LR),
         (study.LONG, study.COPIES, {"network"}),
         (study.SMTN, study.RANDOM, {"shared", "stage1"}),
         (study.SINGLE, study.STITCH, {"network"}),
