@@ -65,7 +65,7 @@ class Epochs:
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch)
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, step: int) -> tuple[Tensor, ...]:
         epoch, position = divmod(step, len(self))
         if epoch != self._epoch:  # one transfer to the device an epoch, not one a step
             self._epoch, self._draws = epoch, self._draw(epoch)
@@ -74,7 +74,7 @@ class Epochs:
 
     def _batch(
         self, index: Tensor, flips: Tensor, rows: Tensor, columns: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         images = self.images[index]
         if self.pad or self.flip:
             images = flip_and_crop(images, flips, rows, columns, self.pad)

@@ -71,16 +71,15 @@ class FaceBatches(Epochs):
         x, y, scales = 2 * torch.rand(3, len(order), generator=rng).to(order.device) - 1
         return order, flips, SHIFT * x, SHIFT * y, 1 + SCALE * scales
 
-    def _batch(self, index: Tensor, *moves: Tensor) -> tuple[Tensor, ...]:
+    def _batch(self, index: Tensor, flips: Tensor, *moves: Tensor) -> tuple[Tensor, ...]:
         images = self.images[index].float() / 255
         landmarks, attributes = self.landmarks[index], self.attributes[index]
         if not self.moved:
             return images, landmarks, attributes
-        flips = moves[0]
         swapped = landmarks[:, self.mirrored[0]], attributes[:, self.mirrored[1]]
         landmarks = torch.where(flips[:, None, None], swapped[0], landmarks)
         attributes = torch.where(flips[:, None], swapped[1], attributes)
-        return *move(images, landmarks, *moves), attributes
+        return *move(images, landmarks, flips, *moves), attributes
 
 
 def mirrored(names: tuple[str, ...]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -234,12 +234,15 @@ def fit_separation(
 
 
 def _part(faces: Faces, chosen: np.ndarray) -> Faces:
-    places = torch.from_numpy(np.flatnonzero(chosen))
-    fields = (
-        getattr(faces, name)[places] for name in ("images", "landmarks", "attributes", "extent")
+    at = torch.from_numpy(chosen)
+    return replace(
+        faces,
+        images=faces.images[at],
+        landmarks=faces.landmarks[at],
+        attributes=faces.attributes[at],
+        extent=faces.extent[at],
+        ids=tuple(np.array(faces.ids)[chosen].tolist()),
     )
-    ids = tuple(np.array(faces.ids)[chosen].tolist())
-    return Faces(*fields, ids, faces.names, points=faces.points)
 
 
 def _score(network: networks.MultiTask, known: Faces, test: Faces) -> pd.DataFrame:
@@ -248,7 +251,7 @@ def _score(network: networks.MultiTask, known: Faces, test: Faces) -> pd.DataFra
     usual = np.broadcast_to(measures.majority(known.attributes), test.attributes.shape)
     answers = {
         "the network": (outputs["landmarks"], outputs["attributes"]),
-        "mean shape, majority": (known.landmarks.mean(0), usual - 0.5),
+        "mean shape, majority": (known.landmarks.mean(0), torch.tensor(usual - 0.5)),
     }
     rows = []
     for answer, (points, logits) in answers.items():
