@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lib.continual.masks import MaskedNetwork, MaskedTask, TaskSwitcher, WeightMask
 from lib.continual.networks import UNet
-from lib.data.images import list_images, read_picture
+from lib.data.images import list_images, open_picture
 from lib.data.segmented import IGNORED
 from lib.engine.training import one_cycle, seeded, train
 
@@ -77,8 +77,8 @@ def load_pairs(folder: str | Path, *, size: int = 64) -> Pairs:
     targets += IGNORED if classes else 0
     inside = torch.zeros(len(names), 1, size, size, dtype=torch.bool)
     for place, name in enumerate(names):
-        picture = read_picture(sides[0][name])
-        target = _labels(sides[1][name], len(classes)) if classes else read_picture(sides[1][name])
+        picture = open_picture(sides[0][name])
+        target = _labels(sides[1][name], len(classes)) if classes else open_picture(sides[1][name])
         if picture.size != target.size:
             shapes = " and ".join(f"{w} x {h}" for w, h in (picture.size, target.size))
             raise ValueError(f"{sides[0][name]} and {sides[1][name]} differ in size: {shapes}")

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from lib.data.catalogue import listed_ids, locate, refuse_below
 from lib.data.drawn.faces import ATTRIBUTES, draw_face
-from lib.data.images import UNREADABLE
+from lib.data.images import open_picture, picture_shape
 from lib.data.shards import load_shards
-from lib.engine.files import data_root
+from lib.engine.files import data_root, read_text
 
 # of the picture, not of the person: the left eye is the one further left
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
@@ -37,10 +37,11 @@ FOLDS = 10  # a tenth of MTFL's training.txt is its ``test``; which one can be c
 MTFL_FACTOR = 2.6  # side of the square by the landmarks' extent: from the forehead to the chin
 MTFL_SCALES = (0.85, 1.15)
 MTFL_SHIFT = 0.12  # of the side, at most
+BOX_LIMIT = 4  # times the photograph's longer side: a larger box has a landmark far outside
 CELEBA_ATTRIBUTES = 40
 CELEBA_SIZE = (178, 218)  # width and height of every aligned and cropped photograph
 _DRAWN_SEEDS = {"train": 0, "test": 1}
-_CUT = "edge, Lanczos"  # how ``_read`` makes its pixels: another way needs other shards
+_CUT = "upright, edge, Lanczos"  # how ``_read`` makes its pixels: another way needs other shards
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Faces:
         says.
     extent: (N, 2) float32, width and height of what the image shows, in pixels of its original.
     ids: file names, or the numbers of drawn faces. names: of the attributes.
-    skipped: files that could not be read. points: names of the landmarks.
+    skipped: files that could not be read, or have a landmark far outside. points: names of the
+        landmarks.
     """
 
     images: Tensor
@@ -86,7 +88,7 @@ def load_faces(
     fold: which tenth of MTFL's ``train`` and ``test`` together is the ``test``, 0 to 9. The tests
         of all folds are all of these faces, each once; ``aflw`` is always the same.
     drawn_faces are drawn: ``count`` must be given. A photograph that cannot be read is left out
-    and named in ``skipped``.
+    and named in ``skipped``, and so is one with a landmark far outside.
     Raises ValueError for what cannot be had, and for files that contradict themselves or are not
     the published ones; FileNotFoundError for a missing set.
     """
@@ -217,13 +219,18 @@ def _read_faces(files: _Files, label: str, size: int, count: int) -> Faces:
 
 
 def _read(files: _Files, size: int, place: int) -> np.ndarray | None:
-    """The image (size, size, 3) uint8 of one face, None if its photograph cannot be read."""
+    """The image (size, size, 3) uint8 of one face; None if its photograph cannot be read, or if
+    its box is many times as large: a landmark has lost its decimal point.
+    """
+    box = files.boxes[files.order[place]].tolist()
+    path = files.folder / files.ids[files.order[place]]
     try:
-        with Image.open(files.folder / files.ids[files.order[place]]) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-    except (*UNREADABLE, OSError, SyntaxError, ValueError):
+        pixels = np.asarray(open_picture(path))
+    except (OSError, ValueError):
         return None
-    return cut_out(pixels, files.boxes[files.order[place]].tolist(), size)
+    if max(box[2] - box[0], box[3] - box[1]) > BOX_LIMIT * max(pixels.shape):
+        return None
+    return cut_out(pixels, box, size)
 
 
 def cut_out(pixels: np.ndarray, box: Sequence[int], size: int) -> np.ndarray:
@@ -274,7 +281,7 @@ def _read_mtfl(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     The numbers are x1..x5, y1..y5, and the codes of the set's readme for gender, smile, glasses
     and pose. Names may be written with Windows' slashes.
     """
-    lines = path.read_text(encoding="utf-8").replace("\\", "/").splitlines()
+    lines = read_text(path, "list of faces").replace("\\", "/").splitlines()
     rows = [line.split() for line in lines if line.strip()]
     names = [row[0] for row in rows]
     for row in rows:
@@ -316,20 +323,26 @@ def _list_celeba(part: str, root: str) -> _Files:
     their height, which ``extent`` tells. Landmarks outside the photograph stay as they are.
     """
     from torchvision.datasets import CelebA  # here: importing it takes a second
+    from torchvision.datasets.utils import check_integrity
 
     folder = locate("celeba", root)
     try:
         data = CelebA(folder.parent, split=part)  # checks the md5 of every list
-    except RuntimeError as error:
-        raise ValueError(f"{folder} lacks a file, or has another one: {error}") from error
+    except (RuntimeError, ValueError, IndexError) as error:
+        lists = {name: md5 for _, md5, name in CelebA.file_list if name.endswith(".txt")}
+        others = [name for name, md5 in lists.items() if not check_integrity(folder / name, md5)]
+        told = f"{folder} lacks a file, or has another one: {', '.join(others) or 'a list'}"
+        raise ValueError(f"{told}; {error}") from error
     images = folder / "img_align_celeba"
     # one photograph stands for all: whoever has the wrong archive has it throughout
-    with suppress(OSError), Image.open(images / data.filename[0]) as picture:
-        if picture.size != CELEBA_SIZE:
-            raise ValueError(
-                f"{images / data.filename[0]} is {picture.width} x {picture.height}, not 178 x "
-                "218: the aligned and cropped photographs are needed, img_align_celeba.zip"
-            )
+    shape = CELEBA_SIZE[::-1]
+    with suppress(OSError, ValueError):
+        shape = picture_shape(images / data.filename[0])
+    if shape != CELEBA_SIZE[::-1]:
+        raise ValueError(
+            f"{images / data.filename[0]} is {shape[1]} x {shape[0]}, not 178 x 218: the aligned "
+            "and cropped photographs are needed, img_align_celeba.zip"
+        )
     return _Files(
         np.arange(len(data.filename)),
         images,

@@ -6,21 +6,26 @@ name is a folder of images below the data root.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from scipy.fft import dctn
 from scipy.spatial.distance import cdist
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lib.data.catalogue import DATASETS, locate
+from lib.engine.files import is_rubbish, naming
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError)
+# pictures too, but not read: which of their frames is meant, or another library is needed
+OTHER_SUFFIXES = {".jfif", ".jpe", ".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg"}
+ORIENTATION = 274  # EXIF's tag; its values 5 to 8 swap width and height
+TURNS = dict(enumerate((0, 3, 1, 5, 4, 6, 2), start=2))  # orientation -> Image.Transpose
 # of perceptual hashes: pixels that an image is reduced to, lowest frequencies that are looked at
 SIDE, FREQUENCIES = 32, 8
 
@@ -52,12 +57,21 @@ def load_images(
 
 
 def list_images(dataset: str, root: str | Path | None = None) -> list[Path]:
-    """The image files of a named set, or of a folder below the data root, sorted by name."""
+    """The image files of a named set, or of a folder below the data root, sorted by name.
+
+    What systems leave there is no image; images in a format that is not read are warned of.
+    """
     folder = locate(dataset, root)
     files = DATASETS[dataset].files if dataset in DATASETS else ()
     if files:
         return [folder / file for file in files]
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    there = [path for path in sorted(folder.iterdir()) if not is_rubbish(path.name)]
+    paths = [path for path in there if path.suffix.lower() in SUFFIXES]
+    others = [path.name for path in there if path.suffix.lower() in OTHER_SUFFIXES]
+    if others:
+        more = ", ..." if others[3:] else ""
+        told = f"{len(others)} images in {folder} are not read: {', '.join(others[:3])}{more}"
+        warnings.warn(f"{told}; {', '.join(sorted(SUFFIXES))} are", stacklevel=2)
     if not paths:
         raise FileNotFoundError(f"no image ({', '.join(sorted(SUFFIXES))}) in folder {folder}")
     return paths
@@ -68,7 +82,7 @@ def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) 
 
     enlarge: a smaller picture is enlarged instead of refused.
     """
-    picture = read_picture(path, channels)
+    picture = open_picture(path, "L" if channels == 1 else "RGB")
     side = min(picture.size)
     if side < size and not enlarge:
         raise ValueError(f"{path} is {picture.width} x {picture.height}: smaller than {size} px")
@@ -78,17 +92,44 @@ def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) 
     return np.asarray(square).reshape(size, size, channels)
 
 
-def read_picture(path: Path, channels: int = 3) -> Image.Image:
-    """A picture of 8 bits, RGB or with one channel grey, on white if transparent.
+def open_picture(path: Path, mode: str = "RGB") -> Image.Image:
+    """A picture as viewers show it: upright, 8 bits a channel, on white where transparent.
 
-    Raises ValueError, naming the path, for a file that is no readable picture.
+    mode: "RGB", or "L" for luma. Raises FileNotFoundError, and ValueError, naming the path, for
+    what is no picture or not a whole one.
     """
+    with naming(path, "image"), Image.open(path) as file:
+        file.load()
+        if file.format in ("JPEG", "MPO"):
+            _refuse_cut(path.read_bytes())
+        turn = TURNS.get(_orientation(file))
+        picture = file if turn is None else file.transpose(Image.Transpose(turn))
+        return _to_eight_bits(picture).convert(mode)
+
+
+def picture_shape(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as ``open_picture`` gives it, from its head."""
+    with naming(path, "image"), Image.open(path) as picture:
+        return picture.size if _orientation(picture) >= 5 else picture.size[::-1]
+
+
+def _orientation(picture: Image.Image) -> int:
+    """1 to 8: how the picture lies; 1, upright, where EXIF says nothing that can be read."""
     try:
-        with Image.open(path) as file:
-            file.load()
-            return _to_eight_bits(file).convert("L" if channels == 1 else "RGB")
-    except (*UNREADABLE, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from error
+        value = picture.getexif().get(ORIENTATION)
+        return value if value in TURNS else 1
+    except Exception:  # viewers show such pictures as they are stored
+        return 1
+
+
+def _refuse_cut(data: bytes) -> None:
+    """ValueError for a JPEG without its end; libjpeg makes grey pixels of what is missing.
+
+    A scan begins with FF DA and an image ends with FF D9. What stands before the scan, such as a
+    small preview, has its own end, and behind the end anything may follow.
+    """
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise ValueError("its end is missing: the file was cut")
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:

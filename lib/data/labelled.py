@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from lib.data.catalogue import DATASETS, listed_ids, locate, refuse_below
 from lib.data.drawn.scenes import CATEGORIES, COLOURS, GROUNDS, render_objects
 from lib.data.images import read_square
 from lib.data.segmented import load_segmented
-from lib.engine.files import data_root
+from lib.engine.files import data_root, is_rubbish
 
 # Tasks on drawn objects: classes, which of (category, colour, ground) is the label, and the seeds
 # of training and test pictures: no two tasks share a picture. The same kind of picture is
@@ -153,12 +154,23 @@ def _class_folders(name: str, size: int, root: str) -> Labelled:
     images, _, target = name.partition("/")
     base = images.partition("@")[0]
     path = locate(base, root)
-    files = folder.make_dataset(path, extensions=folder.IMG_EXTENSIONS)  # in order of name
+    classes = sorted(each.name for each in path.iterdir() if each.is_dir())
+    numbers = {each: number for number, each in enumerate(classes) if not is_rubbish(each)}
+    if not numbers:
+        raise FileNotFoundError(f"no folder of a class in {path}")
+    files = folder.make_dataset(  # in order of name
+        path, numbers, extensions=folder.IMG_EXTENSIONS, allow_empty=True
+    )
     there = [Path(file).relative_to(path).as_posix() for file, _ in files]
+    there = [file for file in there if not any(map(is_rubbish, file.split("/")))]
     if "@" in images:
         train, test = (listed_ids(images, part, there, path) for part in ("train", "test"))
     else:
         train, test = _split(there, path)
+        whole = {"caltech101": 102, "caltech256": 257}[base]
+        if len(set(map(_class_of, there))) < whole:
+            told = f"{path} has {len(set(map(_class_of, there)))} of {whole} classes"
+            warnings.warn(f"{told}: it is not the whole set", stacklevel=2)
     classes = sorted({_class_of(id) for id in train + test})
     if target:
         classes = listed_ids(base, target, classes, path)

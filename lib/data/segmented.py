@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -20,8 +22,8 @@ from torch import Tensor
 
 from lib.data.catalogue import DATASETS, listed_ids, locate, refuse_below
 from lib.data.drawn.scenes import CATEGORIES, render_scenes
-from lib.data.images import UNREADABLE, read_square
-from lib.engine.files import data_root
+from lib.data.images import picture_shape, read_square
+from lib.engine.files import data_root, naming, read_text
 
 DRAWN = ("scenes_a", "scenes_b")
 VOC = ("voc2012", "voc2012_aug", "voc2012_groups")
@@ -46,6 +48,7 @@ STANFORD_LABELS = {label: label for label in range(len(STANFORD_CLASSES))}
 PET_LABELS = {1: 1, 2: 0, 3: IGNORED}  # of a trimap: the pet, the background, the border
 SCENES_SEEDS = {"train": 1, "test": 2}
 COCO_TEST_EVERY = 4
+FAR = 1e6  # pixels: pycocotools allocates for every row and column that a shape reaches
 
 
 @dataclass(frozen=True)
@@ -132,42 +135,32 @@ def _load(name: str, split: str, size: int, count: int, root: str) -> Segmented:
     chosen = fit[: count or None]
     images = torch.empty(len(chosen), 3, size, size, dtype=torch.uint8)
     labels = torch.empty(len(chosen), size, size, dtype=torch.uint8)
-    with ThreadPoolExecutor() as pool:  # decoding and resizing release the lock
+    # decoding and resizing release the lock; pycocotools calls what numpy will drop
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore", DeprecationWarning)
         for place, (image, mask) in enumerate(pool.map(partial(_read, size=size), chosen)):
             images[place], labels[place] = torch.tensor(image).permute(2, 0, 1), torch.tensor(mask)
     ids = tuple(entry.path.stem for entry in chosen)
+    if name.startswith(VOC) and len(ids) and set(labels.unique().tolist()) == {0, IGNORED}:
+        told = f"the masks of {name}, such as {ids[0]}.png, have no label but 0 and 255"
+        raise ValueError(f"{told}, which is ignored: binary masks are no masks of VOC's")
     return Segmented(images, labels, classes, ids, len(entries) - len(fit))
 
 
 def _read(entry: _Entry, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(size, size, 3) and (size, size) of one entry."""
-    height, width = shape = _shape(entry.path)
+    height, width = shape = picture_shape(entry.path)
     # nothing can be drawn where the shape is not the one that was told
-    labels = entry.draw() if shape == entry.shape else np.empty(entry.shape)
-    if labels.shape != shape:
-        is_of, map_of = (" x ".join(map(str, sides[::-1])) for sides in (shape, labels.shape))
+    labels = entry.draw() if shape == entry.shape else None
+    of_map = entry.shape if labels is None else labels.shape
+    if labels is None or of_map != shape:
+        is_of, map_of = (" x ".join(map(str, sides[::-1])) for sides in (shape, of_map))
         raise ValueError(f"{entry.path} is {is_of}, but its label map is {map_of}")
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2  # as read_square
     square = Image.fromarray(labels).crop((left, top, left + side, top + side))
     square = square.resize((size, size), Image.Resampling.NEAREST)
     return read_square(entry.path, size, 3), np.asarray(square)
-
-
-def _shape(path: Path) -> tuple[int, int]:
-    """(height, width) from the header."""
-    with _naming(path, "image"), Image.open(path) as picture:
-        return picture.height, picture.width
-
-
-@contextmanager
-def _naming(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise  # it names the path
-    except (*UNREADABLE, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable {what}: {error}") from error
 
 
 @cache
@@ -181,10 +174,22 @@ def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...
     else:
         listed = {"test": "val", "train": "train_aug" if name == "voc2012_aug" else "train"}[split]
         path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
-        stems = sorted(set(path.read_text().split()))
-    read = partial(_translated, meaning=GROUP_LABELS if groups else VOC_LABELS)
+        stems = sorted(set(read_text(path, "list of images").split()))
+        test = path.with_name("val.txt")
+        if split == "train" and test.is_file():
+            stems = _apart(stems, set(read_text(test, "list of images").split()), path)
+    read = partial(_translated, meaning=GROUP_LABELS if groups else VOC_LABELS, coloured=True)
     maps = folder / "SegmentationClass"
     return _pairs(folder / "JPEGImages", stems, lambda stem: maps / f"{stem}.png", read), classes
+
+
+def _apart(train: Sequence[str], test: Collection[str], path: Path) -> list[str]:
+    """Training images without those that are for testing too, with a warning."""
+    shared = sorted(set(train) & set(test))
+    if shared:
+        told = f"{len(shared)} training images of {path}, such as {shared[0]}, are test images too"
+        warnings.warn(f"{told}: they are left out of training", stacklevel=2)
+    return [name for name in train if name not in test]
 
 
 def _pairs(
@@ -195,13 +200,22 @@ def _pairs(
 ) -> list[_Entry]:
     """Entries of images that have a file each for their label maps, which ``read`` reads."""
     paths = {stem: images / f"{stem}.jpg" for stem in stems}
-    return [_Entry(path, _shape(path), partial(read, map_of(stem))) for stem, path in paths.items()]
+    return [
+        _Entry(path, picture_shape(path), partial(read, map_of(stem)))
+        for stem, path in paths.items()
+    ]
 
 
-def _translated(path: Path, meaning: Mapping[int, int]) -> np.ndarray:
-    """(H, W) uint8 labels of a mask; meaning: its values, all but 255 -> label."""
-    with _naming(path, "mask"), Image.open(path) as picture:
+def _translated(path: Path, meaning: Mapping[int, int], coloured: bool = False) -> np.ndarray:
+    """(H, W) uint8 labels of a mask; meaning: its values, all but 255 -> label.
+
+    coloured: a palette that is not in the order of VOC's colours was rearranged by some tool;
+        the colours then say what the values are.
+    """
+    with naming(path, "mask"), Image.open(path) as picture:
         labels = np.array(picture)
+        if coloured and picture.mode == "P":
+            labels = _by_colour(labels, np.array(picture.getpalette()).reshape(-1, 3))
     wrong = labels[~np.isin(labels, [*meaning, IGNORED])]
     if labels.ndim != 2 or wrong.size:
         what = f"label {wrong.max()}" if labels.ndim == 2 else f"mode {picture.mode}"
@@ -209,6 +223,24 @@ def _translated(path: Path, meaning: Mapping[int, int]) -> np.ndarray:
     table = np.full(256, IGNORED, np.uint8)
     table[list(meaning)] = list(meaning.values())
     return table[labels.astype(np.uint8)]
+
+
+def _by_colour(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """(H, W) values whose (K, 3) palette is VOC's or one of greys, else those of its colours."""
+    values = np.unique(labels)
+    colours, bits = palette[values], np.arange(256)[:, None]
+    # of value v: red has its bits 0, 3 and 6 as the highest ones, green 1, 4, 7, blue 2, 5
+    voc = sum(((bits >> (3 * step + np.arange(3))) & 1) << (7 - step) for step in range(3))
+    grey = np.repeat(values[:, None], 3, 1)
+    if np.array_equal(colours, voc[values]) or np.array_equal(colours, grey):
+        return labels
+    same = (colours[:, None] == voc).all(2)
+    if not same.any(1).all():
+        wrong = colours[~same.any(1)][0].tolist()
+        raise ValueError(f"its palette has the colour {wrong}, which is none of VOC's")
+    table = np.zeros(256, int)
+    table[values] = same.argmax(1)
+    return table[labels]
 
 
 def _coco(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
@@ -230,8 +262,14 @@ def _coco(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ..
     entries = []
     for stem in stems:
         coco, image = of[there[stem]], of[there[stem]].imgs[int(stem)]
-        path, shape = folder / there[stem] / image["file_name"], (image["height"], image["width"])
+        path = folder / there[stem] / image["file_name"]
+        shape = _coco_shape(image, path)
         entries.append(_Entry(path, shape, partial(_coco_labels, coco, int(stem), path, shape)))
+    if split == "train" and "@" not in name and not both:
+        tested = {coco.imgs[int(stem)]["file_name"] for stem in test}
+        names = [entry.path.name for entry in entries]
+        apart = set(_apart(names, tested, folder / "val2017"))
+        entries = [entry for entry in entries if entry.path.name in apart]
     return entries, ("background", *(coco.cats[key]["name"] for key in sorted(coco.cats)))
 
 
@@ -239,11 +277,45 @@ def _coco(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ..
 def _annotations(path: Path):
     from pycocotools.coco import COCO  # here: it is needed for this set alone
 
-    try:
-        with redirect_stdout(io.StringIO()):  # it reports to the screen
-            return COCO(path)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(f"{path} is no readable list of instances: {error!r}") from error
+    with naming(path, "list of instances"), redirect_stdout(io.StringIO()):  # it reports
+        coco = COCO()
+        coco.dataset = json.loads(read_text(path, "list of instances"))
+        if not isinstance(coco.dataset, dict):
+            raise ValueError("it is no object")
+        coco.createIndex()
+        if len(coco.cats) >= IGNORED:
+            raise ValueError(f"it has {len(coco.cats)} categories; labels are 1 to {IGNORED - 1}")
+        files = [image["file_name"] for image in coco.imgs.values()]
+        names = [category["name"] for category in coco.cats.values()]
+        if not all(isinstance(text, str) for text in files + names):
+            raise ValueError("a name is no text")
+        if not all(isinstance(number, int) for number in [*coco.imgs, *coco.cats]):
+            raise ValueError("the id of an image or a category is no whole number")
+        return coco
+
+
+def _coco_shape(image: dict, path: Path) -> tuple[int, int]:
+    """(height, width) that the list tells, in numbers, else the picture's own."""
+    shape = image.get("height"), image.get("width")
+    if not all(isinstance(side, int) and side > 0 for side in shape):
+        shape = picture_shape(path)
+    image["height"], image["width"] = shape  # pycocotools looks there
+    return shape
+
+
+def _refuse_far(segmentation: object, shape: tuple[int, int]) -> None:
+    """ValueError for what would end the process inside pycocotools, which checks nothing."""
+    if isinstance(segmentation, dict):
+        if tuple(segmentation["size"]) != shape:
+            raise ValueError(f"a mask of another size: {segmentation['size']}")
+        counts = segmentation["counts"]
+        if isinstance(counts, list) and (min(counts) < 0 or sum(counts) != shape[0] * shape[1]):
+            raise ValueError("runs that do not fill the picture")
+    elif isinstance(segmentation, list):
+        for polygon in segmentation:
+            points = np.asarray(polygon, float)
+            if points.ndim != 1 or not (np.abs(points) <= FAR).all():  # NaN is not
+                raise ValueError("a polygon with a coordinate that is no pixel")
 
 
 def _coco_labels(coco, number: int, path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -252,6 +324,7 @@ def _coco_labels(coco, number: int, path: Path, shape: tuple[int, int]) -> np.nd
     labels, drawn = np.zeros(shape, np.uint8), []
     try:
         for instance in coco.imgToAnns[number]:
+            _refuse_far(instance["segmentation"], shape)
             label = IGNORED if instance.get("iscrowd") else place[instance["category_id"]]
             drawn.append((label, coco.annToMask(instance).astype(bool)))
         for label, mask in sorted(drawn, key=lambda pair: (pair[0] == IGNORED, -pair[1].sum())):
@@ -274,7 +347,7 @@ def _stanford_labels(path: Path) -> np.ndarray:
     """(H, W) uint8 of a label map; the published ones are text, with -1 for unknown."""
     if path.suffix == ".png":
         return _translated(path, STANFORD_LABELS)
-    with _naming(path, "label map"):
+    with naming(path, "label map"):
         labels = np.loadtxt(path, dtype=int, ndmin=2)
         if labels.min() < -1 or labels.max() >= len(STANFORD_CLASSES):
             raise ValueError(f"labels are -1 to {len(STANFORD_CLASSES) - 1}")

@@ -6,11 +6,16 @@ scenes and the handwritten digits.
 
 from __future__ import annotations
 
+import gzip
 import re
+import unicodedata
+import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +24,7 @@ import pandas as pd
 
 from lib.data.catalogue import DATASETS
 from lib.data.drawn.scenes import render_scenes
-from lib.engine.files import data_root
+from lib.engine.files import data_root, naming, read_text
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -37,6 +42,12 @@ LISTS = {
     ),
 }
 VOCABULARIES = ("imagenet", "cifar10", "voc2012", *LISTS)
+# last letters of words that take es: buses, irises, potatoes; but houses, tortoises, canoes
+_ES = "[bcglnprt]us|[brl]is|ato|ito|ero|ngo|rgo|alo|ado|ino"
+# the plural ends in ves: leaves, knives; but gloves, hives
+_F = "cal dwar el hal hoo lea loa scar sel shea shel thie whar wol".split()
+_FE = "kni li wi".split()
+_NUMBER = re.compile(r" [-+]?[\d.]*\d(e[-+]?\d+)?$")  # at the end of a word: one too many
 _BINARY = (".bin", ".bin.gz")
 _TEXT = (".txt", ".txt.gz", ".vec", ".vec.gz")
 _SCENE_SENTENCES, _DIGIT_SENTENCES, _SENTENCE_SEED = 250, 200, 3  # scenes: of each domain
@@ -49,7 +60,8 @@ def load_vectors(source: str, root: str | Path | None = None) -> KeyedVectors:
         "a white seven on black", the same in every process. "gensim:NAME": gensim's downloader,
         which needs the internet. Else a file, in ``words/`` below the data root or by its whole
         path: GloVe's text without a head (*.txt), text with a head as word2vec and fastText write
-        it (*.vec), word2vec's binary (*.bin, *.bin.gz).
+        it (*.vec), word2vec's binary (*.bin, *.bin.gz). In text, words may hold blanks. Bytes of
+        a word that are not UTF-8 become U+FFFD, with a warning; of equal words the first counts.
     Raises FileNotFoundError for a missing file, ValueError for a damaged one (each names the path)
     and for another suffix.
     """
@@ -74,19 +86,48 @@ def load_vectors(source: str, root: str | Path | None = None) -> KeyedVectors:
 def _read(path: Path) -> KeyedVectors:
     from gensim.models import KeyedVectors
 
-    binary, bare = path.name.endswith(_BINARY), ".txt" in path.suffixes
-    try:
-        vectors = KeyedVectors.load_word2vec_format(str(path), binary=binary, no_header=bare)
-    except (ValueError, EOFError, OSError, IndexError, TypeError) as error:
-        raise ValueError(f"{path} is damaged or in another format: {error}") from error
-    rows = vectors.vectors
-    if not len(rows) or not np.isfinite(rows).all():
-        raise ValueError(f"{path} is damaged: no vectors, or some that are not finite")
-    # gensim spreads the only number of a cut line over the whole vector
-    spread = (rows.min(1) == rows.max(1)) & (rows[:, 0] != 0)
-    if rows.shape[1] > 1 and spread.any():
-        word = vectors.index_to_key[spread.argmax()]
-        raise ValueError(f"{path} is damaged: {word!r} has one number instead of {rows.shape[1]}")
+    with naming(path, "file of word vectors; it is damaged or in another format"):
+        if path.name.endswith(_BINARY):
+            vectors = KeyedVectors.load_word2vec_format(
+                str(path), binary=True, unicode_errors="replace"
+            )
+        else:
+            vectors = _read_text_vectors(path, head=".txt" not in path.suffixes)
+        if not vectors.vectors.size or not np.isfinite(vectors.vectors).all():
+            raise ValueError("no vectors, or some that are not finite")
+    spoilt = sum("\ufffd" in word for word in vectors.index_to_key)
+    if spoilt:
+        warnings.warn(f"{spoilt} words of {path} are not in UTF-8", stacklevel=2)
+    return vectors
+
+
+def _read_text_vectors(path: Path, head: bool) -> KeyedVectors:
+    """Lines of a word and its numbers. gensim's reader takes no word with a blank in it.
+
+    head: the first line says how many words and numbers; else most lines have as many numbers.
+    """
+    from gensim.models import KeyedVectors
+
+    words: dict[str, np.ndarray] = {}
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        lines = (line.decode("utf-8", "replace").strip("\r\n").rstrip(" ") for line in file)
+        start = [line.removeprefix("\ufeff") for line in islice(lines, 1000)]
+        if head:
+            promised, dimension = map(int, start.pop(0).split())
+        else:
+            dimension = Counter(line.count(" ") for line in start).most_common(1)[0][0]
+        count = 0
+        for line in filter(None, chain(start, lines)):
+            count += 1
+            word, *numbers = line.rsplit(" ", dimension)
+            if len(numbers) != dimension or _NUMBER.search(word):
+                raise ValueError(f"{line.partition(' ')[0]!r} has not {dimension} numbers")
+            values = np.array([float(number) for number in numbers], np.float32)
+            words.setdefault(unicodedata.normalize("NFC", word), values)
+    if head and count != promised:
+        raise ValueError(f"its head promises {promised:,} words, it has {count:,}")
+    vectors = KeyedVectors(dimension)
+    vectors.add_vectors(list(words), np.stack(list(words.values())))
     return vectors
 
 
@@ -140,7 +181,7 @@ def class_names(vocabulary: str, root: str | Path | None = None) -> tuple[str, .
     path = data_root(root) / "words" / file
     if not path.is_file():
         raise FileNotFoundError(f"no list of the classes of {vocabulary} in {path}")
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = read_text(path, "list of classes").split("\n")
     matches = [re.fullmatch(pattern, line.strip()) for line in lines]
     names = tuple(match[1].strip() for match in matches if match)
     if len(names) != count:
@@ -154,6 +195,7 @@ def split_words(name: str) -> tuple[str, ...]:
     Numbers are dropped ("bonsai-101"), but a digit alone, as the handwritten digits are called, is
     its word: "7" is seven.
     """
+    name = unicodedata.normalize("NFC", name)  # macOS writes names of folders decomposed
     if name in map(str, range(10)):
         return (DIGIT_WORDS[int(name)],)
     if re.fullmatch("([A-Z][a-z]+){2,}", name):
@@ -173,11 +215,13 @@ def vocabulary_overlap(a_names: Iterable[str], b_names: Iterable[str]) -> list[t
 
 def _singular(word: str) -> str:
     """By the regular rules, wrong for a few ("movies"), but the same for equal words."""
-    if len(word) < 4 or word.endswith(("ss", "us", "is")):
+    if len(word) < 4 or word.endswith(("ss", "us", "is")) or word == "lens":
         return word
     if word.endswith("ies"):
         return word[:-3] + "y"
-    return re.sub("(?<=ss|ch|sh)es$|(?<=x|z)es$|s$", "", word)
+    if word.endswith("ves") and word[:-3] in _F + _FE:
+        return word[:-3] + ("f" if word[:-3] in _F else "fe")
+    return re.sub(f"(?<=ss|ch|sh)es$|(?<=lens)es$|(?<=x|z)es$|(?<={_ES})es$|s$", "", word)
 
 
 @dataclass(frozen=True)

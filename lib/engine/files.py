@@ -1,9 +1,18 @@
-"""Where things are, and how a file is written so that nobody ever sees half of it."""
+"""Where things are, and how a file is written so that nobody ever sees half of it.
+
+Every file from outside is read inside ``naming``, so that whatever is wrong with it is told with
+its path.
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -11,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def reports_root() -> Path:
     """Folder for figures, tables and records: $REPORTS_ROOT, else ``reports/`` here."""
-    return Path(os.environ.get("REPORTS_ROOT") or committed_reports())
+    return Path(os.environ.get("REPORTS_ROOT") or committed_reports()).expanduser()
 
 
 def committed_reports() -> Path:
@@ -20,8 +29,48 @@ def committed_reports() -> Path:
 
 
 def data_root(given: str | Path | None = None) -> Path:
-    """Folder of the datasets: the one given, else $DATA_ROOT, else ``data/`` here."""
-    return Path(given or os.environ.get("DATA_ROOT") or REPOSITORY / "data")
+    """Folder of the datasets: the one given, else $DATA_ROOT, else ``data/`` here; ~ is home."""
+    return Path(given or os.environ.get("DATA_ROOT") or REPOSITORY / "data").expanduser()
+
+
+@contextmanager
+def naming(path: Path, what: str) -> Iterator[None]:
+    """Inside, whatever a damaged file raises becomes one ValueError that names its path.
+
+    what: what the file should be, such as "image". FileNotFoundError passes: it names its path.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # decoders raise nearly every kind, MemoryError among them
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        kind = "" if isinstance(error, ValueError | OSError) else f" ({type(error).__name__})"
+        raise ValueError(f"{path} is not a readable {what}: {error}{kind}") from error
+
+
+def read_text(path: Path, what: str = "text") -> str:
+    """The text of a file from outside, in UTF-8 or UTF-16, without its byte order mark.
+
+    Raises FileNotFoundError, and ValueError, naming the path, for another encoding.
+    """
+    with naming(path, what):
+        data = path.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig")
+
+
+def say_anything() -> None:
+    """Print "?" for a letter of a path that the terminal lacks, instead of ending in an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def is_rubbish(name: str) -> bool:
+    """Whether systems and editors leave a file or folder of this name beside a data set's own."""
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.data.faces import UNKNOWN, Faces, cut_out
-from lib.data.images import read_picture
+from lib.data.images import open_picture
 from lib.engine.sweep import available_devices
 from lib.engine.training import train
 from lib.multitask import measures, networks
@@ -146,7 +146,7 @@ def _crops(
         if not path.is_file():
             raise ValueError(f"{told}, row {row + 2}: there is no picture {path}")
         try:
-            pixels = np.asarray(read_picture(path))
+            pixels = np.asarray(open_picture(path))
         except ValueError as error:
             raise ValueError(f"{told}, row {row + 2}: {error}") from error
         height, width = pixels.shape[:2]

@@ -36,10 +36,19 @@ def fresh(*arguments, **options) -> Segmented:
 
 
 def save_mask(path: Path, labels: np.ndarray, mode: str = "P") -> None:
-    """As VOC's: the labels are places in a palette of unrelated colours."""
+    """As VOC's: the labels are places in the palette of the challenge's development kit."""
     picture = Image.fromarray(labels.astype(np.uint8), mode)
     if mode == "P":
-        picture.putpalette([(37 * place) % 256 for place in range(768)])
+        palette = []
+        for label in range(256):
+            red = green = blue = 0
+            for bit in range(8):
+                red |= (label & 1) << (7 - bit)
+                green |= (label >> 1 & 1) << (7 - bit)
+                blue |= (label >> 2 & 1) << (7 - bit)
+                label >>= 3
+            palette += [red, green, blue]
+        picture.putpalette(palette)
     picture.save(path)
 
 
@@ -289,8 +298,8 @@ def test_coco_damage_is_named(tmp_path):
         return json.dumps(content)
 
     for content, message in (
-        (whole[:-40], r"instances_val2017\.json is no readable list"),
-        ("[]", r"instances_val2017\.json is no readable list"),
+        (whole[:-40], r"instances_val2017\.json is not a readable list"),
+        ("[]", r"instances_val2017\.json is not a readable list"),
         (changed("images", -1, width=13), r"0005\.jpg is 12 x 8, .* map is 13 x 8"),
         (changed("images", -1, height=9), r"0005\.jpg is 12 x 8, .* map is 12 x 9"),
         (changed("annotations", 1, category_id=8), r"0005\.jpg cannot be drawn: KeyErr"),
@@ -420,7 +429,7 @@ HOW = {
     "voc2012": "download voc2012",
     "coco2017": "annotations_trainval2017.zip",
     "stanford_background": "iccv09Data.tar.gz",
-    "oxford-iiit-pet": "OxfordIIITPet",
+    "oxford-iiit-pet": "download oxford-iiit-pet, or unpack",
 }
 
 

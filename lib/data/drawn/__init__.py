@@ -1,1 +1,0 @@
-"""Scenes, shapes and faces that are drawn, the same on every machine."""
