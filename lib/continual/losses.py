@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from lib.continual.networks import PatchDiscriminator
 from lib.engine.training import seeded
-from lib.networks.sources import IMAGENET, Normalise, published_network
+from lib.networks.sources import IMAGENET, Normalise, published_network, torchvision_network
 
 RANDOM_WIDTH = 16  # channels of the random network's first level; VGG16 has 64
 EDGE = 0.01  # Gatys' black and white start this far inside, where the sigmoid has a slope
@@ -101,9 +101,7 @@ def feature_network(name: str, root: str | Path | None = None) -> FeatureNetwork
     if name not in FEATURES:
         raise ValueError(f"features must be one of {FEATURES}, not {name!r}")
     if name == "vgg16":
-        from torchvision.models import VGG16_Weights, vgg16  # here: importing it takes a second
-
-        features = vgg16(weights=VGG16_Weights.IMAGENET1K_V1).get_submodule("features")
+        features = torchvision_network("vgg16", "IMAGENET1K_V1").get_submodule("features")
         return FeatureNetwork(nn.Sequential(*features.children()), (3, 8, 15, 22), content=1)
     if name == "squeezenet":
         features = published_network("squeezenet1_1", "imagenet", root).get_submodule("features")

@@ -8,6 +8,8 @@ fit a CPU. VGG5 and ResNet-20 are for images of 32 px.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -19,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lib.data.catalogue import DATASETS, locate, refuse_below
+from lib.engine.files import naming
 from lib.engine.training import seeded
 from lib.networks.classifiers import IMAGENET, ResNet20, pretrained_resnet20, vgg5
 
@@ -283,7 +286,7 @@ def published_network(
         raise ValueError(f"no weights of {architecture} on {trained_on}; there are: {known}")
     name = PUBLISHED[architecture, trained_on]
     if not name:
-        return get_model(architecture, weights="IMAGENET1K_V1")
+        return torchvision_network(architecture, "IMAGENET1K_V1")
     (file,) = (file for file in DATASETS[name].files if file.startswith(architecture))
     path = locate(name, root) / file
     if architecture == "resnet20":
@@ -304,14 +307,45 @@ def published_network(
     return network
 
 
+def torchvision_network(architecture: str, weights: str = "DEFAULT") -> nn.Module:
+    """A network of torchvision with its weights, from torchvision's cache, else fetched into it.
+
+    A file whose sha256 does not begin as its name says is refused, and no code in it is run.
+    Raises ValueError for a wrong or damaged file, FileNotFoundError, with the reason, for one that
+    cannot be fetched; both name the path.
+    """
+    from torchvision.models import get_model, get_model_weights  # here: it takes a second
+
+    url = get_model_weights(architecture)[weights].url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    cached, prefix = path.is_file(), path.stem.rpartition("-")[2]
+    if cached and not (sha256 := hashlib.sha256(path.read_bytes()).hexdigest()).startswith(prefix):
+        raise ValueError(f"{path} has sha256 {sha256[:8]}..., not {prefix}...: delete it")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # torchvision itself asks for the opposite
+    with naming(path, "file of weights"):
+        try:
+            return get_model(architecture, weights=weights)
+        except (OSError, RuntimeError) as error:
+            if cached or path.is_file():
+                raise
+            raise FileNotFoundError(
+                f"no weights {path}; {url} is not to be had: {error}"
+            ) from error
+
+
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a checkpoint in the format of Places365's."""
-    try:
+    """The tensors of a safetensors file, or of a checkpoint in the format of Places365's.
+
+    Raises ValueError, naming the path, for a damaged file and for numbers that are not finite.
+    """
+    with naming(path, "file of weights"):
         if path.suffix == ".safetensors":
             # DeepLab's
-            return {re.sub("^(?=image_pool|aspp|concat)", "pyramid.", name): values
-                    for name, values in load_file(path).items()}  # fmt: skip
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # torch raises many kinds
-        raise ValueError(f"{path} is not readable: {error}") from error
+            state = {re.sub("^(?=image_pool|aspp|concat)", "pyramid.", name): values
+                     for name, values in load_file(path).items()}  # fmt: skip
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        for name, values in state.items():
+            if not values.isfinite().all():
+                raise ValueError(f"{name} has numbers that are not finite")
     return {name.replace("module.", ""): values for name, values in state.items()}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lib.data.words import class_vectors, load_vectors
 from lib.engine.sweep import available_devices
 from lib.engine.training import progress, seeded
+from lib.networks.sources import torchvision_network
 from lib.transfer.scores import SCORES, all_scores
 from lib.transfer.sources import EVALUATION_BATCH
 
@@ -102,7 +103,7 @@ def _published(name: str, trained: bool) -> OwnNetwork:
         raise ValueError(f"torchvision has no classifier {name}, but {known}")
     weights = models.get_model_weights(name)["DEFAULT"]
     with seeded(0):  # of a network without training
-        network = models.get_model(name, weights=weights if trained else None)
+        network = torchvision_network(name) if trained else models.get_model(name)
     return OwnNetwork(name, network, weights.transforms(), tuple(weights.meta["categories"]))
 
 

@@ -168,10 +168,12 @@ def published_vgg16() -> nn.Module:
 def test_the_vgg16_has_imagenets_weights_and_the_common_layers(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        torchvision.models, "vgg16", lambda **given: asked.append(given) or published_vgg16()
+        torchvision.models,
+        "get_model",
+        lambda *name, **given: asked.append((*name, given)) or published_vgg16(),
     )
     network = feature_network("vgg16")
-    assert asked == [{"weights": torchvision.models.VGG16_Weights.IMAGENET1K_V1}]
+    assert asked == [("vgg16", {"weights": "IMAGENET1K_V1"})]
     found = vgg_layers(network.network, network.layers)
     assert found == ["relu1_2", "relu2_2", "relu3_3", "relu4_3"]
     assert found[network.content] == "relu2_2"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,6 +204,58 @@ def test_torchvisions_own_weights_are_asked_for_by_name(monkeypatch):
     assert asked == [("resnet18", "IMAGENET1K_V1")]
 
 
+class MakesAFolder:
+    """Stands for any code that a pickle may hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """Torchvision's cache of weights, and no network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    folder = tmp_path / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("as_named", [False, True])
+def test_no_code_in_cached_weights_is_run(cache, tmp_path, monkeypatch, as_named):
+    path = cache / "resnet18-f37072fd.pth"
+    torch.save({**get_model("resnet18").state_dict(), "x": MakesAFolder(tmp_path / "ran")}, path)
+    if as_named:  # eight digits of a hash can be met by trying
+        hexdigest = SimpleNamespace(hexdigest=lambda: "f37072fd")
+        monkeypatch.setattr(sources.hashlib, "sha256", lambda data: hexdigest)
+    why = "is not a readable file of weights" if as_named else r"has sha256 \w+\.\.\., not f37072fd"
+    with pytest.raises(ValueError, match=rf"resnet18-f37072fd\.pth {why}"):
+        load_published(network("resnet18", 1000), "resnet18", "imagenet")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"<html>please log in</html>", b"PK\3\4" + bytes(200), None])
+def test_cached_weights_that_are_others_or_cannot_be_had_are_named(cache, content):
+    path = cache / "alexnet-owt-7be5be79.pth"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ValueError if content else FileNotFoundError, match=str(path)):
+        load_published(network("alexnet", 1000), "alexnet", "imagenet")
+
+
+def test_weights_that_are_not_finite_are_damaged(tmp_path):
+    path = tmp_path / "weights/squeezenet1_1-imagenet.safetensors"
+    path.parent.mkdir()
+    state = get_model("squeezenet1_1").state_dict()
+    save_file(state | {"features.0.bias": torch.full((64,), torch.nan)}, path)
+    with pytest.raises(ValueError, match=rf"{path}.*features\.0\.bias has numbers that are not"):
+        load_published(network("squeezenet1_1", 1000), "squeezenet1_1", "imagenet", tmp_path)
+
+
 def test_every_published_pair_is_of_known_networks_and_classes():
     assert {a for a, _ in PUBLISHED} <= set(ARCHITECTURES)
     assert {t for _, t in PUBLISHED} == set(TRAINED_ON)
@@ -222,7 +276,7 @@ def test_damaged_and_wrong_files_are_named(tmp_path):
     path = tmp_path / "weights/mobilenet_v2-imagenet.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"mobilenet_v2-imagenet\.safetensors is not readable"):
+    with pytest.raises(ValueError, match=r"mobilenet_v2-imagenet\.safetensors is not a readable"):
         load_published(network("mobilenet_v2", 1000), "mobilenet_v2", "imagenet", tmp_path)
     save_file({"features.0.weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="has not mobilenet_v2's weights"):
