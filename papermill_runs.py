@@ -14,7 +14,13 @@ from pathlib import Path
 import click
 
 from lib.engine import notebooks
-from lib.engine.files import REPOSITORY, committed_reports, reports_root, write_atomically
+from lib.engine.files import (
+    REPOSITORY,
+    committed_reports,
+    reports_root,
+    say_anything,
+    write_atomically,
+)
 from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.runner import Job, Row, run_all
 
@@ -102,15 +108,15 @@ def run_batch(
     The notebook of results reads committed ledgers alone: it takes no parameter of the others,
     comes last, and becomes the page.
     """
-    parameters = {"profile": profile, **values}
     studies = [path for path in paths if path.stem != RESULTS]
-    for path in studies:
-        notebooks.check_parameters(path, parameters)
+    parameters = {path: notebooks.typed(path, {"profile": profile, **values}) for path in studies}
     root = reports_root().resolve()
     check_writable(root / profile)
     if refresh and root == committed_reports():
         update_committed()
-    batch = [Job(path, root / profile / path.stem, parameters, force, refresh) for path in studies]
+    batch = [
+        Job(path, root / profile / path.stem, parameters[path], force, refresh) for path in studies
+    ]
     rows = run_all(batch, jobs)
     for path in paths:
         if path.stem == RESULTS:
@@ -148,8 +154,7 @@ def publish(executed: Path, source: Path, root: Path) -> Path:
     type=(str, str),
     multiple=True,
     metavar="NAME VALUE",
-    help="Set a parameter of the notebooks; may be repeated. True, False, None and numbers are "
-    "taken as such.",
+    help="Set a parameter of the notebooks; may be repeated. It has the type of its default.",
 )
 @click.option(
     "-j",
@@ -223,4 +228,5 @@ def main(
 
 
 if __name__ == "__main__":
+    say_anything()
     main()

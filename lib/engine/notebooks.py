@@ -21,6 +21,8 @@ INJECTED = "injected-parameters"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 TRACEBACK_LINES = 15
+Value = str | float | bool | None  # of a parameter
+KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 HASHED = {".py", ".yaml", ".csv", ".j2", ".mplstyle"}  # what decides a result, in a room of lib
 # the x of ``import lib.x.y``, ``from lib.x import y`` and ``from lib import x``
 ROOM = re.compile(r"(?m)^\s*(?:from|import)\s+lib(?:\.|\s+import\s+)(\w+)")
@@ -65,13 +67,44 @@ def parameters(path: Path) -> dict[str, dict]:
         raise ValueError(f"the parameters of {path} cannot be read: {error}") from error
 
 
-def check_parameters(path: Path, names: Iterable[str]) -> None:
-    """Refuse names that the notebook lacks; papermill would only warn."""
+def typed(path: Path, values: Mapping[str, str]) -> dict[str, Value]:
+    """Parameters as typed in a terminal, as values of the types that their defaults have.
+
+    bool: true or false in any case; int and float: a number; None: any of these, else text. Text
+    stays text, but what names a folder or a file (the name ends with ``_root``, or the remark
+    begins so) is what the shell means: ~ is home, and a relative path begins where one stands.
+    Raises ValueError for a name that the notebook lacks, where papermill would only warn, and for
+    a value of another type.
+    """
     known = parameters(path)
-    for name in names:
+    result = {}
+    for name, value in values.items():
         if name not in known:
             listed = ", ".join(known) or "none (no cell is tagged 'parameters')"
             raise ValueError(f"{path.stem} has no parameter {name!r}; it has: {listed}")
+        default, remark = known[name]["default"], known[name]["help"].strip()
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} is {value!a}: run Python in UTF-8, PYTHONUTF8=1") from None
+        if value and (name.endswith("_root") or remark.startswith(("folder", "file"))):
+            result[name] = str(Path(value).expanduser().resolve())
+        else:
+            result[name] = _as(_meant(default), value, f"{path.stem}: {name}")
+    return result
+
+
+def _as(default: object, value: str, where: str) -> Value:
+    """A value with the type of the default; ValueError that says where, if it has another one."""
+    if isinstance(default, str):
+        return value
+    kind = type(default)
+    meant = _meant(value.capitalize() if kind is bool else value)
+    if kind is float and type(meant) is int:
+        meant = float(meant)
+    if default is not None and type(meant) is not kind:
+        raise ValueError(f"{where} must be {KINDS.get(kind, kind.__name__)}, not {value!r}")
+    return meant
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -80,7 +113,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in cells if INJECTED not in cell.metadata.get("tags", [])]
 
 
-def fingerprint(path: Path, values: Mapping[str, str]) -> str:
+def fingerprint(path: Path, values: Mapping[str, Value]) -> str:
     """Hash of all that a result depends on, without prose and without the other studies."""
     cells = [cell.source for cell in code_cells(read(path))]
     folders = [REPOSITORY / "lib" / room for room in rooms("\n".join(cells))]
@@ -108,14 +141,14 @@ def rooms(code: str) -> list[str]:
     return sorted(reached)
 
 
-def run(source: Path, target: Path, values: Mapping[str, str], bar: bool) -> str:
-    """Run a notebook, with parameters as typed, into another file; returns what went wrong."""
+def run(source: Path, target: Path, values: Mapping[str, Value], bar: bool) -> str:
+    """Run a notebook, with parameters, into another file; returns what went wrong."""
     target.unlink(missing_ok=True)
     try:
         papermill.execute_notebook(
             _format_safe(source),
             _format_safe(target),
-            {name: _typed(value) for name, value in values.items()},
+            dict(values),
             cwd=source.parent,
             progress_bar={"desc": source.stem} if bar else False,
         )
@@ -129,13 +162,13 @@ def run(source: Path, target: Path, values: Mapping[str, str], bar: bool) -> str
     return f"{message}\nas far as it came: {target}"
 
 
-def _typed(value: str) -> str | float | bool | None:
-    """A parameter as typed in a terminal as the value that it means."""
+def _meant(value: str) -> Value:
+    """What a text means in Python, if that is one plain value; else the text."""
     try:
         meant = ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return value
-    return meant if meant is None or isinstance(meant, bool | int | float) else value
+    return meant if meant is None or isinstance(meant, bool | int | float | str) else value
 
 
 def page(run: Path, source: Path, offline: bool = False) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
 import subprocess
 from functools import cache
@@ -19,13 +21,27 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "pandas")
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Commit, whether the code differed from it, and the versions of what computes."""
+    """Commit, whether the code differed from it, and the versions of what computes.
+
+    Where git does not know this folder as the top of a repository of its own, the commit is
+    "unknown" and ``dirty`` None.
+    """
+    ours = Path(_git("rev-parse", "--show-toplevel") or "/") == REPOSITORY
     return {
-        "commit": _git("rev-parse", "--short=12", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--", "lib")),
+        "commit": (ours and _git("rev-parse", "--short=12", "HEAD")) or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--", "lib")) if ours else None,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
     }
+
+
+@cache
+def code_fingerprint() -> str:
+    """A hash of the modules of ``lib`` that this process runs, to compare machines by."""
+    digest = hashlib.sha256()
+    for path in sorted((REPOSITORY / "lib").rglob("*.py")):
+        digest.update(path.relative_to(REPOSITORY).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def describe_device(device: torch.device) -> str:
@@ -34,6 +50,8 @@ def describe_device(device: torch.device) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return f"{device.type} ({_cpu_name()})"
     return f"CPU ({_cpu_name()}, {torch.get_num_threads()} threads)"
 
 
@@ -46,10 +64,19 @@ def _cpu_name() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says; empty without git, and outside of a repository."""
+    """What git says; empty without git, and outside of a repository.
+
+    A hook of git names another repository in GIT_DIR and its like, which are left out.
+    """
+    places = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
     try:
         return subprocess.check_output(
-            ["git", *arguments], cwd=REPOSITORY, stderr=subprocess.DEVNULL, text=True, timeout=20
+            ["git", *arguments],
+            cwd=REPOSITORY,
+            env={name: value for name, value in os.environ.items() if name not in places},
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=20,
         ).strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -26,7 +26,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from lib.engine import notebooks
-from lib.engine.files import reports_root, write_atomically
+from lib.engine.files import REPOSITORY, data_root, reports_root, write_atomically
 
 SAMPLE_SECONDS = 0.5
 LOCK_SECONDS = 5  # a run that was killed needs a moment to end its processes
@@ -34,11 +34,11 @@ LOCK_SECONDS = 5  # a run that was killed needs a moment to end its processes
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run: its file, where its results go, the parameters as typed."""
+    """One notebook to run: its file, where its results go, its parameters."""
 
     notebook: Path
     folder: Path
-    values: dict[str, str]
+    values: dict[str, notebooks.Value]
     force: bool = False
     refresh: bool = False
 
@@ -144,13 +144,16 @@ def _run_in_child(job: Job, bar: bool) -> Row:
 def _prepare_child() -> None:
     """Leave Ctrl-C to the parent, make roots absolute, and silence what a kernel says to nobody.
 
-    A notebook runs in its own folder, so relative roots would mislead it. Its kernel inherits
+    A notebook runs in its own folder, so relative roots would mislead it. The code that it imports
+    is this repository's, whatever checkout the environment was made for. Its kernel inherits
     descriptor 2, on which it warns of its debugger and its transport; the bar has another.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["REPORTS_ROOT"] = str(reports_root().resolve())
     if os.environ.get("DATA_ROOT"):
-        os.environ["DATA_ROOT"] = str(Path(os.environ["DATA_ROOT"]).resolve())
+        os.environ["DATA_ROOT"] = str(data_root().resolve())
+    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
