@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from lib.data.catalogue import DATASETS, download, folder_of, is_present
-from lib.engine.files import REPOSITORY, data_root, write_atomically
+from lib.data.catalogue import DATASETS, download, folder_of, is_present, lacking
+from lib.engine.files import REPOSITORY, data_root, say_anything, write_atomically
 
 README = REPOSITORY / "data" / "README.md"
 
@@ -17,22 +17,37 @@ README = REPOSITORY / "data" / "README.md"
 @click.option("--data-root", "root", help="Folder of the data sets (default: $DATA_ROOT, data/).")
 @click.pass_context
 def main(context: click.Context, root: str | None) -> None:
-    """List every data set: present or missing, size, licence, where it is looked for."""
+    """List every data set: whether it is here, size, licence, where it is looked for."""
     context.obj = root
     if context.invoked_subcommand:
         return
     click.echo(f"data root: {data_root(root)}\n")
     for dataset in DATASETS.values():
-        folder = folder_of(dataset.name, root)
-        present = is_present(dataset.name, root)
-        paths = [folder / file for file in dataset.files] or folder.rglob("*")
-        size = sum(path.stat().st_size for path in paths if path.is_file())
-        state = f"present, {size / 1e6:.1f} MB" if present else "missing"
-        click.echo(f"{dataset.name:16} {state:18} {dataset.what}")
-        click.echo(f"{'':16} licence: {dataset.licence}")
-        click.echo(f"{'':16} looked for in: {folder}")
-        if not present:
-            click.echo(f"{'':16} get it: {dataset.how}")
+        state, *remarks = state_of(dataset.name, root)
+        click.echo(f"{dataset.name:16} {state:20} {dataset.what}")
+        licence, place = f"licence: {dataset.licence}", folder_of(dataset.name, root)
+        for remark in (licence, f"looked for in: {place}", *remarks):
+            click.echo(f"{'':16} {remark}")
+
+
+@main.command()
+@click.pass_obj
+def check(root: str | None) -> None:
+    """Say of each set what it takes on disk, what it lacks, or how to get it."""
+    for name in DATASETS:
+        click.echo(f"{name:28} {'; '.join(state_of(name, root))}")
+
+
+def state_of(name: str, root: str | None) -> list[str]:
+    """Whether a set is complete, incomplete or absent, its size, what it lacks, how to get it."""
+    folder, dataset = folder_of(name, root), DATASETS[name]
+    missing = lacking(name, root)
+    if missing and not is_present(name, root):
+        return ["absent", f"get it: {dataset.how}"]
+    paths = [folder / file for file in dataset.files] or folder.rglob("*")
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    lacks = [f"lacks {part}" for part in missing]
+    return [f"{'incomplete' if missing else 'complete'}, {size / 1e6:.1f} MB", *lacks]
 
 
 @main.command("download")
@@ -58,11 +73,13 @@ def with_table(text: str) -> str:
     rows.append("|---|---|---|---|---|")
     for dataset in DATASETS.values():
         where = f"`{dataset.folder}/`" if not dataset.embedded else f"package `{dataset.embedded}`"
-        how = f"`{dataset.how}`" if dataset.url else dataset.how.replace("*", r"\*")
+        how = re.sub(r"^python -m lib\.data download \S+?(?=,|$)", r"`\g<0>`", dataset.how)
+        how = how.replace("*", r"\*")
         rows.append(f"| `{dataset.name}` | {dataset.what} | {dataset.licence} | {where} | {how} |")
     table = "\n".join(rows) + "\n"
     return re.sub(r"^\| name \| what .*\n(\|.*\n)*", lambda _: table, text, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":
+    say_anything()
     main()

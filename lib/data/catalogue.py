@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import shutil
 import tarfile
 import tempfile
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lib.engine.files import REPOSITORY, data_root
+from lib.engine.files import REPOSITORY, data_root, is_rubbish
 
 SPLITS = REPOSITORY / "data" / "splits"
 
@@ -23,9 +27,12 @@ class Dataset:
     """One data set.
 
     folder: where it lies below the data root; ``files``, if given, are all it consists of, and
-        ``checksums`` their md5 or sha256.
+        ``checksums`` their md5 or sha256. parts: pattern of file names -> how many the whole set
+        has at least.
     url, checksum: for those that ``download`` may fetch; the checksum is ``md5:...`` or
-        ``sha256:...`` of the archive, which is unpacked below the data root.
+        ``sha256:...`` of the archive, which is unpacked below the data root. Without a checksum
+        ``url`` is where ``files`` lie one by one.
+    torchvision: the class of torchvision.datasets that fetches it.
     embedded: the installed package that has it; ``folder`` is then below that package.
     classes: names of label 0, 1, ..., where none of the files has them.
     """
@@ -37,17 +44,21 @@ class Dataset:
     by_hand: str = ""
     url: str = ""
     checksum: str = ""
+    torchvision: str = ""
     files: tuple[str, ...] = ()
     checksums: tuple[str, ...] = ()
     embedded: str = ""
     classes: tuple[str, ...] = ()
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def how(self) -> str:
         """How to get it, in a few words."""
         if self.embedded:
             return "embedded, nothing to do"
-        return f"python -m lib.data download {self.name}" if self.url else self.by_hand
+        command = f"python -m lib.data download {self.name}"
+        ways = (command if self.url or self.torchvision else "", self.by_hand)
+        return ", or ".join(filter(None, ways))
 
 
 def _dataset(name: str, **fields: Any) -> Dataset:
@@ -78,10 +89,25 @@ def folder_of(name: str, root: str | Path | None = None) -> Path:
 
 
 def is_present(name: str, root: str | Path | None = None) -> bool:
-    """Whether the folder of a data set is there, with all ``files`` that it must have."""
+    """Whether the folder of a data set is there, with all ``files`` and something of its parts."""
     folder, dataset = folder_of(name, root), DATASETS.get(name)
-    files = dataset.files if dataset else ()
-    return folder.is_dir() and all((folder / file).is_file() for file in files)
+    files, parts = (dataset.files, dataset.parts) if dataset else ((), {})
+    some = not parts or any(next(folder.glob(part), None) for part in parts)
+    return folder.is_dir() and some and all((folder / file).is_file() for file in files)
+
+
+def lacking(name: str, root: str | Path | None = None) -> list[str]:
+    """What a data set's folder lacks, such as "12 of 5,000 val2017/*.jpg"."""
+    folder, dataset = folder_of(name, root), DATASETS[name]
+    wanted = {**dict.fromkeys(dataset.files, 1), **dataset.parts}
+    if not wanted and not any(folder.glob("*")):
+        return ["any file"]
+    missing = {part: count - sum(1 for _ in folder.glob(part)) for part, count in wanted.items()}
+    return [
+        part if wanted[part] == 1 else f"{count:,} of {wanted[part]:,} {part}"
+        for part, count in missing.items()
+        if count > 0
+    ]
 
 
 def locate(name: str, root: str | Path | None = None) -> Path:
@@ -98,6 +124,41 @@ def locate(name: str, root: str | Path | None = None) -> Path:
         f"data set {name!r} is not in {folder}. Get it: {dataset.how}. Another place: DATA_ROOT or "
         f"--data-root. Embedded, without any download: {embedded}."
     )
+
+
+def fingerprints(values: object, root: str | Path | None = None) -> dict[str, str]:
+    """Name -> hash of the files, for each data set or folder here that a text among values names.
+
+    values: texts, and mappings and collections of them, such as the fields of a trial; behind "@"
+    or ":" a text says which part of a set is meant.
+    """
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, list | tuple):
+        found = [fingerprints(value, root) for value in values]
+        return {name: digest for one in found for name, digest in one.items()}
+    base = re.split("[@:]", values)[0] if isinstance(values, str) else ""
+    name = next((set_ for set_ in DATASETS if f"{base}_".startswith(f"{set_}_")), base)
+    if not 0 < len(base) < 200 or (name in DATASETS and DATASETS[name].embedded):
+        return {}
+    places = folder_of(name, root), data_root(root) / "words" / base
+    here = [place for place in places if place.exists()]
+    return {name: _digest(here[0])} if here else {}
+
+
+@cache  # a folder of 200,000 files takes seconds
+def _digest(place: Path) -> str:
+    """A hash of the names and sizes of all files, and of the beginnings of some 64 of them."""
+    within = (Path(folder, name) for folder, _, names in os.walk(place) for name in names)
+    files = sorted(path for path in within if path.is_file() and not is_rubbish(path.name))
+    digest = hashlib.sha256()
+    for number, path in enumerate(files or [place]):
+        name = os.fsencode(path.relative_to(place).as_posix())
+        digest.update(name + f" {path.stat().st_size}\n".encode())
+        if number % (len(files) // 64 + 1) == 0 and path.is_file():
+            with path.open("rb") as file:
+                digest.update(file.read(2**16))
+    return digest.hexdigest()[:12]
 
 
 def listed_ids(name: str, part: str, there: Container[str], where: Path) -> list[str]:
@@ -123,27 +184,71 @@ def listed_ids(name: str, part: str, there: Container[str], where: Path) -> list
 
 
 def download(name: str, root: str | Path | None = None) -> Path:
-    """Fetch a data set's archive, check it, unpack it below the data root, unless it is there.
+    """Fetch a data set, check it, and put it below the data root, unless it is there.
 
-    The archive is checked before a byte of it is unpacked, and unpacked beside its place: an
-    interruption leaves nothing that anyone would take for whole. Raises ValueError for a set that
-    cannot be fetched or a wrong checksum.
+    An archive is checked before a byte of it is unpacked, and unpacked beside its place: an
+    interruption leaves nothing that anyone would take for whole, and the next call goes on where
+    the download stopped. Raises ValueError for a set that cannot be fetched, a folder with a part
+    of it and a wrong checksum, OSError with the server's reason.
     """
     dataset = DATASETS.get(name)
     if dataset is None:
         raise ValueError(f"no data set {name!r}; there are {', '.join(DATASETS)}")
-    if not dataset.url:
-        raise ValueError(f"{name} is not downloaded: {dataset.how} ({folder_of(name, root)})")
     target, folder = data_root(root), folder_of(name, root)
-    if folder.is_dir():
+    if not dataset.url and not dataset.torchvision:
+        raise ValueError(f"{name} is not downloaded: {dataset.how} ({folder})")
+    if folder.is_dir() and not (missing := lacking(name, root)):
         return folder
-    import pooch  # here: in a notebook it warns of widgets that are not installed
+    if dataset.url and not dataset.checksum:
+        for file, checksum in zip(dataset.files, dataset.checksums, strict=True):
+            _fetched(dataset.url + file, checksum, folder / file)
+        return folder
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} lacks {', '.join(missing)}: move it away, then download")
+    if dataset.torchvision:
+        from torchvision import datasets  # here: importing it takes a second
 
-    archive = pooch.retrieve(
-        dataset.url, dataset.checksum, path=target, fname=Path(dataset.url).name, progressbar=True
-    )
+        staged = target / f".{name}.download"
+        staged.mkdir(parents=True, exist_ok=True)
+        try:
+            getattr(datasets, dataset.torchvision)(staged, download=True)
+        except Exception as error:  # torchvision and what it calls raise many kinds
+            raise OSError(
+                f"torchvision cannot fetch {name}: {error} ({dataset.by_hand})"
+            ) from error
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staged / dataset.folder, folder)
+        shutil.rmtree(staged)
+        return folder
+    archive = _fetched(dataset.url, dataset.checksum, target / Path(dataset.url).name)
     with tempfile.TemporaryDirectory(dir=target) as unpacked, tarfile.open(archive) as tar:
         tar.extractall(unpacked, filter="data")
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.replace(Path(unpacked, dataset.folder), folder)
     return folder
+
+
+def _fetched(url: str, checksum: str, path: Path) -> Path:
+    """The file of an address at its path, checked; what a cut download left is not fetched again.
+
+    Raises ValueError for a wrong checksum and a page in the file's place, OSError else.
+    """
+    import pooch  # here: in a notebook it warns of widgets that are not installed
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+
+    def fetch(url: str, output: str, _: object) -> None:
+        with part.open("ab") as file:
+
+            def begin(reply: Any, **_: Any) -> None:
+                if reply.status_code in (200, 416):  # from the beginning, or nothing is left
+                    file.truncate(0)
+                if reply.status_code < 300 and "html" in reply.headers.get("content-type", ""):
+                    raise ValueError(f"{url} answers with a page: a quota, or a log-in is needed")
+
+            options = {"headers": {"Range": f"bytes={file.tell()}-"}, "hooks": {"response": begin}}
+            pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, **options)(url, file, None)
+        os.replace(part, output)
+
+    return Path(pooch.retrieve(url, checksum, fname=path.name, path=path.parent, downloader=fetch))
