@@ -5,17 +5,21 @@ Several trials need the same teacher; whichever comes first builds it.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lib.data.catalogue import fingerprints
 from lib.engine.files import write_atomically
-from lib.engine.sweep import Context, trial_key
+from lib.engine.sweep import Context, same_data, trial_key
 
 
 class NotStored(FileNotFoundError):
@@ -23,25 +27,31 @@ class NotStored(FileNotFoundError):
 
 
 def artefact(
-    trial: object, context: Context, build: Callable[[], dict[str, Tensor]]
+    trial: Any, context: Context, build: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
     """The tensors of a trial, on the CPU: from its file, else built and stored there.
 
     Two processes that miss the file both build it; equal trials make equal files, so either may
-    win. A file that cannot be read is built anew, with a warning. Raises NotStored where it would
+    win. A file that cannot be read is built anew, with a warning, and so is one that was made from
+    other data than lies here. Raises NotStored where it would
     have to be built and ``context.stored`` forbids it.
     """
     path = context.artefacts and context.artefacts / f"{trial_key(trial)}.safetensors"
+    data = fingerprints(asdict(trial), context.data_root)
     if path and path.exists():
         try:
-            return load_file(path)
+            with safe_open(path, "pt") as file:
+                made_from = json.loads((file.metadata() or {}).get("data", "{}"))
+            if context.stored or same_data(made_from, data):
+                return load_file(path)
+            warnings.warn(f"{path} is of other data than lies here: built anew", stacklevel=2)
         except (SafetensorError, OSError) as error:
             warnings.warn(f"damaged {path} ({error}): built anew", stacklevel=2)
     if path and context.stored:
         raise NotStored(f"the tensors of this {type(trial).__name__} were not kept: {path.name}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in build().items()}
     if path:
-        write_atomically(path, save(tensors))
+        write_atomically(path, save(tensors, {"data": json.dumps(data)} if data else None))
     return tensors
 
 

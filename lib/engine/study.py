@@ -119,11 +119,13 @@ def open_study(
     engine: str = "joblib",
     jobs: int = 0,
     address: str = "",
+    device: str = "auto",
 ) -> Study[Sizes]:
     """Open a notebook's study, whose sizes are of a kind, with the parameters of its first cell.
 
     Sets the look of figures, and one thread a process: on small maps a second one costs more
-    than it gives.
+    than it gives. device: where cells and trials compute, "auto" for every accelerator that is
+    there, else the CPU. Raises ValueError for one that is not there.
     """
     if engine not in sweep.ENGINES:
         raise ValueError(f"engine must be one of {sweep.ENGINES}, not {engine!r}")
@@ -131,13 +133,15 @@ def open_study(
     torch.set_num_threads(1)
     sizes = load_profile(kind, profile)
     report = Report(notebook, profile)
+    chosen = sweep.checked_device(device)
+    root = Path(data_root).expanduser() if data_root else None
     context = sweep.Context(
-        torch.device(sweep.available_devices()[0]),
-        data_root=Path(data_root) if data_root else None,
+        torch.device(chosen or sweep.available_devices()[0]),
+        data_root=root,
         artefacts=report.trials,
         stored=engine == "stored",
     )
-    options = {"engine": engine, "jobs": jobs or None, "address": address or None}
-    options["data_root"] = data_root or None
+    options: dict[str, Any] = {"engine": engine, "jobs": jobs or None, "address": address or None}
+    options |= {"data_root": root, "device": chosen or None}
     package = kind.__module__.rpartition(".")[0]
     return Study(notebook, package, profile, sizes, context, report, options)

@@ -34,6 +34,8 @@ from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 from threadpoolctl import threadpool_limits
 
+from lib.data.catalogue import fingerprints
+from lib.engine.cluster import run_on_cluster
 from lib.engine.files import write_atomically
 from lib.engine.provenance import describe_device, provenance
 from lib.engine.training import progress
@@ -132,13 +134,17 @@ class Store:
         """Whether the trial has a record of success."""
         return _is_success(self.read(trial))
 
-    def has_file(self, trial: Trial) -> bool:
-        """Whether the folder itself holds a success, which another run may just have written."""
-        return _is_success(self._read_file(self.path(trial)))
+    def has_file(self, trial: Trial, data: Mapping[str, str] | None = None) -> bool:
+        """Whether the folder itself holds a success, which another run may just have written.
+
+        data: fingerprints of the data sets here; a success on others then does not count.
+        """
+        record = self._read_file(self.path(trial))
+        return _is_success(record) and same_data((record or {}).get("fingerprints"), data)
 
     def write(self, trial: Trial, record: dict) -> None:
         """Store a record; a failure never replaces a success that another run stored."""
-        if _is_success(record) or not self.has_file(trial):
+        if _is_success(record) or not self.has_file(trial, record.get("fingerprints")):
             text = json.dumps(record, indent=1, default=_to_json)
             write_atomically(self.path(trial), text)
 
@@ -174,6 +180,12 @@ def _checked(record: dict) -> dict:
     return record
 
 
+def same_data(stored: Mapping[str, str] | None, here: Mapping[str, str] | None) -> bool:
+    """Whether no data set has two fingerprints; older records have none, nor have absent sets."""
+    stored, here = stored or {}, here or {}
+    return all(here.get(name, digest) == digest for name, digest in stored.items())
+
+
 def _is_success(record: dict | None) -> bool:
     return record is not None and record["status"] == "ok"
 
@@ -201,8 +213,8 @@ def execute(
 
     device: "" is the first GPU of this machine, else the CPU.
     """
-    store = Store(folder)
-    if store.has_file(trial):  # another run on the same store was faster
+    store, data = Store(folder), fingerprints(asdict(trial), data_root)
+    if store.has_file(trial, data):  # another run on the same store was faster
         return
     checkpoint = store.path(trial).with_suffix(".checkpoint")
     place = torch.device(device or available_devices()[0])
@@ -215,10 +227,10 @@ def execute(
             record["metrics"] = _storable(function(trial, context))
         except Exception as error:
             record["status"] = "error"
-            record["error"] = f"{type(error).__name__}: {error}"
-            record["traceback"] = traceback.format_exc()
+            record["error"] = _printable(f"{type(error).__name__}: {error}")
+            record["traceback"] = _printable(traceback.format_exc())
         record["seconds"] = round(time.perf_counter() - start, 3)
-        record |= {"device": describe_device(context.device), **provenance()}
+        record |= {"device": describe_device(context.device), "fingerprints": data, **provenance()}
     store.write(trial, record)
     if record["status"] == "ok":
         checkpoint.unlink(missing_ok=True)
@@ -242,6 +254,8 @@ def run(
         core), ``dask`` on the scheduler at ``address`` (workers must see ``store``), or
         ``stored``, which runs nothing and takes what is there.
     device: default: the GPUs in turn, else the CPU.
+    data_root: where data sets are looked for first. A trial whose record is of other data than
+        lies there runs again; a packed record counts wherever its data came from.
     Failed trials are rows with status ``error`` and are tried again by the next call. Raises
     RuntimeError, with the number of stored trials, when a worker dies or cannot store its record.
     """
@@ -249,20 +263,23 @@ def run(
         raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
     records = Store(store)
     unique = list({trial_key(trial): trial for trial in trials}.values())
-    missing = [trial for trial in unique if not records.is_done(trial)]
+    root = str(Path(data_root).expanduser().resolve()) if data_root else None
+    others = [trial for trial in unique if _is_of_other_data(records, trial, root)]
+    missing = [trial for trial in unique if trial in others or not records.is_done(trial)]
     print(f"{len(unique) - len(missing)} stored, {len(missing)} to do")
+    if others:
+        print(f"{len(others)} of them are stored, but of other data than lies here")
     if engine == "stored":
         missing = []
     # a Dask worker looks for a GPU on its own machine, not on the caller's
     devices = [device or ""] if device or engine == "dask" else available_devices()
-    root = str(Path(data_root).resolve()) if data_root else None
     calls = [
         (function, trial, str(records.folder.resolve()), devices[i % len(devices)], root)
         for i, trial in enumerate(missing)
     ]
     try:
         if missing and engine == "dask":
-            _run_dask(calls, address)
+            run_on_cluster(execute, calls, address)
         elif missing:
             _run_joblib(calls, jobs or (len(devices) if devices[0] != "cpu" else cpu_count()))
     except (BrokenExecutor, OSError) as error:
@@ -279,8 +296,25 @@ def run(
 
 
 def available_devices() -> list[str]:
-    """Every GPU, else the CPU."""
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+    """Every accelerator that PyTorch sees, else the CPU."""
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    numbers = range(torch.accelerator.device_count() if kind else 0)
+    return [f"{kind.type}:{number}" for number in numbers if kind] or ["cpu"]
+
+
+def checked_device(name: str) -> str:
+    """A device's name, "" for "auto"; ValueError for one that this machine does not have."""
+    here = [*dict.fromkeys([*available_devices(), "cpu"])]
+    if name not in ("", "auto", *here, *(other.partition(":")[0] for other in here)):
+        raise ValueError(f"device must be auto, {' or '.join(here)}, not {name!r}")
+    return "" if name == "auto" else name
+
+
+def _is_of_other_data(records: Store, trial: Trial, root: str | None) -> bool:
+    """Whether the folder holds a success of a trial, but with other data than lies here."""
+    return records.has_file(trial) and not records.has_file(
+        trial, fingerprints(asdict(trial), root)
+    )
 
 
 def _run_joblib(calls: list[tuple], jobs: int) -> None:
@@ -288,21 +322,6 @@ def _run_joblib(calls: list[tuple], jobs: int) -> None:
         done = pool(delayed(execute)(*call) for call in calls)
         for _ in progress(done, total=len(calls), desc="trials"):
             pass
-
-
-def _run_dask(calls: list[tuple], address: str | None) -> None:
-    from dask.distributed import Client, KilledWorker, as_completed
-
-    if not address:
-        raise ValueError("engine='dask' needs the address of a scheduler, e.g. tcp://host:8786")
-    with Client(address) as client:
-        # a trial may outlive several dead workers; its record makes a second run of it harmless
-        futures = [client.submit(execute, *call, pure=False, retries=3) for call in calls]
-        for future in progress(as_completed(futures), total=len(calls), desc="trials"):
-            try:
-                future.result()
-            except KilledWorker as error:
-                raise BrokenExecutor(str(error)) from error
 
 
 def gather(plans: Mapping[str, Plan], folder: Path, minutes: float) -> pd.DataFrame:
@@ -371,6 +390,11 @@ def _storable(metrics: object) -> dict:
         raise TypeError(f"a trial returns a dict of metrics, not {type(metrics).__name__}")
     json.dumps(metrics, default=_to_json)
     return metrics
+
+
+def _printable(text: str) -> str:
+    """A text without the surrogates that stand for bytes of a path that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _to_json(value: object) -> object:
