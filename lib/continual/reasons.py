@@ -103,7 +103,9 @@ def run_classifier(trial: ClassifierTrial, context: Context) -> dict[str, Any]:
     answers = torch.cat([net(part.float() / 255).argmax(1).cpu() for part in parts])
     labels, largest = data.test_labels, data.train_labels.bincount().argmax()
     weights = [layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d)]
-    zeros = {name: float((w == 0).double().mean()) for name, w in zip(LAYERS, weights, strict=True)}
+    zeros = {
+        name: float((w == 0).cpu().double().mean()) for name, w in zip(LAYERS, weights, strict=True)
+    }
     return {
         "top1": 100 * float((answers == labels).double().mean()),
         "largest": 100 * float((labels == largest).double().mean()),

@@ -144,7 +144,7 @@ class Segmentation(_Data):
         counts.to(self.palette.device)
         for output, _, labels, _ in scored:
             counts.update((self.colour_scores(output) if rgb else output).argmax(1), labels)
-        matrix = counts.compute().double()
+        matrix = counts.compute().cpu().double()
         right, truth = matrix.diagonal(), matrix.sum(1)
         iou = (right / (truth + matrix.sum(0) - right))[truth > 0]
         return {"miou": 100 * float(iou.mean()), "accuracy": 100 * float(right.sum() / truth.sum())}

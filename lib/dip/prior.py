@@ -208,8 +208,9 @@ class Tracker:
         self.infinite = clean.new_tensor(torch.inf)
         self.recent = clean.new_zeros(settings.window, *clean.shape)
         # sums of thousands of updates: float32 would drift by as much as the variance sought
-        self.sum = torch.zeros_like(clean, dtype=torch.float64)
-        self.square = clean.new_zeros(len(clean), dtype=torch.float64)
+        exact = torch.float32 if clean.device.type == "mps" else torch.float64  # MPS has no other
+        self.sum = torch.zeros_like(clean, dtype=exact)
+        self.square = clean.new_zeros(len(clean), dtype=exact)
 
     def add(self, output: Tensor, loss: Tensor) -> None:
         """Enter the (B, C, H, W) outputs and (B,) losses of one iteration."""
@@ -232,8 +233,8 @@ class Tracker:
         """Mean over the pixels of the variance over the last ``window`` outputs, (B,)."""
         window, index = self.settings.window, self.index
         slot = index % window
-        oldest = self.recent.index_select(0, slot)[0].double()
-        newest = self.output.double()
+        oldest = self.recent.index_select(0, slot)[0].to(self.sum.dtype)
+        newest = self.output.to(self.sum.dtype)
         self.sum.add_(newest - oldest)
         self.square.add_((newest.square() - oldest.square()).mean((1, 2, 3)))
         self.recent.index_copy_(0, slot, self.output[None])

@@ -163,6 +163,6 @@ def as_float(images: Tensor) -> Tensor:
 def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy in per cent, and cross entropy."""
     return {
-        "accuracy": 100 * float((logits.argmax(1) == labels).double().mean()),
+        "accuracy": 100 * float((logits.argmax(1) == labels).cpu().double().mean()),
         "cross_entropy": float(F.cross_entropy(logits, labels)),
     }

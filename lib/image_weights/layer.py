@@ -267,6 +267,6 @@ def _refuse_targets(targets: Tensor, images: Tensor) -> None:
         raise ValueError(f"targets must be (N, K), one distribution an image, not {shapes}")
     if not (targets >= 0).all():
         raise ValueError("targets must not be negative or NaN")
-    if not torch.allclose(targets.sum(1).double(), torch.ones(()).double(), atol=1e-4):
+    if not torch.allclose(targets.sum(1).cpu().double(), torch.ones(()).double(), atol=1e-4):
         worst = max(targets.sum(1).tolist(), key=lambda total: abs(total - 1))
         raise ValueError(f"each target must sum to 1; one sums to {worst:.4f}")
