@@ -184,12 +184,14 @@ def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...
 
 
 def _apart(train: Sequence[str], test: Collection[str], path: Path) -> list[str]:
-    """Training images without those that are for testing too, with a warning."""
+    """Training images without those that are for testing too, with a warning; all if all are."""
     shared = sorted(set(train) & set(test))
+    left = [name for name in train if name not in test]
     if shared:
         told = f"{len(shared)} training images of {path}, such as {shared[0]}, are test images too"
-        warnings.warn(f"{told}: they are left out of training", stacklevel=2)
-    return [name for name in train if name not in test]
+        done = "they are left out of training" if left else "no others are there"
+        warnings.warn(f"{told}: {done}", stacklevel=2)
+    return left or list(train)
 
 
 def _pairs(

@@ -134,14 +134,13 @@ def open_study(
     sizes = load_profile(kind, profile)
     report = Report(notebook, profile)
     chosen = sweep.checked_device(device)
-    root = Path(data_root).expanduser() if data_root else None
     context = sweep.Context(
         torch.device(chosen or sweep.available_devices()[0]),
-        data_root=root,
+        data_root=Path(data_root).expanduser() if data_root else None,
         artefacts=report.trials,
         stored=engine == "stored",
     )
     options: dict[str, Any] = {"engine": engine, "jobs": jobs or None, "address": address or None}
-    options |= {"data_root": root, "device": chosen or None}
+    options |= {"data_root": data_root or None, "device": chosen or None}
     package = kind.__module__.rpartition(".")[0]
     return Study(notebook, package, profile, sizes, context, report, options)

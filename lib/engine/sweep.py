@@ -312,9 +312,8 @@ def checked_device(name: str) -> str:
 
 def _is_of_other_data(records: Store, trial: Trial, root: str | None) -> bool:
     """Whether the folder holds a success of a trial, but with other data than lies here."""
-    return records.has_file(trial) and not records.has_file(
-        trial, fingerprints(asdict(trial), root)
-    )
+    here = fingerprints(asdict(trial), root)
+    return records.has_file(trial) and not records.has_file(trial, here)
 
 
 def _run_joblib(calls: list[tuple], jobs: int) -> None:
