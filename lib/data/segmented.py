@@ -232,7 +232,8 @@ def _by_colour(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     values = np.unique(labels)
     colours, bits = palette[values], np.arange(256)[:, None]
     # of value v: red has its bits 0, 3 and 6 as the highest ones, green 1, 4, 7, blue 2, 5
-    voc = sum(((bits >> (3 * step + np.arange(3))) & 1) << (7 - step) for step in range(3))
+    parts = [((bits >> (3 * step + np.arange(3))) & 1) << (7 - step) for step in range(3)]
+    voc = np.sum(parts, 0)
     grey = np.repeat(values[:, None], 3, 1)
     if np.array_equal(colours, voc[values]) or np.array_equal(colours, grey):
         return labels
@@ -298,11 +299,11 @@ def _annotations(path: Path):
 
 def _coco_shape(image: dict, path: Path) -> tuple[int, int]:
     """(height, width) that the list tells, in numbers, else the picture's own."""
-    shape = image.get("height"), image.get("width")
-    if not all(isinstance(side, int) and side > 0 for side in shape):
-        shape = picture_shape(path)
-    image["height"], image["width"] = shape  # pycocotools looks there
-    return shape
+    height, width = image.get("height", 0), image.get("width", 0)
+    if not all(isinstance(side, int) and side > 0 for side in (height, width)):
+        height, width = picture_shape(path)
+    image["height"], image["width"] = height, width  # pycocotools looks there
+    return height, width
 
 
 def _refuse_far(segmentation: object, shape: tuple[int, int]) -> None:

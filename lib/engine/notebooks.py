@@ -77,7 +77,7 @@ def typed(path: Path, values: Mapping[str, str]) -> dict[str, Value]:
     a value of another type.
     """
     known = parameters(path)
-    result = {}
+    result: dict[str, Value] = {}
     for name, value in values.items():
         if name not in known:
             listed = ", ".join(known) or "none (no cell is tagged 'parameters')"
