@@ -16,6 +16,7 @@ import numpy as np
 
 from lib.continual.methods import run_task
 from lib.continual.trials import ContinualStudy, TaskTrial, base, phases
+from lib.dip.photographs import AnswerTrial
 from lib.dip.trials import DipTrial, EncoderDecoderStudy, TrainedTrial
 from lib.dip.trials import evidence as encoder_decoder_evidence
 from lib.engine.profiles import load_profile
@@ -101,12 +102,13 @@ def _shrink_task(trial: TaskTrial) -> Callable[[int], TaskTrial]:
 
 
 def _encoder_decoders() -> list[Work]:
-    works = []
-    for function, trial in dict.fromkeys(
-        encoder_decoder_evidence(load_profile(EncoderDecoderStudy, "paper"))
-    ):
+    works, sizes = [], load_profile(EncoderDecoderStudy, "paper")
+    for function, trial in dict.fromkeys(encoder_decoder_evidence(sizes)):
+        if isinstance(trial, AnswerTrial):  # no network, some seconds
+            continue
         if isinstance(trial, TrainedTrial):
-            depth, kind, units = _measured(trial.depth), "trained", trial.steps
+            depth, kind = _measured(trial.depth), "trained"
+            units = trial.steps * trial.batch / sizes.batch
             shrink: Callable = _shrink_trained(_whole(trial, depth))
         elif isinstance(trial, DipTrial):
             depth, kind = _measured(trial.depth), f"prior of {trial.images} images"

@@ -35,6 +35,7 @@ class Dataset:
     torchvision: the class of torchvision.datasets that fetches it.
     embedded: the installed package that has it; ``folder`` is then below that package.
     classes: names of label 0, 1, ..., where none of the files has them.
+    enlarged: whether a picture of it that is smaller than asked for is enlarged, not refused.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     embedded: str = ""
     classes: tuple[str, ...] = ()
     parts: Mapping[str, int] = field(default_factory=dict)
+    enlarged: bool = False
 
     @property
     def how(self) -> str:

@@ -40,7 +40,8 @@ def load_images(
     name: a data set of ``python -m lib.data``, or ``photos:astronaut,camera`` for some of one.
     channels: 3 (grey is repeated) or 1 (luma).
     Raises FileNotFoundError for a missing set or an empty folder, ValueError for a file that is
-    no readable image or a picture smaller than ``size``; each names the path.
+    no readable image or a picture smaller than ``size``, which the catalogue does not let be
+    enlarged; each names the path.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels!r}")
@@ -52,7 +53,8 @@ def load_images(
         if unknown:
             raise ValueError(f"{dataset} has no image {sorted(unknown)}; it has {list(by_stem)}")
         paths = [by_stem[stem] for stem in chosen.split(",")]
-    squares = [read_square(path, size, channels) for path in paths]
+    enlarge = dataset in DATASETS and DATASETS[dataset].enlarged
+    squares = [read_square(path, size, channels, enlarge=enlarge) for path in paths]
     return [path.name for path in paths], torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
 

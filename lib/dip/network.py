@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 UPSAMPLINGS = ("bilinear", "nearest", "learned")
+NORMS = ("batch", "group")
+TOGETHER = 4  # channels that group normalisation takes together
 
 
 @dataclass(frozen=True, order=True)
@@ -74,29 +76,57 @@ def enumerate_architectures(max_depth: int = 8) -> list[Architecture]:
 class Layers:
     """What all networks of a study have in common.
 
-    width: channels at every level, as in Deep Image Prior. skip_width: channels of a skip.
+    width: channels at every level, as in Deep Image Prior; or those of levels 0, 1, ..., where the
+        last number holds for all deeper levels. skip_width: channels of a skip.
     upsampling: ``bilinear`` or ``nearest`` (not learnt), or ``learned`` (2x2 transposed
         convolution, stride 2).
+    norm: ``batch``, or ``group`` for groups of four channels of one image (Wu, He, "Group
+        Normalization", ECCV 2018).
+    bypass: the last 3x3 convolution sees the input image as well, beside what is decoded.
     """
 
-    width: int = 128
+    width: int | tuple[int, ...] = 128
     skip_width: int = 4
     upsampling: str = "bilinear"
+    norm: str = "batch"
+    bypass: bool = False
 
     def __post_init__(self) -> None:
-        if self.width < 1:
+        if not self.widths or min(self.widths) < 1:
             raise ValueError(f"width must be at least 1, not {self.width!r}")
         if self.upsampling not in UPSAMPLINGS:
             raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {self.upsampling!r}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {NORMS}, not {self.norm!r}")
+        if self.norm == "group" and any(n % TOGETHER for n in (*self.widths, self.skip_width)):
+            counts = f"{self.width!r} and {self.skip_width!r}"
+            raise ValueError(f"groups of {TOGETHER} channels do not divide {counts}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the first levels; the last number is that of all deeper ones."""
+        return (self.width,) if isinstance(self.width, int) else tuple(self.width)
+
+    def channels(self, level: int) -> int:
+        """Channels of the encoder's and of the decoder's output at a level."""
+        return self.widths[min(level, len(self.widths) - 1)]
 
 
-def _unit(inputs: int, outputs: int, size: int, groups: int, stride: int = 1) -> nn.Sequential:
+def _norm(kind: str, channels: int, affine: bool = True) -> nn.Module:
+    if kind == "group":
+        return nn.GroupNorm(channels // TOGETHER, channels, affine=affine)
+    return nn.BatchNorm2d(channels, affine=affine)
+
+
+def _unit(
+    inputs: int, outputs: int, size: int, groups: int, norm: str, stride: int = 1
+) -> nn.Sequential:
     border: Any = {"padding": size // 2, "padding_mode": "reflect"} if size > 1 else {}
     inputs, outputs = inputs * groups, outputs * groups
     # no bias: the norm would subtract it, its gradient is rounding noise, and Adam would turn
     # that noise into full-sized steps
     convolution = nn.Conv2d(inputs, outputs, size, stride, groups=groups, bias=False, **border)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(convolution, _norm(norm, outputs), nn.LeakyReLU(0.2, inplace=True))
 
 
 class EncoderDecoder(nn.Module):
@@ -125,23 +155,29 @@ class EncoderDecoder(nn.Module):
         if global_residual and in_channels != out_channels:
             raise ValueError("a global residual needs as many input channels as output channels")
         self.architecture, self.upsampling = architecture, layers.upsampling
+        self.bypass = layers.bypass
         self.global_residual, self.problems = global_residual, problems
         self.down, self.skip = nn.ModuleList(), nn.ModuleDict()
         self.enlarge, self.up = nn.ModuleList(), nn.ModuleList()
-        width, unit = layers.width, partial(_unit, groups=problems)
+        unit = partial(_unit, groups=problems, norm=layers.norm)
+        inputs, bottom = in_channels, architecture.depth - 1
         for level in range(architecture.depth):
-            inputs, joined = width if level else in_channels, width
+            width, below = layers.channels(level), layers.channels(min(level + 1, bottom))
+            joined = below
             self.down.append(nn.Sequential(unit(inputs, width, 3, stride=2), unit(width, width, 3)))
             if level in architecture.skips:
                 self.skip[str(level)] = unit(inputs, layers.skip_width, 1)
                 joined += layers.skip_width
             if self.upsampling == "learned":
-                all_widths = width * problems
-                up = nn.ConvTranspose2d(all_widths, all_widths, 2, 2, groups=problems, bias=False)
+                below *= problems
+                up = nn.ConvTranspose2d(below, below, 2, 2, groups=problems, bias=False)
                 self.enlarge.append(up)
-            norm = nn.BatchNorm2d(joined * problems, affine=False)
+            norm = _norm(layers.norm, joined * problems, affine=False)
+            joined += in_channels if layers.bypass and level == 0 else 0
             self.up.append(nn.Sequential(norm, unit(joined, width, 3), unit(width, width, 1)))
-        self.head = nn.Conv2d(width * problems, out_channels * problems, 1, groups=problems)
+            inputs = width
+        width = layers.channels(0) * problems
+        self.head = nn.Conv2d(width, out_channels * problems, 1, groups=problems)
 
     def _enlarge(self, level: int, x: Tensor, size: torch.Size) -> Tensor:
         """Double (N, C, H, W), to ``size`` exactly: an odd size was halved upwards."""
@@ -171,7 +207,10 @@ class EncoderDecoder(nn.Module):
             x = down(x)
         for level in reversed(range(depth)):
             x = self._enlarge(level, x, sizes[level])
-            x = self.up[level](self._join(x, bypasses[level]) if level in bypasses else x)
+            x = self._join(x, bypasses[level]) if level in bypasses else x
+            norm, last, mix = self.up[level]
+            x = norm(x)
+            x = mix(last(self._join(x, image) if self.bypass and level == 0 else x))
         x = self.head(x)
         return image + x if self.global_residual else torch.sigmoid(x)
 

@@ -25,10 +25,12 @@ WARM_UP = 3  # eager iterations before a CUDA graph is captured; they count as i
 
 @dataclass(frozen=True)
 class DipSettings:
-    """How a fit is run; the defaults are those of Deep Image Prior's denoising.
+    """How a fit is run; all defaults but ``reg_noise`` are those of Deep Image Prior's denoising.
 
     iterations, lr: of Adam. ema: decay of the exponential moving average of the outputs.
     fixed: the iteration whose output is reported as "fixed".
+    reg_noise: standard deviation of the Gaussian noise that is added to z anew in every iteration;
+        1/30 in Deep Image Prior's denoising.
     window, patience: of ES-WMV, in iterations. The variance over the last ``window`` outputs
         falls while the image forms and rises when the noise comes in; its minimum, unless
         ``patience`` iterations bring no lower one, is where to stop.
@@ -40,6 +42,7 @@ class DipSettings:
     fixed: int = 1800
     window: int = 100
     patience: int = 1000
+    reg_noise: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.fixed <= self.iterations:
@@ -48,6 +51,8 @@ class DipSettings:
             raise ValueError(f"window must be in 2..{self.iterations}, not {self.window}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1), not {self.ema}")
+        if not self.reg_noise >= 0:
+            raise ValueError(f"reg_noise must not be negative: {self.reg_noise}")
 
 
 @dataclass
@@ -108,14 +113,19 @@ def fit(
     net = net.to(targets.dtype).to(memory_format=layout)
     shape = (1, INPUT_CHANNELS, *targets.shape[2:])
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    noise = torch.cat([torch.rand(shape, generator=g, device=device) for g in generators], 1)
-    z = noise.to(targets.dtype).mul_(INPUT_SCALE).contiguous(memory_format=layout)
+
+    def drawn(draw: Callable[..., Tensor]) -> Tensor:
+        numbers = torch.cat([draw(shape, generator=g, device=device) for g in generators], 1)
+        return numbers.to(targets.dtype).contiguous(memory_format=layout)
+
+    z = drawn(torch.rand).mul_(INPUT_SCALE)
+    seen = z.clone(memory_format=torch.preserve_format)
     optim = torch.optim.Adam(net.parameters(), lr=settings.lr, fused=True, capturable=cuda)
     targets, tracker = targets.contiguous(), Tracker(clean.contiguous(), settings)
 
     def step() -> None:  # never waits for the device
         optim.zero_grad(set_to_none=True)
-        output = net(z).view(targets.shape)
+        output = net(seen).view(targets.shape)
         loss = ((output - targets) * masks).square().mean((1, 2, 3))
         loss.sum().backward()  # the problems share no weight: the sum's gradient is each one's own
         optim.step()
@@ -127,6 +137,8 @@ def fit(
         if iteration == WARM_UP + 1 and cuda:
             optim.zero_grad(set_to_none=True)
             advance = _captured(step, device)
+        if settings.reg_noise:  # outside of the graph, which reads the same memory each time
+            torch.add(z, drawn(torch.randn), alpha=settings.reg_noise, out=seen)
         advance()
         if iteration in (settings.fixed, *snapshots):
             outputs[f"at {iteration}"] = tracker.output.clone()

@@ -9,13 +9,11 @@ with the same degradation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
-from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from lib.data.images import load_images
@@ -26,35 +24,44 @@ from lib.dip.network import (
     Layers,
     enumerate_architectures,
 )
+from lib.dip.photographs import (
+    ANSWERS,
+    QUALITIES,
+    AnswerTrial,
+    Degraded,
+    Photographs,
+    degrade,
+    degraded_test_images,
+    qualities,
+    run_answer,
+    untouched,
+)
 from lib.dip.prior import DipFit, DipSettings, fit
 from lib.engine.batches import Patches
 from lib.engine.sweep import Context
 from lib.engine.training import one_cycle, seeded, train
 from lib.networks.sizes import count_parameters
 
-TASKS = ("denoising", "inpainting")
-QUALITIES = ("rmse", "psnr", "ssim")
 STOPS = ("fixed", "best", "last", "stopped", "ema")  # outputs of a fit that are scored
 CURVE_EVERY = 10  # iterations between the stored points of a fit's curve
-BEFORE_CONTROLS = 100  # pairs after which the bands are clear, and more only narrow intervals
+MORE = 3  # times the images a batch in the control of the norms
+LADDER_CONTROLS: dict[str, dict[str, Any]] = {  # what is changed of a trained network
+    "as in the report": {},
+    "global residual": {"global_residual": True},
+    "bypass": {"bypass": True},
+    "group norm": {"norm": "group"},
+    "larger batch": {"batch": MORE},  # a factor
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Shared:
-    """What every trial of a profile has in common; the rest of ``profile.yaml`` differs by use.
+class _Shared(Photographs):
+    """What the networks of a profile have in common; the rest of ``profile.yaml`` differs by use.
 
-    sigma, hidden: of the degradation, see ``_Trial``. image_size: pixels a side to which
-        photographs are reduced. patch: pixels a side that a network sees, cut anywhere to train
-        and at the centre to test.
+    width: channels at every level, or those of levels 0, 1, ... (see ``Layers``).
     """
 
-    sigma: float
-    hidden: float
-    test_set: str
-    image_size: int
-    patch: int
-    channels: int
-    width: int
+    width: int | tuple[int, ...]
     skip_width: int
     upsampling: str
 
@@ -68,6 +75,9 @@ class _Shared:
 class EncoderDecoderStudy(_Shared):
     """Sizes and budgets of notebook 02; ``profile.yaml`` says what each is."""
 
+    width: int
+    doublings: int
+    other_doublings: int
     train_set: str
     max_depth: int
     architectures: int
@@ -75,7 +85,9 @@ class EncoderDecoderStudy(_Shared):
     seeded: int
     control_depths: tuple[int, ...]
     ladder_depth: int
+    ladder_controls: tuple[str, ...]
     steps: int
+    long_steps: int
     batch: int
     lr: float
     dip_images: int
@@ -83,30 +95,37 @@ class EncoderDecoderStudy(_Shared):
     fixed: int
     window: int
     patience: int
+    reg_noise: float
+    other_noise: float
+    other_fixed: int
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.ladder_controls) - set(LADDER_CONTROLS):
+            raise ValueError(f"no control is called {sorted(unknown)}: {list(LADDER_CONTROLS)}")
+
+    @property
+    def layers(self) -> Layers:
+        """What the networks of the main grid have in common."""
+        return replace(super().layers, width=widths(self.width, self.doublings))
+
+
+def widths(width: int, doublings: int) -> int | tuple[int, ...]:
+    """Channels that double from level to level, ``doublings`` times; one number for none."""
+    return tuple(width * 2**level for level in range(doublings + 1)) if doublings else width
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trial(_Shared):
-    """One network, one use, one seed.
-
-    task: ``denoising`` (Gaussian noise of standard deviation ``sigma``, of 255, not clipped) or
-        ``inpainting`` (a fraction ``hidden`` of the pixels is set to 0 and known to be missing).
-    """
+class _Trial(_Shared, Degraded):
+    """One network, one use, one seed."""
 
     depth: int
     skips: tuple[int, ...]
     seed: int
-    task: str
     version: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Architecture(self.depth, self.skips)
-        if self.task not in TASKS:
-            raise ValueError(f"task must be one of {TASKS}, not {self.task!r}")
-        if not self.sigma >= 0:
-            raise ValueError(f"sigma must not be negative: {self.sigma!r}")
-        if not 0 <= self.hidden < 1:
-            raise ValueError(f"hidden is a fraction in [0, 1), not {self.hidden!r}")
 
     @property
     def architecture(self) -> Architecture:
@@ -126,70 +145,27 @@ class TrainedTrial(_Trial):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DipTrial(_Trial, DipSettings):
-    """The same network as an image prior, on the first ``images`` test images.
+class VariantTrial(TrainedTrial):
+    """A trained network whose norm or whose bypass is not that of the family; see ``Layers``."""
 
-    reg_noise: fresh noise on the input; it is part of every record's key, and always 0 here.
-    """
+    norm: str = "batch"
+    bypass: bool = False
+
+    @property
+    def layers(self) -> Layers:
+        """What the networks have in common, with what is changed."""
+        return replace(super().layers, norm=self.norm, bypass=self.bypass)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DipTrial(_Trial, DipSettings):
+    """The same network as an image prior, on the first ``images`` test images."""
 
     images: int
-    reg_noise: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         DipSettings.__post_init__(self)
-        if self.reg_noise:
-            raise ValueError(f"reg_noise must be 0, not {self.reg_noise!r}")
-
-
-def degrade(clean: Tensor, trial: _Trial, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The degraded images and the mask (N, 1, H, W) of the pixels that are known."""
-    if trial.task == "denoising":
-        noise = torch.randn(clean.shape, generator=rng).to(clean.device)
-        return clean + noise * (trial.sigma / 255), torch.ones_like(clean[:, :1])
-    mask = (torch.rand(clean[:, :1].shape, generator=rng) >= trial.hidden).to(clean)
-    return clean * mask, mask
-
-
-def degraded_test_images(
-    trial: _Trial, root: Path | None = None
-) -> tuple[list[str], Tensor, Tensor, Tensor]:
-    """Names of the test images; clean, degraded (N, C, P, P) float32, and mask of known pixels."""
-    size, channels = trial.image_size, trial.channels
-    names, images = load_images(trial.test_set, size=size, channels=channels, root=root)
-    inside = slice((size - trial.patch) // 2, (size - trial.patch) // 2 + trial.patch)
-    clean = images[:, :, inside, inside].float() / 255
-    rng = torch.Generator().manual_seed(20_201_004)  # the same for every trial of a task
-    return names, clean, *degrade(clean, trial, rng)
-
-
-def untouched(degraded: Tensor, mask: Tensor) -> Tensor:
-    """The trivial answer, which is the noisy image itself, or the mean of the known pixels."""
-    known = mask.expand_as(degraded)
-    mean = (degraded * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True)
-    return torch.where(known > 0, degraded, mean)
-
-
-def quality(image: Tensor, clean: Tensor) -> dict[str, float]:
-    """RMSE, PSNR (dB) and SSIM of one image against another, both (C, H, W) in [0, 1].
-
-    The image is clipped to [0, 1] first, as a file or a screen would. SSIM has the Gaussian
-    window of Wang et al. 2004 (sigma 1.5, population covariance). All by scikit-image.
-    """
-    a = clean.detach().cpu().numpy().astype(np.float64)
-    b = image.detach().cpu().numpy().astype(np.float64).clip(0, 1)
-    mse = mean_squared_error(a, b)
-    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    ssim = structural_similarity(a, b, channel_axis=0, data_range=1, **wang)
-    psnr = peak_signal_noise_ratio(a, b, data_range=1) if mse else np.inf
-    return {"rmse": float(np.sqrt(mse)), "psnr": float(psnr), "ssim": float(ssim)}
-
-
-def _qualities(images: Tensor, clean: Tensor) -> tuple[dict[str, float], list[float]]:
-    """Means over the images, and the RMSE of each."""
-    rows = [quality(image, truth) for image, truth in zip(images, clean, strict=True)]
-    means = {name: float(np.mean([row[name] for row in rows])) for name in QUALITIES}
-    return means, [round(row["rmse"], 6) for row in rows]
 
 
 def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
@@ -226,11 +202,11 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
     )
     _, clean, degraded, mask = degraded_test_images(trial, context.data_root)
     restored = restore(model, _as_input(degraded, mask, trial).to(device)).cpu()
-    means, rmse_images = _qualities(restored, clean)
+    means, rmse_images = qualities(restored, clean)
     return {
         **means,
         "rmse_images": rmse_images,
-        "trivial_rmse": _qualities(untouched(degraded, mask), clean)[0]["rmse"],
+        "trivial_rmse": qualities(untouched(degraded, mask), clean)[0]["rmse"],
         "train_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])),
         "parameters": count_parameters(model),
         "slc": trial.architecture.slc,
@@ -251,7 +227,7 @@ def _as_input(degraded: Tensor, mask: Tensor, trial: _Trial) -> Tensor:
 def run_dip(trial: DipTrial, context: Context) -> dict[str, Any]:
     """Fit the untrained network to each degraded image and measure along the way."""
     clean, fitted = fit_images(trial, context)
-    scored = {stop: _qualities(fitted.outputs[stop], clean) for stop in STOPS}
+    scored = {stop: qualities(fitted.outputs[stop], clean) for stop in STOPS}
     curve = fitted.rmse.mean(0)[CURVE_EVERY - 1 :: CURVE_EVERY]
     return {
         "slc": trial.architecture.slc,
@@ -310,9 +286,19 @@ def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
 
 def _values(kind: type[_Trial], sizes: EncoderDecoderStudy, place: Architecture) -> dict[str, Any]:
     """The profile's numbers that a kind of trial has, and its structure."""
-    names = {field.name for field in fields(kind)} & {field.name for field in fields(sizes)}
     structure = {"depth": place.depth, "skips": place.skips, "task": "denoising"}
-    return {name: getattr(sizes, name) for name in names} | structure
+    return _numbers(kind, sizes) | structure | {"width": sizes.layers.width}
+
+
+def _numbers(kind: type[Photographs], sizes: EncoderDecoderStudy) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)} & {field.name for field in fields(sizes)}
+    return {name: getattr(sizes, name) for name in names}
+
+
+def answer_trials(sizes: EncoderDecoderStudy) -> list[AnswerTrial]:
+    """The trivial answers: what needs no network."""
+    values = _numbers(AnswerTrial, sizes) | {"task": "denoising"}
+    return [AnswerTrial(**values, answer=answer) for answer in ANSWERS]
 
 
 def trained_trial(
@@ -335,11 +321,47 @@ def main_grid(sizes: EncoderDecoderStudy) -> list[tuple[Architecture, int]]:
     return [(a, 0) for a in order] + repeats
 
 
-def residual_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[TrainedTrial]]:
-    """SLC moved alone at one depth: as in the report, and with a global residual."""
+def ladder_controls(sizes: EncoderDecoderStudy) -> dict[str, list[TrainedTrial]]:
+    """SLC moved alone at one depth: as in the report, and with one thing changed."""
     depth = sizes.ladder_depth
     plain = [trained_trial(sizes, ladder(depth, slc)) for slc in range(depth + 1)]
-    return plain, [replace(trial, global_residual=True) for trial in plain]
+    return {
+        name: [_changed(trial, LADDER_CONTROLS[name]) for trial in plain]
+        for name in sizes.ladder_controls
+    }
+
+
+def _changed(trial: TrainedTrial, changes: dict[str, Any]) -> TrainedTrial:
+    if "batch" in changes:
+        return replace(trial, batch=changes["batch"] * trial.batch)
+    if changes.keys() & {"norm", "bypass"}:
+        return VariantTrial(**asdict(trial) | changes)
+    return replace(trial, **changes)
+
+
+def budget_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[TrainedTrial]]:
+    """SLC moved alone at several depths, with two budgets of training; none in some profiles."""
+    depths = sizes.control_depths if sizes.long_steps else ()
+    rungs = [ladder(depth, slc) for depth in depths for slc in range(depth + 1)]
+    short = [trained_trial(sizes, rung) for rung in rungs]
+    return short, [replace(trial, steps=sizes.long_steps) for trial in short]
+
+
+def noise_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
+    """The networks that have every seed, with the other noise on the prior's input."""
+    places = stratified(sizes.max_depth, sizes.architectures)[: sizes.seeded]
+    other = {"reg_noise": sizes.other_noise, "fixed": sizes.other_fixed}
+    return [replace(dip_trial(sizes, place), **other) for place in places]
+
+
+def width_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
+    """Both uses of a small grid with the other rule for the channels; none in some profiles."""
+    other = widths(sizes.width, sizes.other_doublings)
+    grid = _small_grid(sizes) if other != sizes.layers.width else []
+    return (
+        [replace(trained_trial(sizes, place), width=other) for place in grid],
+        [replace(dip_trial(sizes, place), width=other) for place in grid],
+    )
 
 
 def upsampling_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
@@ -351,13 +373,18 @@ def upsampling_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
     ]
 
 
-def inpainting_trials(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
-    """The second task on a small grid over depth and SLC: both uses of each network."""
-    grid = [
+def _small_grid(sizes: EncoderDecoderStudy) -> list[Architecture]:
+    """Depths with a skip at the top, in the middle, and none."""
+    return [
         ladder(depth, slc)
         for depth in sizes.control_depths
         for slc in sorted({0, depth // 2, depth})
     ]
+
+
+def inpainting_trials(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
+    """The second task on a small grid over depth and SLC: both uses of each network."""
+    grid = _small_grid(sizes)
     return (
         [replace(trained_trial(sizes, a), task="inpainting") for a in grid],
         [replace(dip_trial(sizes, a), task="inpainting") for a in grid],
@@ -365,14 +392,17 @@ def inpainting_trials(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], l
 
 
 def evidence(sizes: EncoderDecoderStudy) -> Iterator[tuple[Callable, object]]:
-    """Every trial with its function: pairs first, and the controls once the bands are clear."""
-    pairs: list[tuple[Callable, object]] = []
+    """Every trial with its function: the family once, the repeats, and then the controls."""
+    yield from ((run_answer, trial) for trial in answer_trials(sizes))
     for architecture, seed in main_grid(sizes):
-        pairs.append((run_trained, trained_trial(sizes, architecture, seed)))
-        pairs.append((run_dip, dip_trial(sizes, architecture, seed)))
-    yield from pairs[: 2 * BEFORE_CONTROLS]
-    plain, residual = residual_control(sizes)
-    to_train, to_fit = inpainting_trials(sizes)
-    yield from ((run_trained, trial) for trial in plain + residual + to_train)
-    yield from ((run_dip, trial) for trial in upsampling_control(sizes) + to_fit)
-    yield from pairs[2 * BEFORE_CONTROLS :]
+        yield run_trained, trained_trial(sizes, architecture, seed)
+        yield run_dip, dip_trial(sizes, architecture, seed)
+    for rungs in ladder_controls(sizes).values():
+        yield from ((run_trained, trial) for trial in rungs)
+    yield from ((run_dip, trial) for trial in upsampling_control(sizes))
+    short, long = budget_control(sizes)
+    yield from ((run_trained, trial) for trial in short + long)
+    yield from ((run_dip, trial) for trial in noise_control(sizes))
+    for to_train, to_fit in (inpainting_trials(sizes), width_control(sizes)):
+        yield from ((run_trained, trial) for trial in to_train)
+        yield from ((run_dip, trial) for trial in to_fit)

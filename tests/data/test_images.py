@@ -193,6 +193,19 @@ def test_a_picture_smaller_than_asked_is_refused(folder):
     assert str(path) in str(caught.value)
 
 
+def test_only_a_set_that_says_so_has_its_small_pictures_enlarged(tmp_path):
+    """House of Set9 has 256 px where 320 are asked for."""
+    for name in ("set9", "set12"):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        Image.new("RGB", (256, 256), (10, 20, 30)).save(folder / "house.png")
+    _, images = load_images("set9", size=320, channels=3, root=tmp_path)
+    assert images.shape == (1, 3, 320, 320)
+    assert images.flatten(2).unique(dim=2).flatten().tolist() == [10, 20, 30]
+    with pytest.raises(ValueError, match="256 x 256: smaller than 320 px"):
+        load_images("set12", size=320, channels=3, root=tmp_path)
+
+
 @pytest.mark.parametrize("channels", [0, 2, 4, "3"])
 def test_unknown_channels_are_refused(channels):
     with pytest.raises(ValueError, match=f"not {channels!r}"):

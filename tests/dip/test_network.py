@@ -94,6 +94,9 @@ def test_an_image_of_two_to_the_depth_is_refused():
     [
         ({"upsampling": "cubic"}, "'cubic'"),
         ({"width": 0}, "not 0"),
+        ({"width": ()}, r"not \(\)"),
+        ({"norm": "layer"}, "'layer'"),
+        ({"norm": "group"}, "groups of 4 channels do not divide 6 and 2"),
         ({"inputs": 4, "residual": True}, "as many input channels"),
     ],
 )
@@ -133,6 +136,32 @@ def test_a_number_counted_by_hand():
     assert count_parameters(network(1, (), 1, 1, width=2)) == 113
 
 
+def test_channels_that_grow_are_counted_by_hand():
+    """Widths 2, 4, 4, one image channel, a skip of 3 channels at level 1.
+
+    Down 18 + 4 + 36 + 4, 72 + 8 + 144 + 8, twice 144 + 8; skip 6 + 6; up 144 + 8 + 16 + 8,
+    252 + 8 + 16 + 8, 72 + 4 + 4 + 4; head 3.
+    """
+    down, up = (62, 232, 304), (176, 284, 84)
+    net = network(3, (1,), 1, 1, width=(2, 4), skip_width=3)
+    assert count_parameters(net) == sum(down) + 12 + sum(up) + 3
+    assert net(torch.rand(1, 1, 17, 20)).shape == (1, 1, 17, 20)
+
+
+def test_one_number_is_a_width_for_all_levels():
+    same = [network(3, (0, 2), width=width) for width in (6, (6,), (6, 6, 6))]
+    image = torch.rand(2, 3, 16, 16)
+    assert all(torch.equal(same[0](image), net(image)) for net in same[1:])
+
+
+def test_group_norm_does_not_mix_the_images_of_a_batch():
+    images = torch.rand(3, 3, 16, 16)
+    for norm, apart in (("group", True), ("batch", False)):
+        net = network(width=4, skip_width=4, norm=norm).train()
+        together, alone = net(images)[:1], net(images[:1])
+        assert torch.allclose(together, alone, atol=1e-5) == apart
+
+
 def test_global_residual_adds_a_correction_to_the_input():
     image = torch.rand(2, 3, 21, 16)
     net = network(residual=True).eval()
@@ -165,6 +194,16 @@ def test_only_a_skip_at_level_zero_bypasses_the_first_down_step(skips):
         assert seen[15:18, 15:18].all() and seen.sum() == 9
 
 
+def test_the_bypass_carries_the_image_to_the_last_convolution():
+    """Without any skip and with nothing from below, a 3x3 field of it is seen."""
+    net = network(3, (), bypass=True).eval()
+    for layer in net.down[0].modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.zeros_(layer.weight)
+    seen = seen_by_the_centre(net)
+    assert seen[15:18, 15:18].all() and seen.sum() == 9
+
+
 def test_a_skip_at_level_one_bypasses_the_second_down_step():
     for skips, connected in (((), False), ((2,), False), ((1,), True)):
         net = network(3, skips).eval()
@@ -175,10 +214,16 @@ def test_a_skip_at_level_one_bypasses_the_second_down_step():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
-def test_a_grouped_network_computes_its_single_networks(upsampling, training):
+@pytest.mark.parametrize(
+    "layers",
+    [
+        *(Layers(6, 2, upsampling) for upsampling in UPSAMPLINGS),
+        Layers((4, 8), 4, "learned", norm="group", bypass=True),
+    ],
+    ids=str,
+)
+def test_a_grouped_network_computes_its_single_networks(layers, training):
     single, images = [], torch.rand(2, 9, 19, 14, dtype=torch.float64)
-    layers = Layers(6, 2, upsampling)
     for seed in range(3):
         torch.manual_seed(seed)
         net = EncoderDecoder(Architecture(2, (0, 1)), 3, 2, layers).double()

@@ -52,26 +52,33 @@ CUDA = pytest.param(
 )
 
 
+@pytest.mark.parametrize("reg_noise", [0.0, 0.03])
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-def test_a_fit_is_a_plain_loop_on_the_cpu(device):
+def test_a_fit_is_a_plain_loop_on_the_cpu(device, reg_noise):
     """On a GPU this holds the captured graph, too, against the CPU."""
     targets, clean = (values.to(device) for values in problems())
+    settings = replace(SETTINGS, reg_noise=reg_noise)
     fitted = fit(
-        ARCHITECTURE, targets, clean, seeds=(5, 6), layers=LAYERS, settings=SETTINGS, grouped=True
+        ARCHITECTURE, targets, clean, seeds=(5, 6), layers=LAYERS, settings=settings, grouped=True
     )
     for index, seed in enumerate((5, 6)):
         torch.manual_seed(seed)
         net = EncoderDecoder(ARCHITECTURE, INPUT_CHANNELS, 2, LAYERS).double()
         rng = torch.Generator(device).manual_seed(seed)
-        z = 0.1 * torch.rand(1, INPUT_CHANNELS, 16, 16, generator=rng, device=device).double()
-        losses = plain_losses(net, z.cpu(), targets[index : index + 1].cpu())
+        shape = (1, INPUT_CHANNELS, 16, 16)
+        z = 0.1 * torch.rand(shape, generator=rng, device=device).double()
+        inputs = [z] * SETTINGS.iterations
+        if reg_noise:
+            noise = [torch.randn(shape, generator=rng, device=device).double() for _ in inputs]
+            inputs = [z + reg_noise * noise_now for noise_now in noise]
+        losses = plain_losses(net, [z.cpu() for z in inputs], targets[index : index + 1].cpu())
         np.testing.assert_allclose(fitted.loss[index], losses, rtol=1e-5)
         assert losses[-1] < 0.9 * losses[0]
 
 
-def plain_losses(net: EncoderDecoder, z: torch.Tensor, target: torch.Tensor) -> list[float]:
+def plain_losses(net: EncoderDecoder, inputs: list, target: torch.Tensor) -> list[float]:
     optimiser, losses = torch.optim.Adam(net.parameters(), lr=0.01), []
-    for _ in range(SETTINGS.iterations):
+    for z in inputs:
         optimiser.zero_grad()
         loss = torch.nn.functional.mse_loss(net(z), target)
         loss.backward()
@@ -80,12 +87,13 @@ def plain_losses(net: EncoderDecoder, z: torch.Tensor, target: torch.Tensor) -> 
     return losses
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_grouped_equals_one_by_one(masked):
+@pytest.mark.parametrize(("masked", "reg_noise"), [(False, 0.0), (True, 0.0), (False, 0.03)])
+def test_grouped_equals_one_by_one(masked, reg_noise):
     """In float64: Adam's first steps are nearly signs, which amplify float32 rounding."""
     masks = (torch.rand(3, 1, 16, 16) > 0.5).double() if masked else None
     together, alone = (
-        run(3, grouped, masks=masks, iterations=50, fixed=50) for grouped in (True, False)
+        run(3, grouped, masks=masks, iterations=50, fixed=50, reg_noise=reg_noise)
+        for grouped in (True, False)
     )
     for name in ("fixed", "last", "best", "stopped", "ema"):
         difference = (together.outputs[name] - alone.outputs[name]).abs().max()
@@ -290,6 +298,7 @@ def test_bad_input_is_refused(name, message):
         ({"window": 1}, "window .* not 1"),
         ({"window": 13}, "window .* not 13"),
         ({"ema": 1.0}, r"ema .* not 1\.0"),
+        ({"reg_noise": -1.0}, r"reg_noise .*-1\.0"),
     ],
 )
 def test_bad_settings_are_refused(options, message):

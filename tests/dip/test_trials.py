@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -78,6 +78,70 @@ def test_the_prior_gives_finite_metrics(task):
     assert metrics["curve"][0] == pytest.approx(metrics["fixed_rmse"], abs=2e-5)
 
 
+def answered(answer: str, **changes) -> dict:
+    trial = next(t for t in study.answer_trials(QUICK) if t.answer == answer)
+    return study.run_answer(replace(trial, image_size=48, patch=32, **changes), CONTEXT)
+
+
+def test_trivial_answers_are_measured_as_the_networks_are():
+    metrics = study.run_trained(tiny_trained(), CONTEXT)
+    noisy, means, variation = map(answered, study.ANSWERS)
+    assert noisy["rmse"] == pytest.approx(metrics["trivial_rmse"])
+    assert max(means["rmse"], variation["rmse"]) < 0.85 * noisy["rmse"]
+    assert len(means["rmse_images"]) == 4 and means["rmse"] != variation["rmse"]
+
+
+def test_an_answer_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="'BM3D'"):
+        answered("BM3D")
+    with pytest.raises(ValueError, match="inpainting"):
+        answered("total variation", task="inpainting")
+
+
+def test_every_control_changes_one_thing_of_every_rung():
+    rungs = study.ladder_controls(load_profile(EncoderDecoderStudy, "medium"))
+    plain = rungs.pop("as in the report")
+    assert [trial.architecture.slc for trial in plain] == list(range(7))
+    assert set(rungs) == set(study.LADDER_CONTROLS) - {"as in the report"}
+    changed = {}
+    for name, trials in rungs.items():
+        for trial, before in zip(trials, plain, strict=True):
+            now, old = (asdict(t) | asdict(t.layers) for t in (trial, before))
+            changed[name] = {key: now[key] for key in old if now[key] != old[key]}
+            assert len(changed[name]) == 1
+    assert changed["larger batch"] == {"batch": 12} and changed["bypass"] == {"bypass": True}
+    assert changed["group norm"] == {"norm": "group"}
+
+
+def test_variants_are_trained():
+    for changes in ({"bypass": True}, {"norm": "group", "skip_width": 4}):
+        trial = study.VariantTrial(**asdict(tiny_trained()) | changes)
+        assert finite(study.run_trained(trial, CONTEXT))
+
+
+def test_controls_of_budget_noise_and_width():
+    """17 rungs at depth 1, 2, 4 and 6, the 60 networks with every seed, a grid of 11."""
+    sizes = load_profile(EncoderDecoderStudy, "medium")
+    short, long = study.budget_control(sizes)
+    assert len(short) == 17 and [replace(t, steps=300) for t in long] == short
+    assert {t.steps for t in long} == {900}
+    noise = study.noise_control(sizes)
+    assert len({t.architecture for t in noise}) == 60
+    assert {t.reg_noise for t in noise} == {1 / 30} and {t.seed for t in noise} == {0}
+    for trials in study.width_control(sizes):
+        assert len(trials) == 11 and {t.width for t in trials} == {(16, 32, 64)}
+    assert not study.budget_control(QUICK)[1] and not study.noise_control(QUICK)
+    assert not any(study.width_control(QUICK))
+
+
+def test_the_paper_profile_has_channels_that_grow_and_noise_on_the_input():
+    sizes = load_profile(EncoderDecoderStudy, "paper")
+    trial = dip_trial(sizes, Architecture(8, (0,)))
+    assert trial.reg_noise == 1 / 30 and trial.fixed == 1800
+    assert [trial.layers.channels(level) for level in range(8)] == [64, 128] + 6 * [256]
+    assert trained_trial(sizes, Architecture(8)).width == sizes.layers.width == (64, 128, 256)
+
+
 def test_training_longer_restores_better():
     short, long = (study.run_trained(tiny_trained(steps=n), CONTEXT) for n in (1, 60))
     assert long["rmse"] < short["rmse"] and long["train_loss"] < short["train_loss"]
@@ -139,7 +203,7 @@ def test_bad_trials_are_refused(make, changes, named):
         make(**changes)
 
 
-@pytest.mark.parametrize(("name", "value"), [("reg_noise", 0.03), ("fixed", 99), ("window", 1)])
+@pytest.mark.parametrize(("name", "value"), [("reg_noise", -0.03), ("fixed", 99), ("window", 1)])
 def test_a_prior_trial_refuses_what_its_fit_would(name, value):
     with pytest.raises(ValueError, match=f"{name} .*{value}"):
         tiny_dip(**{name: value})
