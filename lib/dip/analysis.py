@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import torch
 
 from lib.dip.network import Architecture, EncoderDecoder, Layers
 from lib.dip.trials import STOPS, EncoderDecoderStudy
+from lib.engine.artefacts import NotStored
 from lib.engine.training import seeded
 from lib.ledger.estimates import (
     LEVEL,
@@ -30,15 +33,58 @@ FACTORS = ("depth", "slc")
 
 
 def pair_scores(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
-    """One row for each (architecture, seed) that has both scores, as RMSE; ValueError for none."""
+    """One row for each (architecture, seed) that has both scores, as RMSE; ValueError for none.
+
+    ``trained`` is the mean over the photographs that the prior was fitted to, the first of the test
+    set; ``trained_all`` is that over the whole test set.
+    """
+    both = _both(trained, dip)
+    common = zip(both["rmse_images"], both["fixed_rmse_images"], strict=True)
+    both["trained"] = [float(np.mean(errors[: len(fitted)])) for errors, fitted in common]
+    names = {f"{stop}_rmse": f"dip_{stop}" for stop in STOPS} | {"rmse": "trained_all"}
+    both = both.rename(columns=names)
+    return both[["name", "depth", "slc", "seed", "parameters", "trained_all", *AXES]]
+
+
+def _both(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the networks that were trained and fitted, with the errors of each photograph."""
     left, right = (_finished(table) for table in (trained, dip))
-    columns = ["name", "depth", "slc", "seed", "rmse", "parameters"]
-    right = right[["name", "seed", *(f"{stop}_rmse" for stop in STOPS)]]
+    columns = ["name", "depth", "slc", "seed", "rmse", "rmse_images", "parameters"]
+    right = right[["name", "seed", "fixed_rmse_images", *(f"{stop}_rmse" for stop in STOPS)]]
     both = left[columns].merge(right, on=["name", "seed"], validate="one_to_one")
     if both.empty:
         raise ValueError("no finished pair of trained and Deep Image Prior scores in the store")
-    names = {f"{stop}_rmse": f"dip_{stop}" for stop in STOPS} | {"rmse": "trained"}
-    return both.rename(columns=names)
+    return both
+
+
+def photograph_agreement(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
+    """How far the photographs agree in their order of the networks: a row a pair of rankings.
+
+    Columns use, pair, then Spearman's rank correlation as value, low, high and n. The networks are
+    those of seed 0; the photographs are those that the prior was fitted to, counted from 1.
+    """
+    both = _both(trained, dip).query("seed == 0")
+    fitted = np.stack(both["fixed_rmse_images"].tolist())
+    restored = np.stack(both["rmse_images"].tolist())
+    count = fitted.shape[1]
+    pairs = [
+        (use, f"photograph {i + 1} and {j + 1}", errors[:, i], errors[:, j])
+        for use, errors in (("trained", restored), ("prior, fixed iteration", fitted))
+        for i, j in combinations(range(count), 2)
+    ]
+    means = restored[:, :count].mean(1), restored.mean(1)
+    pairs.append(("trained", f"these {count} and all {restored.shape[1]}", *means))
+    rows = []
+    for use, pair, x, y in pairs:
+        rank = bootstrap(partial(spearman, x="x", y="y"), pd.DataFrame({"x": x, "y": y}))
+        rows.append((use, pair, rank.value, rank.low, rank.high, rank.n))
+    return pd.DataFrame(rows, columns=["use", "pair", "value", "low", "high", "n"])
+
+
+def answer_errors(answers: pd.DataFrame, count: int) -> dict[str, float]:
+    """RMSE of every trivial answer, mean over the first ``count`` test photographs."""
+    rows = zip(answers["answer"], answers["rmse_images"], strict=True)
+    return {answer: float(np.mean(errors[:count])) for answer, errors in rows}
 
 
 def _finished(table: pd.DataFrame) -> pd.DataFrame:
@@ -53,19 +99,48 @@ def _finished(table: pd.DataFrame) -> pd.DataFrame:
 def by_architecture(scores: pd.DataFrame) -> pd.DataFrame:
     """Means over the seeds: one row an architecture, the unit of every statistic here."""
     groups = scores.groupby(["name", "depth", "slc", "parameters"])
-    return groups[list(AXES)].mean().assign(seeds=groups.size()).reset_index()
+    means = groups[["trained_all", *AXES]].mean()
+    return means.assign(seeds=groups.size()).reset_index()
+
+
+def as_family(rows: pd.DataFrame) -> pd.DataFrame:
+    """The networks repeated so that every cell of depth and SLC weighs as much as in the family.
+
+    A cell has 2^(depth - SLC - 1) members, or one without any skip. A network stands for 100 times
+    the members over those that were run, rounded.
+    """
+    members = 2.0 ** (rows["depth"] - rows["slc"] - 1).clip(lower=0)
+    run = rows.groupby(list(FACTORS))["name"].transform("size")
+    return rows.loc[rows.index.repeat((100 * members / run).round().astype(int))]
+
+
+def weighted_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The main numbers of the networks that were run, and weighted as the whole family is."""
+    family = as_family(rows)
+    measures = {"share with SLC 0": lambda table: float((table["slc"] == 0).mean())}
+    for axis in ("dip_fixed", "dip_stopped"):
+        measures[f"Spearman's ρ, {axis}"] = partial(spearman, x=axis, y="trained")
+    for axis in ("trained", "dip_fixed", "dip_stopped"):
+        for factor in FACTORS:
+            measures[f"η² of {factor}, {axis}"] = partial(eta_squared, outcome=axis, factor=factor)
+    numbers = [(name, measure(rows), measure(family)) for name, measure in measures.items()]
+    return pd.DataFrame(numbers, columns=["number", "as run", "as in the family"])
 
 
 def seed_spread(scores: pd.DataFrame) -> pd.DataFrame:
-    """Standard deviation over seeds next to that over architectures, for each axis."""
+    """Standard deviation over seeds next to that over architectures, for each axis.
+
+    Raises NotStored where no network has two seeds.
+    """
     repeated = scores[scores.groupby("name")["seed"].transform("size") > 1]
+    if repeated.empty:
+        raise NotStored("no network was run with two seeds")
     groups = repeated.groupby("name")[list(AXES)]
     spread = {
         "between seeds": np.sqrt(groups.var().mean()),
         "between architectures": groups.mean().std(),
     }
-    table = pd.DataFrame(spread).rename_axis("axis").reset_index().assign(n=len(groups))
-    return table if len(repeated) else table.iloc[:0]
+    return pd.DataFrame(spread).rename_axis("axis").reset_index().assign(n=len(groups))
 
 
 def eta_table(rows: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
@@ -235,11 +310,11 @@ def parse(name: str) -> Architecture:
     return Architecture(int(depth), () if levels == "-" else tuple(map(int, levels)))
 
 
-def residual_images(plain: pd.DataFrame, residual: pd.DataFrame) -> pd.DataFrame:
+def residual_images(rungs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a rung of the ladder, path and test photograph: path, slc, image, rmse, noisy."""
     rows = [
         (path, rung.slc, image, rmse, rung.trivial_rmse)
-        for path, table in (("as in the report", plain), ("global residual", residual))
+        for path, table in rungs.items()
         for rung in table.sort_values("slc").itertuples()
         for image, rmse in enumerate(rung.rmse_images)
     ]
@@ -272,11 +347,11 @@ def unexplained(tables: Tables, axis: str, explained: bool = True) -> Estimate:
     return unexplained_correlation(tables.rows("architectures", axis, *FACTORS), axis)
 
 
-def residual_share(tables: Tables) -> Estimate:
-    """Noise that networks with a residual remove at SLC >= 1, over what they remove at SLC 0.
+def residual_share(tables: Tables, path: str = "global residual") -> Estimate:
+    """Noise that networks with a path around all remove at SLC >= 1, over that at SLC 0.
 
     The unit is the test photograph, which gives one share each.
     """
-    rows = tables.rows("residual_images", "slc", "image", "rmse", "noisy", path="global residual")
+    rows = tables.rows("residual_images", "slc", "image", "rmse", "noisy", path=path)
     removed = (rows["noisy"] - rows["rmse"]).groupby([rows["slc"] > 0, rows["image"]]).mean()
     return mean_interval((removed.loc[True] / removed.loc[False]).to_numpy())

@@ -6,7 +6,7 @@ trivial answers, which need no network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor
 
 from lib.data.images import load_images
+from lib.engine.artefacts import NotStored, artefact
 from lib.engine.sweep import Context
 
 TASKS = ("denoising", "inpainting")
@@ -125,6 +126,22 @@ def qualities(images: Tensor, clean: Tensor) -> tuple[dict[str, float], list[flo
     rows = [quality(image, truth) for image, truth in zip(images, clean, strict=True)]
     means = {name: float(np.mean([row[name] for row in rows])) for name in QUALITIES}
     return means, [round(row["rmse"], 6) for row in rows]
+
+
+def keep_picture(trial: Degraded, context: Context, image: Tensor) -> None:
+    """Keep a restored (C, H, W) image of [0, 1] beside its trial's record, as bytes."""
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    artefact(trial, context, lambda: {"restored": pixels})
+
+
+def kept_picture(trial: Degraded, context: Context) -> Tensor | None:
+    """The restored first test image, (C, H, W) uint8; None where only the record was kept."""
+    if context.artefacts is None:
+        return None
+    try:
+        return artefact(trial, replace(context, stored=True), dict)["restored"]
+    except NotStored:
+        return None
 
 
 def run_answer(trial: AnswerTrial, context: Context) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from lib.dip.photographs import (
     Photographs,
     degrade,
     degraded_test_images,
+    keep_picture,
     qualities,
     run_answer,
     untouched,
@@ -203,6 +204,7 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
     _, clean, degraded, mask = degraded_test_images(trial, context.data_root)
     restored = restore(model, _as_input(degraded, mask, trial).to(device)).cpu()
     means, rmse_images = qualities(restored, clean)
+    keep_picture(trial, context, restored[0])
     return {
         **means,
         "rmse_images": rmse_images,
@@ -227,6 +229,7 @@ def _as_input(degraded: Tensor, mask: Tensor, trial: _Trial) -> Tensor:
 def run_dip(trial: DipTrial, context: Context) -> dict[str, Any]:
     """Fit the untrained network to each degraded image and measure along the way."""
     clean, fitted = fit_images(trial, context)
+    keep_picture(trial, context, fitted.outputs["fixed"][0])
     scored = {stop: qualities(fitted.outputs[stop], clean) for stop in STOPS}
     curve = fitted.rmse.mean(0)[CURVE_EVERY - 1 :: CURVE_EVERY]
     return {

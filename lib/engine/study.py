@@ -66,6 +66,8 @@ class Study(Generic[Sizes]):
 
     def whole(self, function: Callable, trials: Sequence[object]) -> pd.DataFrame:
         """As ``run``, for what says something only if every trial is there; else ``NotStored``."""
+        if not trials:
+            raise NotStored(f"the {self.profile} profile has none of these trials")
         table = self.run(function, trials)
         done = 0 if table.empty else int((table["status"] == "ok").sum())
         if done < len(trials):

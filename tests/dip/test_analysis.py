@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from lib.dip import analysis
 from lib.dip.network import Architecture, EncoderDecoder, Layers
 from lib.dip.trials import STOPS, stratified
+from lib.engine.artefacts import NotStored
 from lib.ledger.estimates import Estimate
 from lib.ledger.tables import Tables
 
@@ -27,9 +29,11 @@ def records(seeds: int = 1, max_depth: int = 4) -> tuple[pd.DataFrame, pd.DataFr
             place = {"depth": a.depth, "skips": list(a.skips), "slc": a.slc, "seed": seed}
             one, other = rng.normal(0, 0.01, 2)
             row = {"status": "ok", **place}
-            trained.append(row | {"rmse": 0.1 + 0.05 * a.slc + one, "parameters": 100 * a.depth})
-            stops = {f"{stop}_rmse": 0.3 - 0.05 * a.depth + other for stop in STOPS}
-            priors.append(row | stops)
+            error, prior = 0.1 + 0.05 * a.slc + one, 0.3 - 0.05 * a.depth + other
+            errors = {"rmse": error + 1, "rmse_images": [error - 0.01, error + 0.01, error + 3]}
+            trained.append(row | errors | {"parameters": 100 * a.depth})
+            stops = {f"{stop}_rmse": prior for stop in STOPS}
+            priors.append(row | stops | {"fixed_rmse_images": [prior + 0.02, prior - 0.02]})
     return pd.DataFrame(trained), pd.DataFrame(priors)
 
 
@@ -40,7 +44,8 @@ def test_only_what_has_both_scores_is_paired():
     assert len(scores) == len(trained) - 3
     row = scores.set_index("name").loc["d4-s0"]
     index = trained.index[(trained.depth == 4) & (trained.skips.map(tuple) == (0,))][0]
-    assert row["trained"] == trained.rmse[index] and row["dip_ema"] == priors.ema_rmse[index]
+    assert row["trained_all"] == trained.rmse[index] and row["dip_ema"] == priors.ema_rmse[index]
+    assert row["trained"] == pytest.approx(trained.rmse[index] - 1), "of the prior's photographs"
 
 
 def test_nothing_to_pair_is_an_error():
@@ -62,7 +67,47 @@ def test_means_and_spread_over_seeds():
     spread = analysis.seed_spread(scores).set_index("axis").loc["trained"]
     assert 0.007 < spread["between seeds"] < 0.013 < 0.05 < spread["between architectures"]
     assert spread["n"] == 30
-    assert analysis.seed_spread(scores[scores.seed == 0]).empty
+    with pytest.raises(NotStored, match="two seeds"):
+        analysis.seed_spread(scores[scores.seed == 0])
+
+
+def test_the_photographs_rankings_are_compared():
+    """Scipy's numbers; in this world the photographs of a use differ by a constant alone."""
+    trained, priors = records()
+    errors = np.random.default_rng(1).random((len(trained), 3))
+    trained["rmse_images"] = errors.tolist()
+    table = analysis.photograph_agreement(trained, priors).set_index(["use", "pair"])
+    prior = table.loc[("prior, fixed iteration", "photograph 1 and 2")]
+    assert prior["value"] == pytest.approx(1) and prior["n"] == len(trained)
+    expected = {
+        "photograph 1 and 2": spearmanr(errors[:, 0], errors[:, 1]),
+        "these 2 and all 3": spearmanr(errors[:, :2].mean(1), errors.mean(1)),
+    }
+    for pair, rank in expected.items():
+        row = table.loc[("trained", pair)]
+        assert row["value"] == pytest.approx(rank.statistic)
+        assert row["low"] < row["value"] < row["high"]
+    assert len(table) == 3
+
+
+def test_answers_are_those_of_the_first_photographs():
+    rows = [{"answer": "total variation", "rmse_images": [0.1, 0.2, 0.9]}]
+    assert analysis.answer_errors(pd.DataFrame(rows), 2) == {"total variation": pytest.approx(0.15)}
+
+
+def test_the_sample_is_weighted_to_the_family():
+    """Depth 3 has 8 members, of SLC 0 to 3: 4, 2, 1, 1. Of SLC 0 one was run, of SLC 1 both."""
+    rows = pd.DataFrame(
+        {"name": list("abcde"), "depth": 3, "slc": [0, 1, 1, 2, 3], "x": [1.0, 2, 4, 8, 16]}
+    )
+    counts = analysis.as_family(rows)["name"].value_counts().sort_index()
+    assert counts.tolist() == [400, 100, 100, 100, 100]
+    whole = analysis.by_architecture(analysis.pair_scores(*records()))
+    table = analysis.weighted_table(whole).set_index("number")
+    np.testing.assert_allclose(table["as run"], table["as in the family"])
+    assert table.loc["share with SLC 0", "as run"] == 15 / 30
+    part = analysis.weighted_table(whole[whole["name"] != "d4-s0"]).set_index("number")
+    assert part.loc["share with SLC 0", "as in the family"] == pytest.approx(0.5, abs=0.005)
 
 
 def test_the_papers_world_is_found_again():
@@ -115,7 +160,8 @@ def test_quantities_read_the_saved_tables(tmp_path):
             "trivial_rmse": [0.2] * 3,
         }
     )
-    images = analysis.residual_images(plain, residual)
+    paths = {"as in the report": plain, "global residual": residual}
+    images = analysis.residual_images(paths)
     assert len(images) == 8 and set(images["path"]) == {"as in the report", "global residual"}
     (tmp_path / "tables").mkdir()
     images.to_csv(tmp_path / "tables" / "residual_images.csv", index=False)

@@ -14,12 +14,12 @@ from skimage.metrics import structural_similarity
 from lib.data.images import load_images
 from lib.dip import trials as study
 from lib.dip.network import Architecture, enumerate_architectures
+from lib.dip.photographs import ANSWERS, TASKS, degraded_test_images, kept_picture, quality
 from lib.dip.trials import (
     EncoderDecoderStudy,
     dip_trial,
     ladder,
     main_grid,
-    quality,
     stratified,
     trained_trial,
 )
@@ -51,13 +51,13 @@ def finite(metrics: dict) -> bool:
     return bool(np.isfinite(numbers).all())
 
 
-@pytest.mark.parametrize("task", study.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_training_gives_finite_metrics_and_the_trivial_answer(task):
     metrics = study.run_trained(tiny_trained(task=task), CONTEXT)
     assert finite(metrics)
     assert len(metrics["rmse_images"]) == 4 and metrics["slc"] == 0
     assert metrics["rmse"] == pytest.approx(np.mean(metrics["rmse_images"]), abs=1e-5)
-    _, *images = study.degraded_test_images(tiny_trained(task=task))
+    _, *images = degraded_test_images(tiny_trained(task=task))
     clean, degraded, mask = (values.numpy() for values in images)
     np.testing.assert_allclose(clean, centres(), atol=1e-6)
     errors = []
@@ -67,7 +67,7 @@ def test_training_gives_finite_metrics_and_the_trivial_answer(task):
     assert metrics["trivial_rmse"] == pytest.approx(np.mean(errors), rel=1e-5)
 
 
-@pytest.mark.parametrize("task", study.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_the_prior_gives_finite_metrics(task):
     metrics = study.run_dip(tiny_dip(task=task, images=2), CONTEXT)
     assert finite(metrics)
@@ -85,10 +85,27 @@ def answered(answer: str, **changes) -> dict:
 
 def test_trivial_answers_are_measured_as_the_networks_are():
     metrics = study.run_trained(tiny_trained(), CONTEXT)
-    noisy, means, variation = map(answered, study.ANSWERS)
+    noisy, means, variation = map(answered, ANSWERS)
     assert noisy["rmse"] == pytest.approx(metrics["trivial_rmse"])
     assert max(means["rmse"], variation["rmse"]) < 0.85 * noisy["rmse"]
     assert len(means["rmse_images"]) == 4 and means["rmse"] != variation["rmse"]
+
+
+def test_the_first_restored_photograph_is_kept(tmp_path):
+    context = replace(CONTEXT, artefacts=tmp_path)
+    _, clean, noisy, _ = degraded_test_images(tiny_dip())
+    for run, trial in (
+        (study.run_trained, tiny_trained(steps=40)),
+        (study.run_dip, tiny_dip(images=1)),
+    ):
+        assert kept_picture(trial, context) is None
+        error = run(trial, context)["rmse" if run is study.run_trained else "fixed_rmse"]
+        picture = kept_picture(trial, context)
+        assert picture.dtype == torch.uint8 and picture.shape == clean[0].shape
+        if run is study.run_dip:
+            assert quality(picture / 255, clean[0])["rmse"] == pytest.approx(error, abs=2e-3)
+        assert not torch.equal(picture, (noisy[0].clamp(0, 1) * 255).round().to(torch.uint8))
+    assert kept_picture(tiny_dip(), CONTEXT) is None
 
 
 def test_an_answer_that_does_not_exist_is_refused():
@@ -147,7 +164,7 @@ def test_training_longer_restores_better():
     assert long["rmse"] < short["rmse"] and long["train_loss"] < short["train_loss"]
 
 
-@pytest.mark.parametrize("task", study.TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_both_uses_see_the_same_degraded_images(task, monkeypatch):
     seen = {}
     restore, fit = study.restore, study.fit
@@ -170,16 +187,14 @@ def test_both_uses_see_the_same_degraded_images(task, monkeypatch):
 
 def test_the_noise_has_the_standard_deviation_asked_for():
     for sigma in (0.0, 10.0, 25.0):
-        _, clean, noisy, mask = study.degraded_test_images(tiny_dip(sigma=sigma))
+        _, clean, noisy, mask = degraded_test_images(tiny_dip(sigma=sigma))
         assert (noisy - clean).std().item() * 255 == pytest.approx(sigma, rel=0.05)
         assert mask.min() == 1
 
 
 def test_the_mask_hides_the_fraction_asked_for():
     for hidden in (0.0, 0.25, 0.8):
-        _, clean, seen, mask = study.degraded_test_images(
-            tiny_dip(task="inpainting", hidden=hidden)
-        )
+        _, clean, seen, mask = degraded_test_images(tiny_dip(task="inpainting", hidden=hidden))
         assert 1 - mask.mean().item() == pytest.approx(hidden, abs=0.03)
         torch.testing.assert_close(seen, clean * mask)
         assert set(mask.unique().tolist()) <= {0.0, 1.0}

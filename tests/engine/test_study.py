@@ -165,6 +165,9 @@ def test_what_needs_every_trial_is_left_out_where_one_is_missing(open_toy, capsy
     with stored.or_committed():
         stored.whole(work, grid(3))
     assert "left out: 2 of 3 trials are stored" in capsys.readouterr().out
+    with stored.or_committed():
+        stored.whole(work, [])
+    assert "profile has none of these trials" in capsys.readouterr().out
 
 
 def test_it_judges_the_claims_of_its_run_and_shows_those_of_the_committed_one(open_toy, tmp_path):
