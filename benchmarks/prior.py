@@ -111,7 +111,7 @@ def split(iterate: Callable[[], None]) -> pd.DataFrame:
 
 
 def speeds(iterate: Callable[[], None], milliseconds: float) -> pd.DataFrame:
-    """GFLOP/s of the convolutions, were they all of an iteration's time, and of a matrix product."""
+    """GFLOP/s of the convolutions, which take so long in an iteration, and of a matrix product."""
     with FlopCounterMode(display=False) as counter:
         iterate()
     matrix = torch.rand(GEMM, GEMM)
@@ -139,9 +139,8 @@ def main(threads: int) -> None:
     }
     for title, table in parts.items():
         print(f"{title}, {threads} threads\n{table.to_string(index=False, float_format='%.3g')}\n")
-    print(
-        f"without anything but its convolutions fit would reach {times['ms'][0] / convolutions:.2f}x"
-    )
+    limit = times["ms"][0] / convolutions
+    print(f"with nothing but its convolutions fit would reach {limit:.2f}x")
     stored = pd.concat(table.assign(part=title, threads=threads) for title, table in parts.items())
     name = f"prior_{file_name(describe_device(CPU))}.csv"
     write_atomically(
