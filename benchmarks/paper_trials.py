@@ -113,6 +113,8 @@ def _encoder_decoders() -> list[Work]:
         elif isinstance(trial, DipTrial):
             depth, kind = _measured(trial.depth), f"prior of {trial.images} images"
             units, shrink = trial.iterations, _shrink_prior(_whole(trial, depth))
+        if trial.width != sizes.layers.width:
+            kind += f", {trial.width} channels"
         works.append(Work("02", 0, f"{kind}, depth {depth}", units, function, shrink))
     return works
 

@@ -88,8 +88,8 @@ def continual_trials():
 def dip_trials():
     tiny = beside("dip/test_trials.py")
     study = tiny.study
-    trials = [(study.run_trained, tiny.tiny_trained(task=task)) for task in study.TASKS]
-    return trials + [(study.run_dip, tiny.tiny_dip(task=task, images=2)) for task in study.TASKS]
+    trials = [(study.run_trained, tiny.tiny_trained(task=task)) for task in tiny.TASKS]
+    return trials + [(study.run_dip, tiny.tiny_dip(task=task, images=2)) for task in tiny.TASKS]
 
 
 def transfer_trials():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import combinations
 
@@ -117,7 +117,9 @@ def as_family(rows: pd.DataFrame) -> pd.DataFrame:
 def weighted_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The main numbers of the networks that were run, and weighted as the whole family is."""
     family = as_family(rows)
-    measures = {"share with SLC 0": lambda table: float((table["slc"] == 0).mean())}
+    measures: dict[str, Callable[[pd.DataFrame], float]] = {
+        "share with SLC 0": lambda table: float((table["slc"] == 0).mean())
+    }
     for axis in ("dip_fixed", "dip_stopped"):
         measures[f"Spearman's ρ, {axis}"] = partial(spearman, x=axis, y="trained")
     for axis in ("trained", "dip_fixed", "dip_stopped"):

@@ -87,7 +87,7 @@ def test_trivial_answers_are_measured_as_the_networks_are():
     metrics = study.run_trained(tiny_trained(), CONTEXT)
     noisy, means, variation = map(answered, ANSWERS)
     assert noisy["rmse"] == pytest.approx(metrics["trivial_rmse"])
-    assert max(means["rmse"], variation["rmse"]) < 0.85 * noisy["rmse"]
+    assert max(means["rmse"], variation["rmse"]) < 0.95 * noisy["rmse"]
     assert len(means["rmse_images"]) == 4 and means["rmse"] != variation["rmse"]
 
 
