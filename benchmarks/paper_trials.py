@@ -16,7 +16,7 @@ import numpy as np
 
 from lib.continual.methods import run_task
 from lib.continual.trials import ContinualStudy, TaskTrial, base, phases
-from lib.dip.photographs import AnswerTrial
+from lib.dip.prior import AnswerTrial
 from lib.dip.trials import DipTrial, EncoderDecoderStudy, TrainedTrial
 from lib.dip.trials import evidence as encoder_decoder_evidence
 from lib.engine.profiles import load_profile

@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import click
 import pandas as pd
@@ -82,12 +83,17 @@ ARRANGEMENTS = {
 }
 
 
+def repeat(iterate: Callable[[], None]) -> None:
+    for _ in range(ITERATIONS):
+        iterate()
+
+
 def timed() -> pd.DataFrame:
     """Median milliseconds an iteration of all images, the arrangements in turns."""
     times: dict[str, list[float]] = {name: [] for name in ARRANGEMENTS}
     for turn in range(ROUNDS + 1):
         for name, iterate in ARRANGEMENTS.items():
-            taken = seconds(lambda run=iterate: [run() for _ in range(ITERATIONS)], CPU)
+            taken = seconds(partial(repeat, iterate), CPU)
             if turn:  # the first one warms up
                 times[name].append(1000 * taken / ITERATIONS)
     medians = [statistics.median(values) for values in times.values()]
@@ -99,8 +105,7 @@ def split(iterate: Callable[[], None]) -> pd.DataFrame:
     """Share of an iteration's time by kind of operation."""
     iterate()
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        for _ in range(ITERATIONS):
-            iterate()
+        repeat(iterate)
     spent: Counter[str] = Counter()
     for event in profiler.key_averages():
         kinds = (kind for start, kind in KINDS.items() if event.key.startswith(start))

@@ -1,4 +1,4 @@
-"""Image sets by name, as one uint8 tensor of equal squares.
+"""Image sets by name, as one uint8 tensor of equal squares; how near one image is to another.
 
 ``photos`` are the real photographs inside the scikit-image wheel and need no network; any other
 name is a folder of images below the data root.
@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from scipy.fft import dctn
 from scipy.spatial.distance import cdist
+from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -26,6 +27,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 OTHER_SUFFIXES = {".jfif", ".jpe", ".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg"}
 ORIENTATION = 274  # EXIF's tag; its values 5 to 8 swap width and height
 TURNS = dict(enumerate((0, 3, 1, 5, 4, 6, 2), start=2))  # orientation -> Image.Transpose
+QUALITIES = ("rmse", "psnr", "ssim")
 # of perceptual hashes: pixels that an image is reduced to, lowest frequencies that are looked at
 SIDE, FREQUENCIES = 32, 8
 
@@ -145,6 +147,21 @@ def _to_eight_bits(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture
+
+
+def quality(image: Tensor, clean: Tensor) -> dict[str, float]:
+    """RMSE, PSNR (dB) and SSIM of one image against another, both (C, H, W) in [0, 1].
+
+    The image is clipped to [0, 1] first, as a file or a screen would. SSIM has the Gaussian
+    window of Wang et al. 2004 (sigma 1.5, population covariance). All by scikit-image.
+    """
+    a = clean.detach().cpu().numpy().astype(np.float64)
+    b = image.detach().cpu().numpy().astype(np.float64).clip(0, 1)
+    mse = mean_squared_error(a, b)
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    ssim = structural_similarity(a, b, channel_axis=0, data_range=1, **wang)
+    psnr = peak_signal_noise_ratio(a, b, data_range=1) if mse else np.inf
+    return {"rmse": float(np.sqrt(mse)), "psnr": float(psnr), "ssim": float(ssim)}
 
 
 def perceptual_hashes(images: Tensor) -> np.ndarray:

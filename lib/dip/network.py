@@ -13,13 +13,12 @@ from functools import partial
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 UPSAMPLINGS = ("bilinear", "nearest", "learned")
-NORMS = ("batch", "group")
-TOGETHER = 4  # channels that group normalisation takes together
 
 
 @dataclass(frozen=True, order=True)
@@ -72,6 +71,30 @@ def enumerate_architectures(max_depth: int = 8) -> list[Architecture]:
     ]
 
 
+def ladder(depth: int, slc: int) -> Architecture:
+    """The plainest network of a depth and an SLC: that one skip, or none if SLC = depth."""
+    return Architecture(depth, () if slc == depth else (slc,))
+
+
+def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
+    """The family, or ``count`` of it; every beginning is spread over (depth, SLC).
+
+    Each round takes one network of every stratum: first the plainest one, then random ones.
+    """
+    rng = np.random.default_rng(0)
+    strata: dict[tuple[int, int], list[Architecture]] = {}
+    for architecture in enumerate_architectures(max_depth):
+        strata.setdefault((architecture.depth, architecture.slc), []).append(architecture)
+    for (depth, slc), members in strata.items():
+        rng.shuffle(members)
+        plainest = ladder(depth, slc)
+        members.remove(plainest)
+        members.insert(0, plainest)
+    rounds = max(map(len, strata.values()))
+    order = [m[i] for i in range(rounds) for m in strata.values() if i < len(m)]
+    return order[: count or None]
+
+
 @dataclass(frozen=True)
 class Layers:
     """What all networks of a study have in common.
@@ -80,15 +103,12 @@ class Layers:
         last number holds for all deeper levels. skip_width: channels of a skip.
     upsampling: ``bilinear`` or ``nearest`` (not learnt), or ``learned`` (2x2 transposed
         convolution, stride 2).
-    norm: ``batch``, or ``group`` for groups of four channels of one image (Wu, He, "Group
-        Normalization", ECCV 2018).
     bypass: the last 3x3 convolution sees the input image as well, beside what is decoded.
     """
 
     width: int | tuple[int, ...] = 128
     skip_width: int = 4
     upsampling: str = "bilinear"
-    norm: str = "batch"
     bypass: bool = False
 
     def __post_init__(self) -> None:
@@ -96,11 +116,6 @@ class Layers:
             raise ValueError(f"width must be at least 1, not {self.width!r}")
         if self.upsampling not in UPSAMPLINGS:
             raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {self.upsampling!r}")
-        if self.norm not in NORMS:
-            raise ValueError(f"norm must be one of {NORMS}, not {self.norm!r}")
-        if self.norm == "group" and any(n % TOGETHER for n in (*self.widths, self.skip_width)):
-            counts = f"{self.width!r} and {self.skip_width!r}"
-            raise ValueError(f"groups of {TOGETHER} channels do not divide {counts}")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -112,21 +127,13 @@ class Layers:
         return self.widths[min(level, len(self.widths) - 1)]
 
 
-def _norm(kind: str, channels: int, affine: bool = True) -> nn.Module:
-    if kind == "group":
-        return nn.GroupNorm(channels // TOGETHER, channels, affine=affine)
-    return nn.BatchNorm2d(channels, affine=affine)
-
-
-def _unit(
-    inputs: int, outputs: int, size: int, groups: int, norm: str, stride: int = 1
-) -> nn.Sequential:
+def _unit(inputs: int, outputs: int, size: int, groups: int, stride: int = 1) -> nn.Sequential:
     border: Any = {"padding": size // 2, "padding_mode": "reflect"} if size > 1 else {}
     inputs, outputs = inputs * groups, outputs * groups
     # no bias: the norm would subtract it, its gradient is rounding noise, and Adam would turn
     # that noise into full-sized steps
     convolution = nn.Conv2d(inputs, outputs, size, stride, groups=groups, bias=False, **border)
-    return nn.Sequential(convolution, _norm(norm, outputs), nn.LeakyReLU(0.2, inplace=True))
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2, inplace=True))
 
 
 class EncoderDecoder(nn.Module):
@@ -159,7 +166,7 @@ class EncoderDecoder(nn.Module):
         self.global_residual, self.problems = global_residual, problems
         self.down, self.skip = nn.ModuleList(), nn.ModuleDict()
         self.enlarge, self.up = nn.ModuleList(), nn.ModuleList()
-        unit = partial(_unit, groups=problems, norm=layers.norm)
+        unit = partial(_unit, groups=problems)
         inputs, bottom = in_channels, architecture.depth - 1
         for level in range(architecture.depth):
             width, below = layers.channels(level), layers.channels(min(level + 1, bottom))
@@ -172,7 +179,7 @@ class EncoderDecoder(nn.Module):
                 below *= problems
                 up = nn.ConvTranspose2d(below, below, 2, 2, groups=problems, bias=False)
                 self.enlarge.append(up)
-            norm = _norm(layers.norm, joined * problems, affine=False)
+            norm = nn.BatchNorm2d(joined * problems, affine=False)
             joined += in_channels if layers.bypass and level == 0 else 0
             self.up.append(nn.Sequential(norm, unit(joined, width, 3), unit(width, width, 1)))
             inputs = width
@@ -208,7 +215,7 @@ class EncoderDecoder(nn.Module):
         for level in reversed(range(depth)):
             x = self._enlarge(level, x, sizes[level])
             x = self._join(x, bypasses[level]) if level in bypasses else x
-            norm, last, mix = self.up[level]
+            norm, last, mix = self.up[level].children()
             x = norm(x)
             x = mix(last(self._join(x, image) if self.bypass and level == 0 else x))
         x = self.head(x)

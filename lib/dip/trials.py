@@ -17,27 +17,23 @@ import torch
 from torch import Tensor, nn
 
 from lib.data.images import load_images
-from lib.dip.network import (
-    UPSAMPLINGS,
-    Architecture,
-    EncoderDecoder,
-    Layers,
-    enumerate_architectures,
-)
-from lib.dip.photographs import (
+from lib.dip.network import UPSAMPLINGS, Architecture, EncoderDecoder, Layers, ladder, stratified
+from lib.dip.prior import (
     ANSWERS,
     QUALITIES,
     AnswerTrial,
     Degraded,
+    DipFit,
+    DipSettings,
     Photographs,
     degrade,
     degraded_test_images,
+    fit,
     keep_picture,
     qualities,
     run_answer,
     untouched,
 )
-from lib.dip.prior import DipFit, DipSettings, fit
 from lib.engine.batches import Patches
 from lib.engine.sweep import Context
 from lib.engine.training import one_cycle, seeded, train
@@ -45,14 +41,6 @@ from lib.networks.sizes import count_parameters
 
 STOPS = ("fixed", "best", "last", "stopped", "ema")  # outputs of a fit that are scored
 CURVE_EVERY = 10  # iterations between the stored points of a fit's curve
-MORE = 3  # times the images a batch in the control of the norms
-LADDER_CONTROLS: dict[str, dict[str, Any]] = {  # what is changed of a trained network
-    "as in the report": {},
-    "global residual": {"global_residual": True},
-    "bypass": {"bypass": True},
-    "group norm": {"norm": "group"},
-    "larger batch": {"batch": MORE},  # a factor
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,16 +134,13 @@ class TrainedTrial(_Trial):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VariantTrial(TrainedTrial):
-    """A trained network whose norm or whose bypass is not that of the family; see ``Layers``."""
-
-    norm: str = "batch"
-    bypass: bool = False
+class BypassTrial(TrainedTrial):
+    """A trained network whose last 3x3 convolution sees the degraded image; see ``Layers``."""
 
     @property
     def layers(self) -> Layers:
-        """What the networks have in common, with what is changed."""
-        return replace(super().layers, norm=self.norm, bypass=self.bypass)
+        """What the networks have in common, and the bypass."""
+        return replace(super().layers, bypass=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,30 +248,6 @@ def fit_images(
     return clean, fitted
 
 
-def ladder(depth: int, slc: int) -> Architecture:
-    """The plainest network of a depth and an SLC: that one skip, or none if SLC = depth."""
-    return Architecture(depth, () if slc == depth else (slc,))
-
-
-def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
-    """The family, or ``count`` of it; every beginning is spread over (depth, SLC).
-
-    Each round takes one network of every stratum: first the plainest one, then random ones.
-    """
-    rng = np.random.default_rng(0)
-    strata: dict[tuple[int, int], list[Architecture]] = {}
-    for architecture in enumerate_architectures(max_depth):
-        strata.setdefault((architecture.depth, architecture.slc), []).append(architecture)
-    for (depth, slc), members in strata.items():
-        rng.shuffle(members)
-        plainest = ladder(depth, slc)
-        members.remove(plainest)
-        members.insert(0, plainest)
-    rounds = max(map(len, strata.values()))
-    order = [m[i] for i in range(rounds) for m in strata.values() if i < len(m)]
-    return order[: count or None]
-
-
 def _values(kind: type[_Trial], sizes: EncoderDecoderStudy, place: Architecture) -> dict[str, Any]:
     """The profile's numbers that a kind of trial has, and its structure."""
     structure = {"depth": place.depth, "skips": place.skips, "task": "denoising"}
@@ -324,22 +285,19 @@ def main_grid(sizes: EncoderDecoderStudy) -> list[tuple[Architecture, int]]:
     return [(a, 0) for a in order] + repeats
 
 
+LADDER_CONTROLS: dict[str, Callable[[TrainedTrial], TrainedTrial]] = {
+    "as in the report": lambda trial: trial,
+    "global residual": lambda trial: replace(trial, global_residual=True),
+    "bypass": lambda trial: BypassTrial(**asdict(trial)),
+    "larger batch": lambda trial: replace(trial, batch=3 * trial.batch),
+}
+
+
 def ladder_controls(sizes: EncoderDecoderStudy) -> dict[str, list[TrainedTrial]]:
     """SLC moved alone at one depth: as in the report, and with one thing changed."""
-    depth = sizes.ladder_depth
-    plain = [trained_trial(sizes, ladder(depth, slc)) for slc in range(depth + 1)]
-    return {
-        name: [_changed(trial, LADDER_CONTROLS[name]) for trial in plain]
-        for name in sizes.ladder_controls
-    }
-
-
-def _changed(trial: TrainedTrial, changes: dict[str, Any]) -> TrainedTrial:
-    if "batch" in changes:
-        return replace(trial, batch=changes["batch"] * trial.batch)
-    if changes.keys() & {"norm", "bypass"}:
-        return VariantTrial(**asdict(trial) | changes)
-    return replace(trial, **changes)
+    rungs = [ladder(sizes.ladder_depth, slc) for slc in range(sizes.ladder_depth + 1)]
+    plain = [trained_trial(sizes, rung) for rung in rungs]
+    return {name: list(map(LADDER_CONTROLS[name], plain)) for name in sizes.ladder_controls}
 
 
 def budget_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[TrainedTrial]]:

@@ -11,8 +11,8 @@ import torch
 from scipy.stats import spearmanr
 
 from lib.dip import analysis
-from lib.dip.network import Architecture, EncoderDecoder, Layers
-from lib.dip.trials import STOPS, stratified
+from lib.dip.network import Architecture, EncoderDecoder, Layers, stratified
+from lib.dip.trials import STOPS
 from lib.engine.artefacts import NotStored
 from lib.ledger.estimates import Estimate
 from lib.ledger.tables import Tables

@@ -95,8 +95,6 @@ def test_an_image_of_two_to_the_depth_is_refused():
         ({"upsampling": "cubic"}, "'cubic'"),
         ({"width": 0}, "not 0"),
         ({"width": ()}, r"not \(\)"),
-        ({"norm": "layer"}, "'layer'"),
-        ({"norm": "group"}, "groups of 4 channels do not divide 6 and 2"),
         ({"inputs": 4, "residual": True}, "as many input channels"),
     ],
 )
@@ -152,14 +150,6 @@ def test_one_number_is_a_width_for_all_levels():
     same = [network(3, (0, 2), width=width) for width in (6, (6,), (6, 6, 6))]
     image = torch.rand(2, 3, 16, 16)
     assert all(torch.equal(same[0](image), net(image)) for net in same[1:])
-
-
-def test_group_norm_does_not_mix_the_images_of_a_batch():
-    images = torch.rand(3, 3, 16, 16)
-    for norm, apart in (("group", True), ("batch", False)):
-        net = network(width=4, skip_width=4, norm=norm).train()
-        together, alone = net(images)[:1], net(images[:1])
-        assert torch.allclose(together, alone, atol=1e-5) == apart
 
 
 def test_global_residual_adds_a_correction_to_the_input():
@@ -218,7 +208,7 @@ def test_a_skip_at_level_one_bypasses_the_second_down_step():
     "layers",
     [
         *(Layers(6, 2, upsampling) for upsampling in UPSAMPLINGS),
-        Layers((4, 8), 4, "learned", norm="group", bypass=True),
+        Layers((4, 8), 3, "learned", bypass=True),
     ],
     ids=str,
 )

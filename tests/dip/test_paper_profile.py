@@ -11,7 +11,7 @@ import torch
 import walk as walking
 from walk import OPS, Walk, patched
 
-from lib.dip import photographs, prior
+from lib.dip import prior
 from lib.dip import trials as study
 from lib.dip.network import UPSAMPLINGS, Architecture
 from lib.engine.profiles import load_profile
@@ -33,7 +33,7 @@ def photos(name: str, *, size: int, channels: int, root) -> tuple[list[str], tor
 def unmeasured(images: torch.Tensor, clean: torch.Tensor) -> tuple[dict, list[float]]:
     """Images without data have no quality, but they have to be as large as the clean ones."""
     assert images.shape == clean.shape
-    return dict.fromkeys(photographs.QUALITIES, 1.0), [1.0] * len(images)
+    return dict.fromkeys(prior.QUALITIES, 1.0), [1.0] * len(images)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def walk():
         patch.setattr(study, "train", lambda *a, **k: train(*a, **k | {"steps": 1}))
         patch.setattr(study, "fit", partial(prior.fit, grouped=True))  # as on a GPU
         patch.setattr(study, "qualities", unmeasured)
-        for module in (study, photographs):
+        for module in (study, prior):
             patch.setattr(module, "load_images", load)
         yield walk
 
@@ -113,16 +113,16 @@ def test_the_whole_window_of_the_automatic_stop(walk):
 def test_every_kind_is_walked():
     kinds = {type(trial) for _, trial in study.evidence(PAPER)}
     walked = {type(trial) for trial in (*TRAINED.values(), *PRIORS.values())}
-    assert kinds == walked | {photographs.AnswerTrial}
-    assert {*UPSAMPLINGS} <= {*PRIORS} and len(study.ladder_controls(PAPER)) == 5
+    assert kinds == walked | {prior.AnswerTrial}
+    assert {*UPSAMPLINGS} <= {*PRIORS} and len(study.ladder_controls(PAPER)) == 4
 
 
 @pytest.mark.parametrize("trial", study.answer_trials(PAPER), ids=lambda trial: trial.answer)
 def test_answers_of_the_papers_size(trial, monkeypatch):
     grey = np.full((1, PAPER.channels, PAPER.image_size, PAPER.image_size), 128, np.uint8)
     image = ["grey.png"], torch.from_numpy(grey)
-    monkeypatch.setattr(photographs, "load_images", lambda *_, **__: image)
-    error = photographs.run_answer(trial, CONTEXT)["rmse"]
+    monkeypatch.setattr(prior, "load_images", lambda *_, **__: image)
+    error = prior.run_answer(trial, CONTEXT)["rmse"]
     noise = PAPER.sigma / 255
     if trial.answer == "noisy photograph":
         assert error == pytest.approx(noise, rel=0.01)

@@ -19,7 +19,7 @@ NOTEBOOK = "02_dip_architecture_study"
 FUNCTIONS = {
     trials.AnswerTrial: trials.run_answer,
     trials.TrainedTrial: trials.run_trained,
-    trials.VariantTrial: trials.run_trained,
+    trials.BypassTrial: trials.run_trained,
     trials.DipTrial: trials.run_dip,
 }
 
