@@ -311,8 +311,10 @@ def budget_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list
 def noise_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
     """The networks that have every seed, with the other noise on the prior's input."""
     places = stratified(sizes.max_depth, sizes.architectures)[: sizes.seeded]
-    other = {"reg_noise": sizes.other_noise, "fixed": sizes.other_fixed}
-    return [replace(dip_trial(sizes, place), **other) for place in places]
+    return [
+        replace(dip_trial(sizes, place), reg_noise=sizes.other_noise, fixed=sizes.other_fixed)
+        for place in places
+    ]
 
 
 def width_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
