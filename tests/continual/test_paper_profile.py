@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor
 from walk import GIB, Walk, patched
 
-from lib.continual import masks, methods, pictures, tasks
+from lib.continual import losses, masks, methods, pictures, tasks
 from lib.continual.trials import (
     KINDS,
     TASKS,
@@ -80,7 +80,7 @@ def walk():
             patch.setattr(module, "artefact", walk.artefact)
         patch.setattr(tasks, "load_segmented", scenes)
         patch.setattr(tasks, "load_images", painting)
-        patch.setattr(torchvision.models, "vgg16", lambda weights: vgg16())
+        patch.setattr(losses, "torchvision_network", lambda *_: vgg16())
         patch.setattr(masks, "fingerprint", lambda network: "")
         patched(patch)
         yield walk
