@@ -156,7 +156,7 @@ def _answer(trial: AnswerTrial, noisy: np.ndarray) -> np.ndarray:
         return denoise_tv_chambolle(noisy, weight=0.1, channel_axis=0)
     if trial.answer == "non-local means":  # Buades, Coll, Morel, CVPR 2005
         sigma = trial.sigma / 255
-        size = {"patch_size": 5, "patch_distance": 6, "channel_axis": 2}
+        size = {"patch_size": 5, "patch_distance": 6, "channel_axis": -1}
         restored = denoise_nl_means(noisy.transpose(1, 2, 0), h=0.6 * sigma, sigma=sigma, **size)
         return restored.reshape(*noisy.shape[1:], -1).transpose(2, 0, 1)  # it drops one channel
     return noisy
