@@ -10,21 +10,13 @@ import pandas as pd
 
 from lib.image_weights.classifiers import network_name
 from lib.image_weights.layer import TOLERANCE
-from lib.ledger.estimates import (
-    Estimate,
-    bootstrap,
-    crossed_interval,
-    holm,
-    mean_interval,
-    share_interval,
-)
+from lib.ledger import estimates
+from lib.ledger.estimates import Estimate, crossed_interval, mean_interval, share_interval
 from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
 
 PER_IMAGE = {  # lists of a record -> columns
-    "start_kl": "KL before",
-    "kl": "KL",
-    "largest_error": "largest error",
-    "in_order": "in order",
+    **{"start_kl": "KL before", "kl": "KL"},
+    **{"largest_error": "largest error", "in_order": "in order"},
     **{n: n for n in ("rms", "largest", "fine", "tint", "fine_share", "chroma_share", "local")},
 }
 PAPER_ACCURACY = {0: 92.476, 10: 92.364, 20: 92.348, 30: 92.560, 40: 92.346, 50: 92.222}  # Table 1
@@ -36,8 +28,7 @@ def by_image(trials: pd.DataFrame) -> pd.DataFrame:
     Columns: network, way, target, image (its place in the test set), and what ``PER_IMAGE`` names.
     """
     rows = trials[["label", "targets", *PER_IMAGE]].assign(
-        network=list(map(network_name, trials["teacher"])),
-        image=[list(range(len(values))) for values in trials["kl"]],
+        network=list(map(network_name, trials["teacher"])), image=trials["kl"].map(len).map(range)
     )
     rows = rows.explode(["image", *PER_IMAGE], ignore_index=True)
     rows = rows.rename(columns={"label": "way", "targets": "target", **PER_IMAGE})
@@ -65,7 +56,7 @@ def gone(before: Sequence[float], after: Sequence[float]) -> Estimate:
     1: the output is the target. 0: nothing has changed. Below 0: it is further away than before.
     """
     both = pd.DataFrame({"before": before, "after": after})
-    return bootstrap(lambda rows: 1 - rows["after"].mean() / rows["before"].mean(), both)
+    return estimates.bootstrap(lambda rows: 1 - rows["after"].mean() / rows["before"].mean(), both)
 
 
 def onlookers(trials: pd.DataFrame, ways: Sequence[str]) -> pd.DataFrame:
@@ -73,36 +64,27 @@ def onlookers(trials: pd.DataFrame, ways: Sequence[str]) -> pd.DataFrame:
     watched = trials[trials["label"].isin(ways) & (trials["targets"] == "mixture")]
     rows = []
     for row in watched.to_dict("records"):
-        driven = network_name(row["teacher"])
-        for observer in (None, *map(network_name, row["observers"])):
+        for observer in ("", *map(network_name, row["observers"])):
             prefix = f"{observer}: " if observer else ""
             seen = gone(row[f"{prefix}start_kl"], row[f"{prefix}kl"])
-            rows.append((driven, row["label"], observer or "(itself)", seen))
+            names = (network_name(row["teacher"]), row["label"], observer or "(itself)")
+            rows.append((*names, seen))
     return estimate_table(["driven", "way", "onlooker"], rows)
 
 
 def arm_name(trial: dict[str, Any]) -> str:
     """How tables and figures call a student's arm, from the fields of its trial."""
-    name = trial["arm"]
-    if name != "original":
-        name += f" {trial['share']:.0%}"
-    if trial["direction"] == "reverse":
-        name += ", KL(p||q)"
-    return name
+    name = trial["arm"] + (f" {trial['share']:.0%}" if trial["share"] else "")
+    return name + (", KL(p||q)" if trial["direction"] == "reverse" else "")
 
 
 def arm_runs(trials: pd.DataFrame) -> pd.DataFrame:
     """The students that finished: arm, training images, seed, accuracy."""
-    finished = trials[trials["status"] == "ok"].to_dict("records")
-    students = [row["student"] for row in finished]
-    return pd.DataFrame(
-        {
-            "arm": [arm_name(row) for row in finished],
-            "images": [student["train"] for student in students],
-            "seed": [student["seed"] for student in students],
-            "accuracy": [row["accuracy"] for row in finished],
-        }
-    )
+    rows = [
+        (arm_name(row), row["student"]["train"], row["student"]["seed"], row["accuracy"])
+        for row in trials[trials["status"] == "ok"].to_dict("records")
+    ]
+    return pd.DataFrame(rows, columns=["arm", "images", "seed", "accuracy"])
 
 
 def arms(runs: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +104,7 @@ def arms(runs: pd.DataFrame) -> pd.DataFrame:
             rows.append(row | {"paired_std": gain.std, "p": gain.p_of(0)})
     table = pd.DataFrame(rows)
     compared = table.loc[table["arm"] != "original", "p"]
-    return table.assign(p_holm=pd.Series(holm(compared), compared.index))
+    return table.assign(p_holm=pd.Series(estimates.holm(compared), compared.index))
 
 
 def _by_seed(runs: pd.DataFrame) -> pd.DataFrame:
@@ -138,13 +120,11 @@ def gain(tables: Tables, network: str) -> Estimate:
 
     network: the part that they play, ``driven``, ``digits`` or ``generator``.
     """
-    columns = ("accuracy", "trivial_accuracy", "tested")
-    gains = []
+    columns, gains = ("accuracy", "trivial_accuracy", "tested"), []
     for row in tables.rows("classifiers", *columns, network=network).itertuples():
         share = share_interval(round(row.accuracy / 100 * row.tested), row.tested)
-        value, low, high = (
-            100 * end - row.trivial_accuracy for end in (share.value, share.low, share.high)
-        )
+        ends = 100 * np.array([share.value, share.low, share.high]) - row.trivial_accuracy
+        value, low, high = ends.tolist()
         gains.append(Estimate(value, low, high, share.n))
     return min(gains, key=lambda gain: gain.low)
 
@@ -190,11 +170,10 @@ def level(
 
 def times(tables: Tables, measure: str, way: str, other: str) -> Estimate:
     """A measure of one way's change over that of another's, by classifier and image."""
-    logs = crossed_interval(
-        np.log(_measured(tables, measure, way)) - np.log(_measured(tables, measure, other))
-    )
-    value, low, high = np.exp([logs.value, logs.low, logs.high]).tolist()
-    return Estimate(value, low, high, logs.n, log=True)
+    logs = np.log(_measured(tables, measure, way)) - np.log(_measured(tables, measure, other))
+    mean = crossed_interval(logs)
+    value, low, high = np.exp([mean.value, mean.low, mean.high]).tolist()
+    return Estimate(value, low, high, mean.n, log=True)
 
 
 def more(tables: Tables, measure: str, way: str, other: str) -> Estimate:

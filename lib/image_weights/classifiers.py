@@ -20,12 +20,15 @@ from lib.networks.classifiers import build_classifier, pretrained_resnet20
 from lib.networks.sizes import count_parameters
 
 PRETRAINED = "resnet20-cifar10"  # its name in the catalogue
-EVALUATION_BATCH = 500
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Network:
-    """A classifier and what it is trained on; 0 epochs for published weights, 0 images for all."""
+    """A classifier, and how many images it learns from (0: all) in how many epochs.
+
+    Without epochs it is the ResNet-20 with published CIFAR-10 weights.
+    """
 
     architecture: str
     width: int
@@ -35,24 +38,18 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierTrial:
-    """One classifier: what it is and how it is trained.
+class ClassifierTrial(Network):
+    """A classifier with its data and its training.
 
-    train and test are numbers of images, 0 for all. epochs=0 with architecture ``resnet20`` takes
-    the published CIFAR-10 weights. lr is the peak of SGD with Nesterov momentum 0.9, weight decay
-    5e-4 and one cycle. flip adds mirror images, which digits have none of.
+    test: number of images, 0 for all. lr: peak of SGD with Nesterov momentum 0.9, weight decay
+    5e-4 and one cycle. flip: whether there are mirror images, which digits have none of.
     """
 
     dataset: str
-    train: int
     test: int
-    architecture: str
-    width: int
-    epochs: int
     batch: int
     lr: float
     flip: bool = True
-    seed: int = 0
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -117,12 +114,7 @@ def _train(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
     return model.state_dict()
 
 
-def fit(
-    trial: ClassifierTrial,
-    images: Tensor,
-    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
-    context: Context,
-) -> nn.Module:
+def fit(trial: ClassifierTrial, images: Tensor, loss: Loss, context: Context) -> nn.Module:
     """Train from scratch on augmented uint8 images; the model in evaluation mode.
 
     loss takes the model, the index of a batch's images and these, augmented; it gives a scalar.
@@ -147,11 +139,10 @@ def fit(
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor) -> Tensor:
+def predict(model: nn.Module, images: Tensor, batch: int = 500) -> Tensor:
     """(N, K) logits on the CPU, for (N, 3, H, W) images, uint8 or in [0, 1]."""
-    device = next(model.parameters()).device
-    batches = images.split(EVALUATION_BATCH)
-    return torch.cat([model(as_float(batch.to(device))).cpu() for batch in batches])
+    device = next((p.device for p in model.parameters()), images.device)
+    return torch.cat([model(as_float(part.to(device))).cpu() for part in images.split(batch)])
 
 
 def as_float(images: Tensor) -> Tensor:
@@ -163,6 +154,6 @@ def as_float(images: Tensor) -> Tensor:
 def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy in per cent, and cross entropy."""
     return {
-        "accuracy": 100 * float((logits.argmax(1) == labels).cpu().double().mean()),
+        "accuracy": 100 * float((logits.argmax(1) == labels).double().mean()),
         "cross_entropy": float(F.cross_entropy(logits, labels)),
     }

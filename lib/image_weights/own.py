@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -18,8 +17,10 @@ from lib.image_weights.layer import TOLERANCE, UntilReached, kl, steps_to, synth
 from lib.image_weights.synthesis import measure, mixture
 from lib.networks.classifiers import IMAGENET
 
+BATCH = 32  # pictures that are classified together; they may be large
 
-class Normalised(nn.Module):
+
+class Normalised(nn.Sequential):
     """A classifier for images in [0, 1], which it normalises as the classifier was trained with.
 
     mean, std: of the colour channels; the defaults are those of torchvision's weights.
@@ -31,16 +32,10 @@ class Normalised(nn.Module):
         mean: Sequence[float] = IMAGENET[0],
         std: Sequence[float] = IMAGENET[1],
     ) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.mean: Tensor
-        self.std: Tensor
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1))
-        self.eval()
+        from torchvision.transforms import Normalize  # here: importing it takes a second
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.classifier((images - self.mean) / self.std)
+        super().__init__(Normalize(mean, std), classifier)
+        self.eval()
 
 
 def wanted_outputs(
@@ -60,15 +55,15 @@ def wanted_outputs(
         return pd.read_csv(file, index_col=0)
     paths = list_images(str(file.parent.resolve()))
     paths = [path for path in paths if not pictures or path.name in pictures]
-    first = predict(classifier, torch.from_numpy(_squares(paths, size))).argmax(1)
+    first = predict(classifier, _squares(paths, size), BATCH).argmax(1)
     halves = mixture(first, (first + 1) % len(classes), len(classes), 0.5)
     return pd.DataFrame(halves.numpy(), [path.name for path in paths], list(classes))
 
 
-def _squares(paths: Sequence[Path], size: int) -> np.ndarray:
+def _squares(paths: Sequence[Path], size: int) -> Tensor:
     """(N, 3, size, size) uint8, each picture's centre square."""
     squares = [read_square(path, size, 3, enlarge=True) for path in paths]
-    return np.stack(squares).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
 
 def drive_pictures(
@@ -101,27 +96,24 @@ def drive_pictures(
     if targets.empty:
         raise ValueError("the table of targets has no rows")
     device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    squares = torch.from_numpy(_squares([paths[name] for name in targets.index], size))
-    originals = as_float(squares).to(device)
-    wanted = torch.tensor(targets.to_numpy(dtype=np.float64), dtype=torch.float32, device=device)
+    originals = as_float(_squares([paths[name] for name in targets.index], size).to(device))
+    wanted = torch.tensor(targets.to_numpy(dtype=np.float32), device=device)
     made = synthesize(classifier, originals, wanted, UntilReached(steps=steps))
     pictures = (made.images * 255).round().byte()
-    with torch.no_grad():
-        parts = [F.log_softmax(classifier(part), 1) for part in as_float(pictures).split(32)]
-    saved = torch.cat(parts)
+    saved = predict(classifier, pictures, BATCH).log_softmax(1)
     numbers = {
         "KL before": made.divergence[0],
         "KL after": made.divergence[-1],
-        "KL of the saved picture": kl(wanted, saved),
+        "KL of the saved picture": kl(wanted.cpu(), saved),
         "updates": steps_to(made.divergence, TOLERANCE),
         "change (RMS of 255)": 255 * measure(as_float(pictures) - originals)["rms"],
+        **dict(zip(targets.columns, saved.exp().T, strict=True)),
     }
     table = pd.DataFrame({name: values.cpu().numpy() for name, values in numbers.items()})
-    table = pd.concat([table, pd.DataFrame(saved.exp().cpu(), columns=targets.columns)], axis=1)
     table.index = targets.index.rename("picture")
-    into = Path(into)
-    into.mkdir(parents=True, exist_ok=True)
+    Path(into).mkdir(parents=True, exist_ok=True)
     for name, picture in zip(targets.index, pictures.cpu(), strict=True):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(into / f"{Path(name).stem}.png")
-    table.to_csv(into / "outputs.csv")
+        square = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        square.save(Path(into, f"{Path(name).stem}.png"))
+    table.to_csv(Path(into, "outputs.csv"))
     return table

@@ -7,31 +7,18 @@ recorded for every image.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.engine.sweep import Context
-from lib.image_weights.classifiers import (
-    ClassifierTrial,
-    as_float,
-    labelled_images,
-    load_classifier,
-    network_name,
-    predict,
-)
-from lib.image_weights.layer import (
-    TOLERANCE,
-    ImageWeights,
-    Recipe,
-    UntilReached,
-    frequency_radius,
-    kl,
-    steps_to,
-    synthesize,
-)
+from lib.image_weights import classifiers, layer
+from lib.image_weights.classifiers import ClassifierTrial, as_float, network_name, predict
+from lib.image_weights.layer import Recipe, UntilReached
 
 SIMPLEX = 8  # steps along an edge of the triangle of 3-class targets
 # rows: luma (the mean), then two orthogonal chroma axes; orthonormal, so energies add up
@@ -56,11 +43,10 @@ class Attack:
     steps: int = 40
 
     def __post_init__(self) -> None:
-        if self.kind not in ("fgsm", "pgd"):
-            raise ValueError(f"kind must be fgsm or pgd, not {self.kind!r}")
-        if self.radius < 0 or self.step <= 0 or self.steps < 1:
-            sizes = f"{self.radius}, {self.step}, {self.steps}"
-            raise ValueError(f"radius >= 0, step > 0, steps >= 1, not {sizes}")
+        possible = self.radius >= 0 and self.step > 0 and self.steps >= 1
+        if self.kind not in ("fgsm", "pgd") or not possible:
+            needed = "kind fgsm or pgd, radius >= 0, step > 0 and steps >= 1"
+            raise ValueError(f"an attack needs {needed}, not {self}")
 
 
 def attacked(model: nn.Module, images: Tensor, targets: Tensor, attack: Attack) -> Tensor:
@@ -70,22 +56,15 @@ def attacked(model: nn.Module, images: Tensor, targets: Tensor, attack: Attack) 
     are taken as they are. PGD starts at the image itself. Its last iterate is returned, as is that
     of the paper's method; with a fixed step it circles around a soft target.
     """
-    if attack.kind == "fgsm":
-        return (images - attack.radius * _gradient(model, images, targets).sign()).clamp(0, 1)
+    steps, step = (1, attack.radius) if attack.kind == "fgsm" else (attack.steps, attack.step)
     low, high = (images - attack.radius).clamp(0, 1), (images + attack.radius).clamp(0, 1)
     current = images
-    for _ in range(attack.steps):
-        step = attack.step * _gradient(model, current, targets).sign()
-        current = (current - step).clamp(low, high)
+    for _ in range(steps):
+        shown = current.detach().requires_grad_()
+        loss = F.cross_entropy(model(shown), targets, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, [shown])
+        current = (current - step * gradient.sign()).clamp(low, high)
     return current
-
-
-def _gradient(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """Gradient of each image's cross entropy to its target at the image."""
-    images = images.detach().requires_grad_()
-    losses = -(targets * F.log_softmax(model(images), 1)).sum(1)
-    (gradient,) = torch.autograd.grad(losses.sum(), [images])
-    return gradient
 
 
 def radial_spectrum(change: Tensor) -> Tensor:
@@ -96,7 +75,7 @@ def radial_spectrum(change: Tensor) -> Tensor:
     """
     height, width = change.shape[-2:]
     power = torch.fft.fft2(change, norm="ortho").abs().square().sum(1)
-    radius = frequency_radius(height, width).round().long().to(change.device)
+    radius = layer.frequency_radius(height, width).round().long().to(change.device)
     bins = torch.zeros(len(change), int(radius.max()) + 1, device=change.device)
     return bins.index_add_(1, radius.flatten(), power.flatten(1).to(bins))
 
@@ -109,14 +88,13 @@ def measure(change: Tensor) -> dict[str, Tensor]:
     of 0.66 at 32 px and a chroma_share of 2/3. local is the share of pixels that holds 90 % of
     the energy.
     """
-    height, width = change.shape[-2:]
     spectrum = radial_spectrum(change)
     chroma = torch.einsum("kc,nchw->nkhw", OPPONENT.to(change), change)[:, 1:]
     energy, values = spectrum.sum(1), change[0].numel()
     fine = spectrum[:, FINE + 1 :].sum(1)
     tint = radial_spectrum(chroma)[:, :COARSE].sum(1)
     pixels = change.square().sum(1).flatten(1).sort(1, descending=True).values.cumsum(1)
-    local = ((pixels < 0.9 * pixels[:, -1:]).sum(1) + 1) / (height * width)
+    local = ((pixels < 0.9 * pixels[:, -1:]).sum(1) + 1) / change[0, 0].numel()
     return {
         "rms": (energy / values).sqrt(),
         "largest": change.abs().flatten(1).amax(1),
@@ -128,47 +106,13 @@ def measure(change: Tensor) -> dict[str, Tensor]:
     }
 
 
-# Ten times the effective step of the paper's momentum SGD, and twice its updates; it does not stop.
-LARGE_STEPS = Recipe(lr=0.5, momentum=0.9, steps=200)
-OPTIMISERS = {
-    "SGD": Recipe(),
-    "SGD, 10 x lr": Recipe(lr=0.5),
-    "momentum": Recipe(momentum=0.9),
-    "momentum, lr / 10": Recipe(momentum=0.9, lr=0.005),
-    # v <- mu v + lr g; W <- W - lr v (eqs. 7, 8): the learning rate acts twice
-    "momentum, as printed": Recipe(momentum=0.9, lr=0.05**2),
-    "momentum + low-pass": Recipe(momentum=0.9, low_pass=10),
-    "SGD + low-pass": Recipe(low_pass=10),
-    "Fourier": Recipe(basis="fourier"),
-    "Fourier, momentum": Recipe(basis="fourier", momentum=0.9),
-    "large steps": LARGE_STEPS,
-    "until reached": UntilReached(),
-}
-MAPPINGS = {
-    f"{mapping}, {name}": replace(OPTIMISERS[name], mapping=mapping)
-    for mapping in ("sigmoid", "clamp")
-    for name in ("SGD", "until reached")
-}
-ATTACKS = {
-    "FGSM, hard": Attack("fgsm", hard=True),
-    "FGSM, soft": Attack("fgsm", hard=False),
-    "PGD, hard": Attack("pgd", hard=True),
-    "PGD, soft": Attack("pgd", hard=False),
-    "PGD, soft, small steps": Attack("pgd", hard=False, step=0.25 / 255, steps=100),
-}
-# what every classifier is driven with; the first one with all others as well
-COMPARED = (
-    "SGD",
-    "SGD, 10 x lr",
-    "momentum",
-    "momentum, lr / 10",
-    "momentum + low-pass",
-    "large steps",
-    "until reached",
-    "PGD, hard",
-    "PGD, soft, small steps",
+WAYS = yaml.safe_load(Path(__file__).with_name("ways.yaml").read_text(encoding="utf-8"))
+OPTIMISERS, MAPPINGS = (
+    {name: (UntilReached if "stop" in way else Recipe)(**way) for name, way in WAYS[kind].items()}
+    for kind in ("recipes", "maps")
 )
-MIXTURES = ("swapped", "two", "three", "uniform", "random")
+ATTACKS = {name: Attack(**way) for name, way in WAYS["attacks"].items()}
+COMPARED, MIXTURES = tuple(WAYS["compared"]), tuple(WAYS["mixtures"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,24 +138,6 @@ class SynthesisTrial:
             raise ValueError(f"targets must be one of {tuple(TARGETS)}, not {self.targets!r}")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Images before and after, (N, C, H, W); targets, outputs before and after, (N, K).
-
-    start is what the classifier sees before the first update (the image, rounded by epsilon and
-    low-passed). curve is (steps + 1, N), the divergence on the way, and None for an attack.
-    """
-
-    before: Tensor
-    start: Tensor
-    after: Tensor
-    targets: Tensor
-    outputs_before: Tensor
-    outputs: Tensor
-    curve: Tensor | None
-    seconds: float
-
-
 def mixture(labels: Tensor, second: Tensor, classes: int, own: float = 0.9) -> Tensor:
     """(N, K): ``own`` for the image's class, the rest for a second one (section 3.1)."""
     return own * F.one_hot(labels, classes) + (1 - own) * F.one_hot(second, classes)
@@ -233,7 +159,7 @@ def _random(labels: Tensor, second: Tensor, classes: int) -> Tensor:
 def _three(labels: Tensor, second: Tensor, classes: int) -> Tensor:
     third = (second + 1) % classes
     third = torch.where(third == labels, (third + 1) % classes, third)
-    return torch.stack([F.one_hot(own, classes) for own in (labels, second, third)]).sum(0) / 3
+    return F.one_hot(torch.stack((labels, second, third)), classes).sum(0) / 3
 
 
 def _simplex(labels: Tensor, second: Tensor, classes: int) -> Tensor:
@@ -262,29 +188,22 @@ TARGETS = {
 }
 
 
-def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:
-    """Change the images and measure, image by image, in lists in the order of the test set."""
-    outcome = synthesize_images(trial, context)
-    change, curve = outcome.after - outcome.start, outcome.curve
-    metrics = {
-        "start_kl": kl_to(outcome.targets, outcome.outputs_before),
-        "kl": kl_to(outcome.targets, outcome.outputs),
-        "largest_error": (outcome.outputs - outcome.targets).abs().amax(1),
-        "in_order": in_order(outcome.targets, outcome.outputs),
-        **measure(change),
-    }
-    for observer in trial.observers:
-        name, model = network_name(vars(observer)), load_classifier(observer, context)
-        for when, images in (("start_kl", outcome.before), ("kl", outcome.after)):
-            metrics[f"{name}: {when}"] = kl_to(outcome.targets, _softmax(model, images))
-    return {
-        **{name: rounded(values) for name, values in metrics.items()},
-        "curve": [] if curve is None else rounded(curve.mean(1)),
-        "steps_to": [] if curve is None else steps_to(curve, TOLERANCE).tolist(),
-        "spectrum": rounded(radial_spectrum(change).mean(0)),
-        "image_spectrum": rounded(radial_spectrum(outcome.start).mean(0)),
-        "images_per_second": len(outcome.after) / outcome.seconds,
-    }
+@dataclass(frozen=True)
+class Outcome:
+    """Images before and after, (N, C, H, W); targets, outputs before and after, (N, K).
+
+    start is what the classifier sees before the first update (the image, rounded by epsilon and
+    low-passed). curve is (steps + 1, N), the divergence on the way, and None for an attack.
+    """
+
+    before: Tensor
+    start: Tensor
+    after: Tensor
+    targets: Tensor
+    outputs_before: Tensor
+    outputs: Tensor
+    curve: Tensor | None
+    seconds: float
 
 
 def synthesize_images(
@@ -295,7 +214,8 @@ def synthesize_images(
     pictures is (N, 3, 32, 32) uint8 to take in place of test images, to look at. The class of
     each is then what the classifier says.
     """
-    model, data = load_classifier(trial.teacher, context), labelled_images(trial.teacher, context)
+    model = classifiers.load_classifier(trial.teacher, context)
+    data = classifiers.labelled_images(trial.teacher, context)
     images, labels, classes = data.test_images, data.test_labels, len(data.classes)
     if pictures is not None:
         images, labels = pictures, predict(model, pictures).argmax(1)
@@ -304,35 +224,48 @@ def synthesize_images(
     before, labels = as_float(images[: trial.images].to(context.device)), labels[: trial.images]
     second = second_classes(labels, classes, trial.seed)
     targets = TARGETS[trial.targets](labels, second, classes)
-    begin, curve = time.perf_counter(), None
+    begin, start, curve = time.perf_counter(), before, None
     if isinstance(trial.method, Attack):
         aim = F.one_hot(second, classes) if trial.method.hard else targets
-        start, after = before, attacked(model, before, aim.to(before), trial.method)
+        after = attacked(model, before, aim.to(before), trial.method)
     else:
-        made = synthesize(model, before, targets.to(before), trial.method)
+        made = layer.synthesize(model, before, targets.to(before), trial.method)
         after, curve = made.images, made.divergence.cpu()
-        start = ImageWeights(before, trial.method)().detach().clamp(0, 1)
+        start = layer.ImageWeights(before, trial.method)().detach().clamp(0, 1)
     after = after.cpu()  # waits for a GPU
     seconds = time.perf_counter() - begin
-    return Outcome(
-        before=before.cpu(),
-        start=start.cpu(),
-        after=after,
-        targets=targets,
-        outputs_before=_softmax(model, before),
-        outputs=_softmax(model, after),
-        curve=curve,
-        seconds=seconds,
-    )
+    said, now = (F.softmax(predict(model, shown), 1) for shown in (before, after))
+    return Outcome(before.cpu(), start.cpu(), after, targets, said, now, curve, seconds)
 
 
-def _softmax(model: nn.Module, images: Tensor) -> Tensor:
-    return F.softmax(predict(model, images), 1)
+def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:
+    """Change the images and measure, image by image, in lists in the order of the test set."""
+    outcome = synthesize_images(trial, context)
+    change, curve, targets = outcome.after - outcome.start, outcome.curve, outcome.targets
+    metrics = {
+        "start_kl": kl_to(targets, outcome.outputs_before),
+        "kl": kl_to(targets, outcome.outputs),
+        "largest_error": (outcome.outputs - targets).abs().amax(1),
+        "in_order": in_order(targets, outcome.outputs),
+        **measure(change),
+    }
+    for observer in trial.observers:
+        name, model = network_name(vars(observer)), classifiers.load_classifier(observer, context)
+        for when, images in (("start_kl", outcome.before), ("kl", outcome.after)):
+            metrics[f"{name}: {when}"] = kl_to(targets, F.softmax(predict(model, images), 1))
+    return {
+        **{name: rounded(values) for name, values in metrics.items()},
+        "curve": [] if curve is None else rounded(curve.mean(1)),
+        "steps_to": [] if curve is None else layer.steps_to(curve, layer.TOLERANCE).tolist(),
+        "spectrum": rounded(radial_spectrum(change).mean(0)),
+        "image_spectrum": rounded(radial_spectrum(outcome.start).mean(0)),
+        "images_per_second": len(outcome.after) / outcome.seconds,
+    }
 
 
 def kl_to(targets: Tensor, outputs: Tensor) -> Tensor:
     """(N,) KL(target || output) for (N, K) probabilities; one that underflowed counts as 1e-30."""
-    return kl(targets, outputs.clamp(min=1e-30).log())
+    return layer.kl(targets, outputs.clamp(min=1e-30).log())
 
 
 def in_order(targets: Tensor, outputs: Tensor) -> Tensor:

@@ -17,48 +17,12 @@ from lib.data.labelled import Labelled
 from lib.engine.artefacts import artefact
 from lib.engine.batches import Epochs
 from lib.engine.sweep import Context
-from lib.image_weights.classifiers import (
-    ClassifierTrial,
-    Network,
-    as_float,
-    fit,
-    labelled_images,
-    load_classifier,
-    predict,
-    run_classifier,
-    score,
-)
-from lib.image_weights.layer import (
-    MAPS,
-    TOLERANCE,
-    Recipe,
-    kl,
-    reverse_kl,
-    synthesize,
-)
-from lib.image_weights.synthesis import (
-    ATTACKS,
-    COMPARED,
-    LARGE_STEPS,
-    MAPPINGS,
-    MIXTURES,
-    OPTIMISERS,
-    SynthesisTrial,
-    kl_to,
-    measure,
-    mixture,
-    rounded,
-    run_synthesis,
-    second_classes,
-)
+from lib.image_weights import classifiers, layer
+from lib.image_weights import synthesis as driving
+from lib.image_weights.classifiers import ClassifierTrial, Network, predict, run_classifier
+from lib.image_weights.synthesis import SynthesisTrial, run_synthesis
 
-ARMS = {
-    "original": "no image is replaced (eq. 12)",
-    "generated": "the paper: generated image, label q and true label (eq. 9)",
-    "hard label": "generated image, true label only",
-    "soft label": "original image, label q and true label",
-    "regenerated": "generated anew in every batch, from the augmented image",
-}
+ARMS = driving.WAYS["arms"]  # name -> what a student learns from
 DIRECTIONS = ("forward", "reverse")
 
 
@@ -74,7 +38,7 @@ class GeneratedTrial:
     teacher: ClassifierTrial
     train: int
     share: float
-    recipe: Recipe
+    recipe: layer.Recipe
     seed: int = 0
     version: int = 2
 
@@ -118,30 +82,31 @@ def run_generation(trial: GeneratedTrial, context: Context) -> dict:
     label_errors and original_errors are image by image.
     """
     made = generated_images(trial, context)
-    teacher, data = load_classifier(trial.teacher, context), training_set(trial, context)
-    originals = data.train_images[: len(made["images"])]
-    before = kl_to(made["targets"], F.softmax(predict(teacher, originals), 1))
-    reached = kl_to(made["targets"], made["unrounded"])
+    teacher = classifiers.load_classifier(trial.teacher, context)
+    originals = training_set(trial, context).train_images[: len(made["images"])]
+    before = driving.kl_to(made["targets"], F.softmax(predict(teacher, originals), 1))
+    reached = driving.kl_to(made["targets"], made["unrounded"])
+    change = classifiers.as_float(made["images"]) - classifiers.as_float(originals)
     errors = label_errors(trial, teacher, made["images"])
     original_errors = label_errors(trial, teacher, originals)
     return {
         "count": len(originals),
         "kl_before": float(before.mean()),
-        "reached_before": float((before <= TOLERANCE).double().mean()),
+        "reached_before": float((before <= layer.TOLERANCE).double().mean()),
         "kl": float(reached.mean()),
-        "kl_of_bytes": float(kl_to(made["targets"], made["outputs"]).mean()),
-        "reached": float((reached <= TOLERANCE).double().mean()),
-        "rms": float(measure(as_float(made["images"]) - as_float(originals))["rms"].mean()),
+        "kl_of_bytes": float(driving.kl_to(made["targets"], made["outputs"]).mean()),
+        "reached": float((reached <= layer.TOLERANCE).double().mean()),
+        "rms": float(driving.measure(change)["rms"].mean()),
         "moved_generated": float(errors.mean()),
         "moved_original": float(original_errors.mean()),
-        "label_errors": rounded(errors),
-        "original_errors": rounded(original_errors),
+        "label_errors": driving.rounded(errors),
+        "original_errors": driving.rounded(original_errors),
     }
 
 
 def training_set(trial: GeneratedTrial, context: Context) -> Labelled:
     """The data whose first images get a generated version, on the CPU."""
-    return labelled_images(replace(trial.teacher, train=trial.train), context)
+    return classifiers.labelled_images(replace(trial.teacher, train=trial.train), context)
 
 
 def label_errors(trial: GeneratedTrial, teacher: nn.Module, images: Tensor) -> Tensor:
@@ -152,56 +117,46 @@ def label_errors(trial: GeneratedTrial, teacher: nn.Module, images: Tensor) -> T
     epochs = Epochs(images, batch=500, seed=trial.seed, flip=trial.teacher.flip)
     plain = F.softmax(predict(teacher, images), 1)
     errors = torch.zeros(len(images))
-    for step in range(len(epochs)):
-        index, augmented = epochs(step)
-        errors[index] = kl(plain[index], F.log_softmax(predict(teacher, augmented), 1))
+    for index, augmented in map(epochs, range(len(epochs))):
+        errors[index] = layer.kl(plain[index], F.log_softmax(predict(teacher, augmented), 1))
     return errors
 
 
 def generated_images(trial: GeneratedTrial, context: Context) -> dict[str, Tensor]:
     """images (M, 3, H, W) uint8, targets, outputs (the label q) and unrounded, (M, K) each.
 
-    outputs is what the teacher says to the bytes, unrounded to the image before it became bytes.
+    A target is 0.9 for the own class and 0.1 for a random other one. outputs is what the teacher
+    says to the bytes, unrounded to the image before it became bytes.
     """
-    return artefact(trial, context, lambda: _generate(trial, context))
 
+    def generate() -> dict[str, Tensor]:
+        teacher = classifiers.load_classifier(trial.teacher, context)
+        data = training_set(trial, context)
+        count, classes = round(trial.share * len(data.train_images)), len(data.classes)
+        labels = data.train_labels[:count]
+        second = driving.second_classes(labels, classes, trial.seed)
+        targets = driving.mixture(labels, second, classes)
+        originals = classifiers.as_float(data.train_images[:count].to(context.device))
+        made = layer.synthesize(teacher, originals, targets.to(context.device), trial.recipe)
+        images = (made.images * 255).round().to(torch.uint8)
+        outputs = F.softmax(predict(teacher, images), 1)
+        return {"images": images, "targets": targets, "outputs": outputs, "unrounded": made.outputs}
 
-def _generate(trial: GeneratedTrial, context: Context) -> dict[str, Tensor]:
-    teacher, data = load_classifier(trial.teacher, context), training_set(trial, context)
-    count = round(trial.share * len(data.train_images))
-    originals = as_float(data.train_images[:count].to(context.device))
-    targets = targets_of(trial, data.train_labels[:count], len(data.classes))
-    made = synthesize(teacher, originals, targets.to(context.device), trial.recipe)
-    images = (made.images * 255).round().to(torch.uint8)
-    outputs = F.softmax(predict(teacher, images), 1)
-    return {"images": images, "targets": targets, "outputs": outputs, "unrounded": made.outputs}
-
-
-def targets_of(trial: GeneratedTrial, labels: Tensor, classes: int) -> Tensor:
-    """(M, K) 0.9 own class, 0.1 a random other."""
-    return mixture(labels, second_classes(labels, classes, trial.seed), classes)
+    return artefact(trial, context, generate)
 
 
 def run_student(trial: StudentTrial, context: Context) -> dict:
     """Train with the arm's images and labels; accuracy at the end."""
-    data = labelled_images(trial.student, context)
-    count = round(trial.share * len(data.train_images))
-    images = data.train_images
+    data = classifiers.labelled_images(trial.student, context)
+    images, labels = data.train_images, data.train_labels.to(context.device)
+    count = round(trial.share * len(images))
+    made = generated_images(trial.generated, context) if count else {}
     if count and trial.arm in ("generated", "hard label"):
-        made = generated_images(trial.generated, context)["images"]
-        images = torch.cat((made[:count], images[count:]))
-    loss = _loss(trial, data.train_labels.to(context.device), count, context)
-    model = fit(trial.student, images, loss, context)
-    return score(predict(model, data.test_images), data.test_labels)
-
-
-def _loss(
-    trial: StudentTrial, labels: Tensor, count: int, context: Context
-) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
-    """Eq. 9: half divergence, half cross entropy on the first ``count`` images, else the latter."""
-    soften = _soft_labels(trial, labels, context)
+        images = torch.cat((made["images"][:count], images[count:]))
+    soften = _soft_labels(trial, made, context)
 
     def loss(model: nn.Module, index: Tensor, images: Tensor) -> Tensor:
+        """Eq. 9: half divergence, half cross entropy on the first images, else the latter."""
         changed = index < count
         if not changed.any():
             return F.cross_entropy(model(images), labels[index])
@@ -210,33 +165,32 @@ def _loss(
         losses = F.nll_loss(log_p, labels[index], reduction="none")
         if q is not None:
             if trial.direction == "forward":
-                divergence = kl(q, log_p[changed])
+                divergence = layer.kl(q, log_p[changed])
             else:  # eq. 10 as printed
-                divergence = reverse_kl(q.clamp(min=1e-12), log_p[changed])
+                divergence = layer.reverse_kl(q.clamp(min=1e-12), log_p[changed])
             losses = losses.masked_scatter(changed, 0.5 * divergence + 0.5 * losses[changed])
         return losses.mean()
 
-    return loss
+    model = classifiers.fit(trial.student, images, loss, context)
+    return classifiers.score(predict(model, data.test_images), data.test_labels)
 
 
 def _soft_labels(
-    trial: StudentTrial, labels: Tensor, context: Context
+    trial: StudentTrial, made: dict[str, Tensor], context: Context
 ) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]:
     """(index, augmented images, which are changed) -> images, and q for the changed ones."""
-    if trial.arm in ("original", "hard label"):
+    if not made or trial.arm == "hard label":
         return lambda index, images, changed: (images, None)
     if trial.arm in ("generated", "soft label"):
-        q = generated_images(trial.generated, context)["outputs"].to(context.device)
+        q = made["outputs"].to(context.device)
         return lambda index, images, changed: (images, q[index[changed]])
     # the paper's own remedy: generate from the augmented image, inside the training
-    teacher, recipe = load_classifier(trial.generated.teacher, context), trial.generated.recipe
-    count = round(trial.generated.share * len(labels))
-    classes = len(labelled_images(trial.student, context).classes)
-    targets = targets_of(trial.generated, labels[:count].cpu(), classes).to(context.device)
+    teacher = classifiers.load_classifier(trial.generated.teacher, context)
+    targets, recipe = made["targets"].to(context.device), trial.generated.recipe
 
     def generate(index: Tensor, images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-        made = synthesize(teacher, images[changed], targets[index[changed]], recipe)
-        return images.masked_scatter(changed[:, None, None, None], made.images), made.outputs
+        anew = layer.synthesize(teacher, images[changed], targets[index[changed]], recipe)
+        return images.masked_scatter(changed[:, None, None, None], anew.images), anew.outputs
 
     return generate
 
@@ -282,11 +236,16 @@ def digits(sizes: ImageWeightStudy) -> ClassifierTrial:
     return replace(trial, dataset="digits", test=500, batch=64, flip=False)
 
 
-def _driven(sizes: ImageWeightStudy, teacher: ClassifierTrial) -> SynthesisTrial:
+def teacher(sizes: ImageWeightStudy) -> ClassifierTrial:
+    """The classifier that generates training images."""
+    return classifier(sizes, sizes.teacher)
+
+
+def _until_reached(sizes: ImageWeightStudy, teacher: ClassifierTrial) -> SynthesisTrial:
     return SynthesisTrial(
         label="until reached",
         teacher=teacher,
-        method=OPTIMISERS["until reached"],
+        method=layer.UntilReached(),
         targets="mixture",
         images=sizes.images,
     )
@@ -298,18 +257,18 @@ def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     The first classifier comes first, with every recipe and attack, and the triangle of targets.
     """
     first, *_ = driven = networks(sizes)
-    ways = OPTIMISERS | MAPPINGS | ATTACKS
+    ways = driving.OPTIMISERS | driving.MAPPINGS | driving.ATTACKS
     trials = []
     for teacher in driven:
-        plain = _driven(sizes, teacher)
+        plain = _until_reached(sizes, teacher)
         watched = replace(plain, observers=tuple(other for other in driven if other != teacher))
-        labels = tuple(ways) if teacher == first else COMPARED
+        labels = ways if teacher == first else driving.COMPARED
         trials += [replace(watched, label=label, method=ways[label]) for label in labels]
-        trials += [replace(plain, targets=targets) for targets in MIXTURES]
+        trials += [replace(plain, targets=targets) for targets in driving.MIXTURES]
         if teacher == first:
-            reverse = replace(LARGE_STEPS, loss="reverse_kl")
-            to_random = replace(plain, targets="random", method=LARGE_STEPS)
-            trials.append(replace(to_random, label="large steps"))
+            large = driving.OPTIMISERS["large steps"]
+            reverse, to_random = replace(large, loss="reverse_kl"), replace(plain, targets="random")
+            trials.append(replace(to_random, label="large steps", method=large))
             trials.append(replace(to_random, label="reverse KL", method=reverse))
             trials.append(replace(plain, targets="simplex", images=sizes.simplex_images))
     return trials
@@ -317,30 +276,31 @@ def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
 
 def saturated(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     """Black and white images under each map."""
-    driven, recipe = _driven(sizes, digits(sizes)), OPTIMISERS["until reached"]
-    driven = replace(driven, images=min(sizes.images, 500))
-    return [replace(driven, label=m, method=replace(recipe, mapping=m)) for m in MAPS]
-
-
-def teacher(sizes: ImageWeightStudy) -> ClassifierTrial:
-    """The classifier that generates training images."""
-    return classifier(sizes, sizes.teacher)
+    driven = _until_reached(sizes, digits(sizes))
+    driven = replace(driven, images=min(sizes.images, driven.teacher.test))
+    return [replace(driven, label=m, method=layer.UntilReached(mapping=m)) for m in layer.MAPS]
 
 
 def generated(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
     """The sets of replacements as section 3.1 makes them; they differ by their targets."""
     train, share = sizes.student.train, max(sizes.shares)
-    first = GeneratedTrial(teacher=teacher(sizes), train=train, share=share, recipe=Recipe())
+    first = GeneratedTrial(teacher=teacher(sizes), train=train, share=share, recipe=layer.Recipe())
     return [replace(first, seed=seed) for seed in range(sizes.sets)]
 
 
-def _original(
+def small_sets(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
+    """The replacements of the first images alone, for which they are generated anew as well."""
+    return [replace(made, train=sizes.small.train) for made in generated(sizes)]
+
+
+def _pair(
     sizes: ImageWeightStudy, network: Network, sets: list[GeneratedTrial], seed: int
-) -> StudentTrial:
-    """A student without replacements; seeds take turns with the generated sets."""
+) -> tuple[StudentTrial, StudentTrial]:
+    """A student of originals alone and one of the controls' share; seeds take turns with sets."""
     student = replace(classifier(sizes, network), seed=seed)
     made = sets[seed % len(sets)]
-    return StudentTrial(student=student, generated=made, arm="original", share=0.0)
+    original = StudentTrial(student=student, generated=made, arm="original", share=0.0)
+    return original, replace(original, arm="generated", share=sizes.control_share)
 
 
 def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
@@ -350,21 +310,12 @@ def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
     """
     sets, trials = generated(sizes), []
     for seed in range(sizes.seeds):
-        original = _original(sizes, sizes.student, sets, seed)
-        paper = replace(original, arm="generated", share=sizes.control_share)
-        trials += [
-            original,
-            *(replace(paper, share=share) for share in sizes.shares),
-            *(replace(paper, arm=arm) for arm in ("hard label", "soft label")),
-        ]
+        original, paper = _pair(sizes, sizes.student, sets, seed)
+        trials += [original, *(replace(paper, share=share) for share in sizes.shares)]
+        trials += [replace(paper, arm=arm) for arm in ("hard label", "soft label")]
         if seed < sizes.printed_seeds:
             trials.append(replace(paper, direction="reverse"))
     return trials
-
-
-def small_sets(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
-    """The replacements of the first images alone, for which they are generated anew as well."""
-    return [replace(made, train=sizes.small.train) for made in generated(sizes)]
 
 
 def small_students(sizes: ImageWeightStudy) -> list[StudentTrial]:
@@ -374,8 +325,7 @@ def small_students(sizes: ImageWeightStudy) -> list[StudentTrial]:
     """
     sets, trials = small_sets(sizes), []
     for seed in range(sizes.small_seeds):
-        original = _original(sizes, sizes.small, sets, seed)
-        once = replace(original, arm="generated", share=sizes.control_share)
+        original, once = _pair(sizes, sizes.small, sets, seed)
         trials += [original, once, replace(once, arm="regenerated")]
     return trials
 
@@ -386,11 +336,11 @@ def evidence(sizes: ImageWeightStudy) -> Iterator[tuple[Callable, object]]:
     The classifiers come first, since all others need them, then the synthesis, which takes
     minutes, then the generated sets, and then the students, seed by seed.
     """
-    for network in dict.fromkeys((*networks(sizes), digits(sizes), teacher(sizes))):
-        yield run_classifier, network
-    for driven in (*synthesis(sizes), *saturated(sizes)):
-        yield run_synthesis, driven
-    for made in dict.fromkeys((*generated(sizes), *small_sets(sizes))):
-        yield run_generation, made
-    for student in dict.fromkeys((*students(sizes), *small_students(sizes))):
-        yield run_student, student
+    plan: dict[Callable, list] = {
+        run_classifier: [*networks(sizes), digits(sizes), teacher(sizes)],
+        run_synthesis: [*synthesis(sizes), *saturated(sizes)],
+        run_generation: [*generated(sizes), *small_sets(sizes)],
+        run_student: [*students(sizes), *small_students(sizes)],
+    }
+    for function, trials in plan.items():
+        yield from ((function, trial) for trial in dict.fromkeys(trials))

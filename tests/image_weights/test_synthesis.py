@@ -101,13 +101,12 @@ def test_digits_are_learned():
     assert metrics["accuracy"] > 60
 
 
-def test_bytes_and_floats_are_predicted_alike(context, monkeypatch):
+def test_bytes_and_floats_are_predicted_alike(context):
     model, images = load_classifier(TINY, context), labelled_images(TINY, context).test_images
     whole = predict(model, images)
     assert whole.shape == (30, 10)
     torch.testing.assert_close(predict(model, images.float() / 255), whole)
-    monkeypatch.setattr(classifiers, "EVALUATION_BATCH", 7)
-    torch.testing.assert_close(predict(model, images), whole)
+    torch.testing.assert_close(predict(model, images, 7), whole)
 
 
 def test_score_by_hand():

@@ -52,7 +52,7 @@ def student(arm: str, **changes) -> StudentTrial:
 def watch(trial: StudentTrial, context: Context) -> SimpleNamespace:
     """Run a trial; what its training was given, and its metrics."""
     seen = SimpleNamespace()
-    fit, train = study.fit, classifiers.train
+    fit, train = classifiers.fit, classifiers.train
 
     def watch_fit(trial, images, loss, context):
         seen.images, seen.loss = images, loss
@@ -63,9 +63,9 @@ def watch(trial: StudentTrial, context: Context) -> SimpleNamespace:
         seen.batches = [batches(step) for step in range(options["steps"])]
         return train(model, loss, batches, **options)
 
-    load_classifier(TEACHER, context)  # its own training is not to be seen
+    generated_images(trial.generated, context)  # the teacher's training is not to be seen
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "fit", watch_fit)
+        patch.setattr(classifiers, "fit", watch_fit)
         patch.setattr(classifiers, "train", watch_train)
         seen.metrics = run_student(trial, context)
     return seen
@@ -129,8 +129,8 @@ def test_a_smaller_share_is_a_beginning_of_a_larger_one(context):
     assert len(few["images"]) == 12
     assert torch.equal(few["targets"], many["targets"][:12])
     torch.testing.assert_close(few["outputs"], many["outputs"][:12], rtol=0, atol=0.01)
-    other = study.targets_of(replace(GENERATED, seed=1), DATA.train_labels[:12], 10)
-    assert not torch.equal(other, few["targets"])
+    other = generated_images(replace(GENERATED, seed=1), context)
+    assert not torch.equal(other["targets"], many["targets"])
 
 
 def test_a_teacher_may_have_seen_other_images_than_the_student(context):
