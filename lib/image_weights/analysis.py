@@ -10,8 +10,14 @@ import pandas as pd
 
 from lib.image_weights.classifiers import network_name
 from lib.image_weights.layer import TOLERANCE
-from lib.ledger import estimates
-from lib.ledger.estimates import Estimate, crossed_interval, mean_interval, share_interval
+from lib.ledger.estimates import (
+    Estimate,
+    bootstrap,
+    crossed_interval,
+    holm,
+    mean_interval,
+    share_interval,
+)
 from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
 
 PER_IMAGE = {  # lists of a record -> columns
@@ -50,25 +56,21 @@ def summary(trials: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{"images/s": list(trials["images_per_second"])}).reset_index()
 
 
-def gone(before: Sequence[float], after: Sequence[float]) -> Estimate:
-    """Share of the mean KL to the target that a change takes away, bootstrapped over the images.
+def onlookers(trials: pd.DataFrame, ways: Sequence[str]) -> pd.DataFrame:
+    """Share of the mean KL that is gone after some ways, for the driven classifier and onlookers.
 
     1: the output is the target. 0: nothing has changed. Below 0: it is further away than before.
+    Intervals are bootstraps over the images.
     """
-    both = pd.DataFrame({"before": before, "after": after})
-    return estimates.bootstrap(lambda rows: 1 - rows["after"].mean() / rows["before"].mean(), both)
-
-
-def onlookers(trials: pd.DataFrame, ways: Sequence[str]) -> pd.DataFrame:
-    """``gone`` for each driven classifier and for each other that looks on, some ways."""
     watched = trials[trials["label"].isin(ways) & (trials["targets"] == "mixture")]
     rows = []
     for row in watched.to_dict("records"):
         for observer in ("", *map(network_name, row["observers"])):
             prefix = f"{observer}: " if observer else ""
-            seen = gone(row[f"{prefix}start_kl"], row[f"{prefix}kl"])
+            kl = pd.DataFrame({when: row[f"{prefix}{when}"] for when in ("start_kl", "kl")})
+            gone = bootstrap(lambda some: 1 - some["kl"].mean() / some["start_kl"].mean(), kl)
             names = (network_name(row["teacher"]), row["label"], observer or "(itself)")
-            rows.append((*names, seen))
+            rows.append((*names, gone))
     return estimate_table(["driven", "way", "onlooker"], rows)
 
 
@@ -104,7 +106,7 @@ def arms(runs: pd.DataFrame) -> pd.DataFrame:
             rows.append(row | {"paired_std": gain.std, "p": gain.p_of(0)})
     table = pd.DataFrame(rows)
     compared = table.loc[table["arm"] != "original", "p"]
-    return table.assign(p_holm=pd.Series(estimates.holm(compared), compared.index))
+    return table.assign(p_holm=pd.Series(holm(compared), compared.index))
 
 
 def _by_seed(runs: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +150,7 @@ def kl_gone(tables: Tables, way: str) -> Estimate:
 
 
 def seen(tables: Tables, same: bool) -> Estimate:
-    """``gone`` after SGD for onlookers of the driven one's architecture and width, or of others.
+    """Share of the KL that SGD takes away for onlookers of one architecture and width, or others.
 
     The mean of the pairs, from the lowest to the highest end of their intervals; n counts pairs.
     """

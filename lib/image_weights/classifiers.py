@@ -24,32 +24,24 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
-    """A classifier, and how many images it learns from (0: all) in how many epochs.
+class ClassifierTrial:
+    """One classifier: what it is and how it is trained.
 
-    Without epochs it is the ResNet-20 with published CIFAR-10 weights.
-    """
-
-    architecture: str
-    width: int
-    train: int
-    epochs: int
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierTrial(Network):
-    """A classifier with its data and its training.
-
-    test: number of images, 0 for all. lr: peak of SGD with Nesterov momentum 0.9, weight decay
-    5e-4 and one cycle. flip: whether there are mirror images, which digits have none of.
+    train and test are numbers of images, 0 for all. epochs=0 with architecture ``resnet20`` takes
+    the published CIFAR-10 weights. lr is the peak of SGD with Nesterov momentum 0.9, weight decay
+    5e-4 and one cycle. flip adds mirror images, which digits have none of.
     """
 
     dataset: str
+    train: int
     test: int
+    architecture: str
+    width: int
+    epochs: int
     batch: int
     lr: float
     flip: bool = True
+    seed: int = 0
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -69,10 +61,7 @@ def labelled_images(trial: ClassifierTrial, context: Context) -> Labelled:
 
 
 def run_classifier(trial: ClassifierTrial, context: Context) -> dict:
-    """Train and keep the classifier; returns test accuracy and mean confidence.
-
-    trivial_accuracy is that of always the most frequent class, tested the number of test images.
-    """
+    """Train, keep and test; trivial_accuracy is that of always the most frequent class."""
     model, data = load_classifier(trial, context), labelled_images(trial, context)
     logits = predict(model, data.test_images)
     return {
@@ -99,7 +88,8 @@ def load_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
 def initial_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
     """The untrained network of a trial's seed, on the CPU."""
     classes = len(labelled_images(trial, context).classes)
-    return build_classifier(trial.architecture, classes, trial.width, trial.seed)
+    model = build_classifier(trial.architecture, classes, trial.width, trial.seed)
+    return model.to(memory_format=torch.channels_last)
 
 
 def _train(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
@@ -115,13 +105,12 @@ def _train(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
 
 
 def fit(trial: ClassifierTrial, images: Tensor, loss: Loss, context: Context) -> nn.Module:
-    """Train from scratch on augmented uint8 images; the model in evaluation mode.
+    """Train from scratch on uint8 images; the model in evaluation mode.
 
     loss takes the model, the index of a batch's images and these, augmented; it gives a scalar.
     The seed alone decides weights, order and augmentation, so runs with other losses are paired.
     """
     model = initial_classifier(trial, context).to(context.device)
-    model = model.to(memory_format=torch.channels_last)
     epochs = Epochs(images.to(context.device), batch=trial.batch, seed=trial.seed, flip=trial.flip)
     train(
         model,

@@ -87,10 +87,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class UntilReached(Recipe):
-    """Each image is left alone, by itself, once KL(target || output) is at most ``stop``.
-
-    It is the paper's "until the loss is small enough" (section 2.1). steps is the most there are.
-    """
+    """Each image is left alone once its KL is at most ``stop``: "small enough" in section 2.1."""
 
     steps: int = 1000
     stop: float = TOLERANCE  # nats
@@ -99,10 +96,9 @@ class UntilReached(Recipe):
 class ImageWeights(nn.Module):
     """The image-weight layer (eqs. 1-5) of N images at once; calling it gives the images.
 
-    With D = 1, x = 1 and b = 0 a fully connected layer W x + b is its weight, so nothing is
-    multiplied. ``weight`` is (N, C, H, W), or with basis ``fourier`` the real view
-    (N, C, H, W // 2 + 1, 2) of its spectrum. Calling gives (N, C, H, W) in [0, 1], except for
-    what a low-pass filter overshoots.
+    With input 1 and bias 0 a fully connected layer is its weight, so nothing is multiplied.
+    ``weight`` is (N, C, H, W), or with basis ``fourier`` the real view (N, C, H, W // 2 + 1, 2) of
+    its spectrum. Images are (N, C, H, W) in [0, 1], but for what a low-pass filter overshoots.
     """
 
     scale: Tensor
@@ -134,16 +130,11 @@ class ImageWeights(nn.Module):
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What came out of driving N images for some steps.
+    """What came out of driving N images for some steps."""
 
-    images is (N, C, H, W) in [0, 1]. outputs is (N, K), what the classifier says to them.
-    divergence is (steps + 1, N), KL(target || output) before each update and after the last; an
-    image that has stopped keeps its value.
-    """
-
-    images: Tensor
-    outputs: Tensor
-    divergence: Tensor
+    images: Tensor  # (N, C, H, W) in [0, 1]
+    outputs: Tensor  # (N, K) probabilities, what the classifier says to them
+    divergence: Tensor  # (steps + 1, N) KL(target || output) before each update and after the last
 
 
 def synthesize(
@@ -151,10 +142,9 @@ def synthesize(
 ) -> Synthesis:
     """Change each image until the classifier's output is its target.
 
-    model gives logits (N, K) for images in [0, 1]. It is in evaluation mode, on the images'
-        device, and is left as it is. images is (N, C, H, W) floating point. targets is (N, K).
-    batch is how many images are optimised together. Each is independent of the others, so it
-        changes nothing but speed.
+    model gives logits (N, K) for images (N, C, H, W) in [0, 1]. It is in evaluation mode, on the
+    images' device, and is left as it is. targets is (N, K). batch is how many images are optimised
+    together; each is independent of the others.
     Raises ValueError for integer images, values outside [0, 1], NaN, targets that are no
     distributions or have another number of classes, and for a model in training mode.
     """
@@ -176,10 +166,7 @@ def synthesize(
 def _driven(
     model: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The images after the last update of each, what is said to them as logarithms, divergences.
-
-    Images that have stopped leave the batch, so that the others cost what they cost alone.
-    """
+    """Images, logarithms of outputs and divergences; images that have stopped leave the batch."""
     stop = recipe.stop if isinstance(recipe, UntilReached) else None
     layer, result = ImageWeights(images, recipe), torch.empty_like(images)
     velocity, moving = torch.zeros_like(layer.weight), torch.arange(len(images)).to(images.device)
@@ -197,18 +184,18 @@ def _driven(
             divergence[step:, moving[there]] = now[there]
             result[moving[there]] = shown.detach()[there]
             layer.weight = nn.Parameter(layer.weight.data[far])
+            if not far.any():
+                break
             velocity, gradient, wanted = velocity[far], gradient[far], wanted[far]
             moving = moving[far]
-            if not len(moving):
-                break
         # torch's SGD: momentum of the gradient with weight decay, then the learning rate
         velocity = recipe.momentum * velocity + gradient + recipe.weight_decay * layer.weight.data
         layer.weight.data -= recipe.lr * velocity
         if recipe.mapping == "clamp":
             layer.weight.data.clamp_(0, 1)
+    else:
+        result[moving] = layer().detach()
     with torch.no_grad():
-        if len(moving):
-            result[moving] = layer()
         result = result.clamp(0, 1).contiguous()
         log_p = _log_outputs(model, result, targets)
     divergence[-1] = kl(targets, log_p)
@@ -245,9 +232,8 @@ def low_pass(images: Tensor, radius: float) -> Tensor:
 def _spectrum_scale(height: int, width: int) -> Tensor:
     """(H, W // 2 + 1), 1 / frequency, so scaled that white gradients move as far as in pixels.
 
-    The scale acts twice on a move, from weight to gradient and back, so its fourth power has mean
-    1. A column that stands for two frequencies, of either sign, gets twice the gradient and is
-    divided by sqrt(2).
+    The scale acts twice, from weight to gradient and back, so its fourth power has mean 1. A column
+    of two frequencies, of either sign, gets twice the gradient and is divided by sqrt(2).
     """
     frequency = (fftfreq(height)[:, None].square() + fftfreq(width).square()).sqrt()
     scale = 1 / frequency.clamp(min=1 / max(height, width))

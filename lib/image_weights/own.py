@@ -80,13 +80,13 @@ def drive_pictures(
     The paper's SGD moves each picture's centre square until KL(target || output) is at most 0.01
     nats, or for ``steps`` updates.
     classifier: gives logits (N, K) for images in [0, 1], see ``Normalised``.
-    targets: a row for each picture, by its file name; a column for each of the K classes, in the
-        classifier's order. Each row sums to 1. Pictures without a row are left out.
+    targets: a row, which sums to 1, for each picture that is wanted, by its file name; a column for
+        each of the K classes, in the classifier's order.
     into: a folder for the pictures, as PNG, and for ``outputs.csv``.
     size: side in pixels that the classifier takes; a smaller picture is enlarged.
-    Returns, by file name, what ``outputs.csv`` has: the divergence before and after, that of the
-    saved picture, whose values are rounded to bytes, the number of updates (-1: not reached), the
-    root mean squared change of 255 levels, and the output for each class.
+    Returns what ``outputs.csv`` has, by file name: divergences, the last one of the saved picture,
+    which is rounded to bytes; the number of updates, -1 where it is not reached; the root mean
+    squared change; the output for each class.
     Raises FileNotFoundError for a folder without pictures, ValueError for a row without a picture,
     no rows, and as ``synthesize``.
     """

@@ -1,14 +1,11 @@
-"""How well an image can be made that draws a wanted output from a classifier.
-
-One trial is one classifier, one way of changing images and one kind of target. Every quantity is
-recorded for every image.
-"""
+"""How well an image can be made that draws a wanted output from a classifier."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import yaml
@@ -119,9 +116,8 @@ COMPARED, MIXTURES = tuple(WAYS["compared"]), tuple(WAYS["mixtures"])
 class SynthesisTrial:
     """Changes the first ``images`` test images until a classifier gives the target.
 
-    targets is a name of ``TARGETS``. method is a recipe, or an attack to compare with.
-    observers are classifiers that are shown the results and had no part in them. seed is that of
-    the second classes.
+    targets is a name of ``TARGETS``. observers are classifiers that are shown the results and had
+    no part in them. seed is that of the second classes.
     """
 
     label: str
@@ -188,31 +184,16 @@ TARGETS = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Images before and after, (N, C, H, W); targets, outputs before and after, (N, K).
-
-    start is what the classifier sees before the first update (the image, rounded by epsilon and
-    low-passed). curve is (steps + 1, N), the divergence on the way, and None for an attack.
-    """
-
-    before: Tensor
-    start: Tensor
-    after: Tensor
-    targets: Tensor
-    outputs_before: Tensor
-    outputs: Tensor
-    curve: Tensor | None
-    seconds: float
-
-
 def synthesize_images(
     trial: SynthesisTrial, context: Context, pictures: Tensor | None = None
-) -> Outcome:
-    """The trial's images, with everything that is measured on them.
+) -> SimpleNamespace:
+    """The trial's images, with everything that is measured on them, on the CPU.
 
     pictures is (N, 3, 32, 32) uint8 to take in place of test images, to look at. The class of
     each is then what the classifier says.
+    Returns before, start and after, (N, C, H, W); targets, outputs_before and outputs, (N, K);
+    seconds. start is what the classifier sees before the first update (rounded by epsilon and
+    low-passed). curve is (steps + 1, N), the divergence on the way, and None for an attack.
     """
     model = classifiers.load_classifier(trial.teacher, context)
     data = classifiers.labelled_images(trial.teacher, context)
@@ -223,10 +204,10 @@ def synthesize_images(
         raise ValueError(f"images must be in 1..{len(images)}, not {trial.images}")
     before, labels = as_float(images[: trial.images].to(context.device)), labels[: trial.images]
     second = second_classes(labels, classes, trial.seed)
-    targets = TARGETS[trial.targets](labels, second, classes)
-    begin, start, curve = time.perf_counter(), before, None
+    targets, begin = TARGETS[trial.targets](labels, second, classes), time.perf_counter()
     if isinstance(trial.method, Attack):
         aim = F.one_hot(second, classes) if trial.method.hard else targets
+        start, curve = before, None
         after = attacked(model, before, aim.to(before), trial.method)
     else:
         made = layer.synthesize(model, before, targets.to(before), trial.method)
@@ -234,8 +215,16 @@ def synthesize_images(
         start = layer.ImageWeights(before, trial.method)().detach().clamp(0, 1)
     after = after.cpu()  # waits for a GPU
     seconds = time.perf_counter() - begin
-    said, now = (F.softmax(predict(model, shown), 1) for shown in (before, after))
-    return Outcome(before.cpu(), start.cpu(), after, targets, said, now, curve, seconds)
+    return SimpleNamespace(
+        before=before.cpu(),
+        start=start.cpu(),
+        after=after,
+        targets=targets,
+        outputs_before=F.softmax(predict(model, before), 1),
+        outputs=F.softmax(predict(model, after), 1),
+        curve=curve,
+        seconds=seconds,
+    )
 
 
 def run_synthesis(trial: SynthesisTrial, context: Context) -> dict:

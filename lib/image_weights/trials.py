@@ -1,13 +1,10 @@
-"""What runs: training on generated images, the sizes of a profile, and the plan of all trials.
-
-Section 3 of the paper asks whether training gets better when some images are replaced by generated
-ones; the controls tell the images from their labels.
-"""
+"""What runs: training on generated images (section 3), and the plan of all trials."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +16,7 @@ from lib.engine.batches import Epochs
 from lib.engine.sweep import Context
 from lib.image_weights import classifiers, layer
 from lib.image_weights import synthesis as driving
-from lib.image_weights.classifiers import ClassifierTrial, Network, predict, run_classifier
+from lib.image_weights.classifiers import ClassifierTrial, predict, run_classifier
 from lib.image_weights.synthesis import SynthesisTrial, run_synthesis
 
 ARMS = driving.WAYS["arms"]  # name -> what a student learns from
@@ -30,9 +27,8 @@ DIRECTIONS = ("forward", "reverse")
 class GeneratedTrial:
     """The generated versions of a training set's first images, by a teacher.
 
-    train is the number of training images, 0 for all, of the teacher's data set. share is how much
-    of them gets a version. The set is in a random balanced order, so its beginnings are random
-    nested subsets. seed is that of the second classes of the targets.
+    train is the number of training images, 0 for all, of the teacher's data set, in its random
+    balanced order. share is how much of them gets a version. seed is that of the second classes.
     """
 
     teacher: ClassifierTrial
@@ -47,12 +43,11 @@ class GeneratedTrial:
 class StudentTrial:
     """A classifier trained from scratch on a set in which some images are replaced.
 
-    student has network, data, schedule and seed. arm is a name of ``ARMS``. share is that of the
-    images that are replaced. direction is that of the divergence between the student's output p
-    and the label q in eq. 9: ``forward`` for KL(q || p), what KLDivLoss computes, or ``reverse``
+    arm is a name of ``ARMS``; ``regenerated`` has the recipe of the generated set. share is that of
+    the images that are replaced. direction is that of the divergence between the student's output
+    p and the label q in eq. 9: ``forward`` for KL(q || p), what KLDivLoss computes, or ``reverse``
     for KL(p || q), as printed. On original images eq. 9 is the cross entropy either way, because
     KL(t || p) equals it for a one-hot t, and KL(p || t) is infinite.
-    The arm ``regenerated`` has the recipe of the generated set, inside each batch.
     """
 
     student: ClassifierTrial
@@ -82,8 +77,8 @@ def run_generation(trial: GeneratedTrial, context: Context) -> dict:
     label_errors and original_errors are image by image.
     """
     made = generated_images(trial, context)
-    teacher = classifiers.load_classifier(trial.teacher, context)
-    originals = training_set(trial, context).train_images[: len(made["images"])]
+    teacher, data = _teacher_and_data(trial, context)
+    originals = data.train_images[: len(made["images"])]
     before = driving.kl_to(made["targets"], F.softmax(predict(teacher, originals), 1))
     reached = driving.kl_to(made["targets"], made["unrounded"])
     change = classifiers.as_float(made["images"]) - classifiers.as_float(originals)
@@ -104,9 +99,9 @@ def run_generation(trial: GeneratedTrial, context: Context) -> dict:
     }
 
 
-def training_set(trial: GeneratedTrial, context: Context) -> Labelled:
-    """The data whose first images get a generated version, on the CPU."""
-    return classifiers.labelled_images(replace(trial.teacher, train=trial.train), context)
+def _teacher_and_data(trial: GeneratedTrial, context: Context) -> tuple[nn.Module, Labelled]:
+    data = classifiers.labelled_images(replace(trial.teacher, train=trial.train), context)
+    return classifiers.load_classifier(trial.teacher, context), data
 
 
 def label_errors(trial: GeneratedTrial, teacher: nn.Module, images: Tensor) -> Tensor:
@@ -130,8 +125,7 @@ def generated_images(trial: GeneratedTrial, context: Context) -> dict[str, Tenso
     """
 
     def generate() -> dict[str, Tensor]:
-        teacher = classifiers.load_classifier(trial.teacher, context)
-        data = training_set(trial, context)
+        teacher, data = _teacher_and_data(trial, context)
         count, classes = round(trial.share * len(data.train_images)), len(data.classes)
         labels = data.train_labels[:count]
         second = driving.second_classes(labels, classes, trial.seed)
@@ -148,22 +142,36 @@ def generated_images(trial: GeneratedTrial, context: Context) -> dict[str, Tenso
 def run_student(trial: StudentTrial, context: Context) -> dict:
     """Train with the arm's images and labels; accuracy at the end."""
     data = classifiers.labelled_images(trial.student, context)
-    images, labels = data.train_images, data.train_labels.to(context.device)
-    count = round(trial.share * len(images))
+    images, count = data.train_images, round(trial.share * len(data.train_images))
     made = generated_images(trial.generated, context) if count else {}
     if count and trial.arm in ("generated", "hard label"):
         images = torch.cat((made["images"][:count], images[count:]))
-    soften = _soft_labels(trial, made, context)
+    loss = _loss(trial, data.train_labels.to(context.device), made, context)
+    model = classifiers.fit(trial.student, images, loss, context)
+    return classifiers.score(predict(model, data.test_images), data.test_labels)
+
+
+def _loss(
+    trial: StudentTrial, labels: Tensor, made: dict[str, Tensor], context: Context
+) -> classifiers.Loss:
+    """Eq. 9: half divergence, half cross entropy on images that are replaced, else the latter."""
+    count = round(trial.share * len(labels))
+    made = {name: made[name].to(labels.device) for name in ("targets", "outputs") if made}
+    if trial.arm == "regenerated":
+        teacher = classifiers.load_classifier(trial.generated.teacher, context)
 
     def loss(model: nn.Module, index: Tensor, images: Tensor) -> Tensor:
-        """Eq. 9: half divergence, half cross entropy on the first images, else the latter."""
         changed = index < count
-        if not changed.any():
+        if not (count and changed.any()):
             return F.cross_entropy(model(images), labels[index])
-        images, q = soften(index, images, changed)
+        targets, q = (made[name][index[changed]] for name in ("targets", "outputs"))
+        if trial.arm == "regenerated":  # the paper's own remedy: from the augmented image
+            anew = layer.synthesize(teacher, images[changed], targets, trial.generated.recipe)
+            images = images.masked_scatter(changed[:, None, None, None], anew.images)
+            q = anew.outputs
         log_p = F.log_softmax(model(images).float(), 1)
         losses = F.nll_loss(log_p, labels[index], reduction="none")
-        if q is not None:
+        if trial.arm != "hard label":
             if trial.direction == "forward":
                 divergence = layer.kl(q, log_p[changed])
             else:  # eq. 10 as printed
@@ -171,83 +179,43 @@ def run_student(trial: StudentTrial, context: Context) -> dict:
             losses = losses.masked_scatter(changed, 0.5 * divergence + 0.5 * losses[changed])
         return losses.mean()
 
-    model = classifiers.fit(trial.student, images, loss, context)
-    return classifiers.score(predict(model, data.test_images), data.test_labels)
-
-
-def _soft_labels(
-    trial: StudentTrial, made: dict[str, Tensor], context: Context
-) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]:
-    """(index, augmented images, which are changed) -> images, and q for the changed ones."""
-    if not made or trial.arm == "hard label":
-        return lambda index, images, changed: (images, None)
-    if trial.arm in ("generated", "soft label"):
-        q = made["outputs"].to(context.device)
-        return lambda index, images, changed: (images, q[index[changed]])
-    # the paper's own remedy: generate from the augmented image, inside the training
-    teacher = classifiers.load_classifier(trial.generated.teacher, context)
-    targets, recipe = made["targets"].to(context.device), trial.generated.recipe
-
-    def generate(index: Tensor, images: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-        anew = layer.synthesize(teacher, images[changed], targets[index[changed]], recipe)
-        return images.masked_scatter(changed[:, None, None, None], anew.images), anew.outputs
-
-    return generate
+    return loss
 
 
 @dataclass(frozen=True)
 class ImageWeightStudy:
     """The numbers of a profile; ``profile.yaml`` has them, and says what each is."""
 
-    dataset: str
-    test: int
-    networks: tuple[Network, ...]
-    digits: Network
+    networks: tuple[ClassifierTrial, ...]
+    digits: ClassifierTrial
     images: int
     simplex_images: int
-    teacher: Network
-    student: Network
+    teacher: ClassifierTrial
+    student: ClassifierTrial
     seeds: int
     sets: int
     printed_seeds: int
-    small: Network
+    small: ClassifierTrial
     small_seeds: int
-    batch: int
-    lr: float
     shares: tuple[float, ...]
     control_share: float
     pictures: str
 
 
-def classifier(sizes: ImageWeightStudy, network: Network) -> ClassifierTrial:
-    """The trial of one of a profile's networks."""
-    shared = {name: getattr(sizes, name) for name in ("dataset", "test", "batch", "lr")}
-    return ClassifierTrial(**asdict(network), **shared)
-
-
-def networks(sizes: ImageWeightStudy) -> list[ClassifierTrial]:
+def networks(sizes: ImageWeightStudy) -> tuple[ClassifierTrial, ...]:
     """The classifiers that are driven; each looks on while another one is."""
-    return [classifier(sizes, network) for network in sizes.networks]
-
-
-def digits(sizes: ImageWeightStudy) -> ClassifierTrial:
-    """A classifier of black and white images, whose pixels are all saturated."""
-    trial = classifier(sizes, sizes.digits)
-    return replace(trial, dataset="digits", test=500, batch=64, flip=False)
+    return sizes.networks
 
 
 def teacher(sizes: ImageWeightStudy) -> ClassifierTrial:
     """The classifier that generates training images."""
-    return classifier(sizes, sizes.teacher)
+    return sizes.teacher
 
 
-def _until_reached(sizes: ImageWeightStudy, teacher: ClassifierTrial) -> SynthesisTrial:
+def _until_reached(teacher: ClassifierTrial, images: int) -> SynthesisTrial:
+    label, method = "until reached", layer.UntilReached()
     return SynthesisTrial(
-        label="until reached",
-        teacher=teacher,
-        method=layer.UntilReached(),
-        targets="mixture",
-        images=sizes.images,
+        label=label, teacher=teacher, method=method, targets="mixture", images=images
     )
 
 
@@ -256,49 +224,48 @@ def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
 
     The first classifier comes first, with every recipe and attack, and the triangle of targets.
     """
-    first, *_ = driven = networks(sizes)
     ways = driving.OPTIMISERS | driving.MAPPINGS | driving.ATTACKS
     trials = []
-    for teacher in driven:
-        plain = _until_reached(sizes, teacher)
-        watched = replace(plain, observers=tuple(other for other in driven if other != teacher))
-        labels = ways if teacher == first else driving.COMPARED
-        trials += [replace(watched, label=label, method=ways[label]) for label in labels]
+    for teacher in sizes.networks:
+        others = tuple(other for other in sizes.networks if other != teacher)
+        plain, first = _until_reached(teacher, sizes.images), teacher == sizes.networks[0]
+        for label in ways if first else driving.COMPARED:
+            trials.append(replace(plain, label=label, method=ways[label], observers=others))
         trials += [replace(plain, targets=targets) for targets in driving.MIXTURES]
-        if teacher == first:
+        if first:
             large = driving.OPTIMISERS["large steps"]
-            reverse, to_random = replace(large, loss="reverse_kl"), replace(plain, targets="random")
-            trials.append(replace(to_random, label="large steps", method=large))
-            trials.append(replace(to_random, label="reverse KL", method=reverse))
+            further = {"large steps": large, "reverse KL": replace(large, loss="reverse_kl")}
+            for label, method in further.items():
+                trials.append(replace(plain, label=label, method=method, targets="random"))
             trials.append(replace(plain, targets="simplex", images=sizes.simplex_images))
     return trials
 
 
 def saturated(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     """Black and white images under each map."""
-    driven = _until_reached(sizes, digits(sizes))
-    driven = replace(driven, images=min(sizes.images, driven.teacher.test))
+    driven = _until_reached(sizes.digits, min(sizes.images, sizes.digits.test))
     return [replace(driven, label=m, method=layer.UntilReached(mapping=m)) for m in layer.MAPS]
 
 
+def _generated(sizes: ImageWeightStudy, student: ClassifierTrial, seed: int) -> GeneratedTrial:
+    """The set for a student: as in section 3.1. Seeds take turns with sets of other targets."""
+    seed, share, recipe = seed % sizes.sets, max(sizes.shares), layer.Recipe()
+    return GeneratedTrial(
+        teacher=sizes.teacher, train=student.train, share=share, recipe=recipe, seed=seed
+    )
+
+
 def generated(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
-    """The sets of replacements as section 3.1 makes them; they differ by their targets."""
-    train, share = sizes.student.train, max(sizes.shares)
-    first = GeneratedTrial(teacher=teacher(sizes), train=train, share=share, recipe=layer.Recipe())
-    return [replace(first, seed=seed) for seed in range(sizes.sets)]
+    """The sets of replacements, of all training images and of those of the small students."""
+    pairs = product((sizes.student, sizes.small), range(sizes.sets))
+    return list(dict.fromkeys(_generated(sizes, *pair) for pair in pairs))
 
 
-def small_sets(sizes: ImageWeightStudy) -> list[GeneratedTrial]:
-    """The replacements of the first images alone, for which they are generated anew as well."""
-    return [replace(made, train=sizes.small.train) for made in generated(sizes)]
-
-
-def _pair(
-    sizes: ImageWeightStudy, network: Network, sets: list[GeneratedTrial], seed: int
+def _taught(
+    sizes: ImageWeightStudy, student: ClassifierTrial, seed: int
 ) -> tuple[StudentTrial, StudentTrial]:
-    """A student of originals alone and one of the controls' share; seeds take turns with sets."""
-    student = replace(classifier(sizes, network), seed=seed)
-    made = sets[seed % len(sets)]
+    """A student of original images alone, and one with the controls' share of generated ones."""
+    made, student = _generated(sizes, student, seed), replace(student, seed=seed)
     original = StudentTrial(student=student, generated=made, arm="original", share=0.0)
     return original, replace(original, arm="generated", share=sizes.control_share)
 
@@ -308,9 +275,9 @@ def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
 
     Some seeds have eq. 10 as it is printed as well.
     """
-    sets, trials = generated(sizes), []
+    trials = []
     for seed in range(sizes.seeds):
-        original, paper = _pair(sizes, sizes.student, sets, seed)
+        original, paper = _taught(sizes, sizes.student, seed)
         trials += [original, *(replace(paper, share=share) for share in sizes.shares)]
         trials += [replace(paper, arm=arm) for arm in ("hard label", "soft label")]
         if seed < sizes.printed_seeds:
@@ -323,9 +290,9 @@ def small_students(sizes: ImageWeightStudy) -> list[StudentTrial]:
 
     The second takes as many updates for each epoch as the first in all, so the sets are small.
     """
-    sets, trials = small_sets(sizes), []
+    trials = []
     for seed in range(sizes.small_seeds):
-        original, once = _pair(sizes, sizes.small, sets, seed)
+        original, once = _taught(sizes, sizes.small, seed)
         trials += [original, once, replace(once, arm="regenerated")]
     return trials
 
@@ -333,13 +300,12 @@ def small_students(sizes: ImageWeightStudy) -> list[StudentTrial]:
 def evidence(sizes: ImageWeightStudy) -> Iterator[tuple[Callable, object]]:
     """All trials of the plan with their functions, in the order that a long run should take.
 
-    The classifiers come first, since all others need them, then the synthesis, which takes
-    minutes, then the generated sets, and then the students, seed by seed.
+    A trial comes after those that it needs; students come seed by seed.
     """
     plan: dict[Callable, list] = {
-        run_classifier: [*networks(sizes), digits(sizes), teacher(sizes)],
+        run_classifier: [*sizes.networks, sizes.digits, sizes.teacher],
         run_synthesis: [*synthesis(sizes), *saturated(sizes)],
-        run_generation: [*generated(sizes), *small_sets(sizes)],
+        run_generation: generated(sizes),
         run_student: [*students(sizes), *small_students(sizes)],
     }
     for function, trials in plan.items():

@@ -59,7 +59,7 @@ def walk():
 
 @pytest.mark.parametrize(
     "trial",
-    [*study.networks(PAPER), study.digits(PAPER)],
+    [*PAPER.networks, PAPER.digits],
     ids=lambda trial: f"{trial.dataset} {classifiers.network_name(vars(trial))}",
 )
 def test_classifiers(trial, walk):

@@ -136,7 +136,6 @@ def test_a_smaller_share_is_a_beginning_of_a_larger_one(context):
 def test_a_teacher_may_have_seen_other_images_than_the_student(context):
     """The set is made from the first images of ``train``, whatever the teacher was trained on."""
     few = replace(GENERATED, train=20)
-    assert study.training_set(few, context).train_images.shape[0] == 20
     made = generated_images(few, context)
     assert len(made["images"]) == 10
     torch.testing.assert_close(

@@ -51,7 +51,7 @@ def test_until_reached_is_the_papers_sgd_with_a_stop():
 
 @EACH
 def test_every_way_and_every_target_is_tried_once(sizes):
-    driven = plan.networks(sizes)
+    driven = sizes.networks
     trials = plan.synthesis(sizes)
     names = [(trial.teacher, trial.label, trial.targets) for trial in trials]
     assert len(names) == len(set(names))
@@ -75,7 +75,7 @@ def test_every_way_and_every_target_is_tried_once(sizes):
 
 @EACH
 def test_two_classifiers_differ_by_their_seed_alone(sizes):
-    driven = plan.networks(sizes)
+    driven = sizes.networks
     names = [network_name(asdict(trial)) for trial in driven]
     assert len(set(names)) == len(names), "metrics are named by them"
     assert [trial.seed for trial in driven].count(1) == 1
@@ -91,11 +91,12 @@ def test_there_are_as_many_test_images_as_trials_ask_for():
 
 @EACH
 def test_images_are_generated_as_in_section_3(sizes):
-    made = plan.generated(sizes)
+    both = plan.generated(sizes)
+    made = both[: sizes.sets]
     assert [trial.seed for trial in made] == list(range(sizes.sets))
-    for trial in made:
+    for trial in both:
         assert trial.recipe == OPTIMISERS["SGD"] and trial.recipe.steps == 100
-        assert (trial.share, trial.teacher) == (0.5, plan.teacher(sizes))
+        assert (trial.share, trial.teacher) == (0.5, sizes.teacher)
     for taught in plan.students(sizes):
         assert taught.generated == made[taught.student.seed % len(made)]
         assert taught.student != taught.generated.teacher
@@ -129,12 +130,13 @@ def test_images_are_generated_anew_as_they_are_generated_once(sizes):
     for original, once, anew in zip(trials[::3], trials[1::3], trials[2::3], strict=True):
         assert original.student == once.student == anew.student
         assert once.generated == anew.generated and anew.generated.recipe.steps == 100
-        assert anew.generated in plan.small_sets(sizes)
+        assert anew.generated in plan.generated(sizes)[-sizes.sets :]
+        assert anew.generated.train == anew.student.train == sizes.small.train
 
 
 def test_the_paper_has_no_smaller_set():
     sizes = SIZES["paper"]
-    assert plan.small_sets(sizes) == plan.generated(sizes)
+    assert len(plan.generated(sizes)) == sizes.sets
     anew = {trial for trial in plan.small_students(sizes) if trial.arm == "regenerated"}
     assert {*plan.small_students(sizes)} - anew <= {*plan.students(sizes)}
 
