@@ -104,13 +104,14 @@ def _shrink_task(trial: TaskTrial) -> Callable[[int], TaskTrial]:
 def _encoder_decoders() -> list[Work]:
     works, sizes = [], load_profile(EncoderDecoderStudy, "paper")
     for function, trial in dict.fromkeys(encoder_decoder_evidence(sizes)):
+        assert isinstance(trial, AnswerTrial | TrainedTrial | DipTrial)
         if isinstance(trial, AnswerTrial):  # no network, some seconds
             continue
         if isinstance(trial, TrainedTrial):
             depth, kind = _measured(trial.depth), "trained"
             units = trial.steps * trial.batch / sizes.batch
             shrink: Callable = _shrink_trained(_whole(trial, depth))
-        elif isinstance(trial, DipTrial):
+        else:
             depth, kind = _measured(trial.depth), f"prior of {trial.images} images"
             units, shrink = trial.iterations, _shrink_prior(_whole(trial, depth))
         if trial.width != sizes.layers.width:
@@ -226,7 +227,7 @@ def _image_weights() -> list[Work]:
     def add(phase: int, kind: str, units: float, *how: Any) -> None:
         found.append(Work("05", phase, kind, units, *how))
 
-    for trial in dict.fromkeys((*plan.networks(sizes), plan.teacher(sizes))):
+    for trial in dict.fromkeys((*sizes.networks, sizes.teacher)):
         kind = f"classifier, {trial.architecture}"
         add(0, kind, _epoch_steps(trial), run_classifier, _shrink_classifier(trial))
     for driven in plan.synthesis(sizes):

@@ -54,7 +54,7 @@ def _toy(study: str, phase: int, kind: str, units: float) -> Work:
 def test_every_trial_of_every_notebook_is_there(work):
     counts = pd.Series([each.study for each in work]).value_counts()
     assert set(counts.index) == {"01", "02", "03", "04", "05"}
-    assert counts["04"] == 14 * 3
+    assert counts["04"] == 16 * 3
     ladders, budgets, noise, grids = 3 * 9, 44, 60, 2 * 2 * 23
     assert counts["02"] == 2 * (510 + 2 * 60) + ladders + 16 + budgets + noise + grids
     assert all(each.units > 0 for each in work)

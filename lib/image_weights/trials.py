@@ -202,16 +202,6 @@ class ImageWeightStudy:
     pictures: str
 
 
-def networks(sizes: ImageWeightStudy) -> tuple[ClassifierTrial, ...]:
-    """The classifiers that are driven; each looks on while another one is."""
-    return sizes.networks
-
-
-def teacher(sizes: ImageWeightStudy) -> ClassifierTrial:
-    """The classifier that generates training images."""
-    return sizes.teacher
-
-
 def _until_reached(teacher: ClassifierTrial, images: int) -> SynthesisTrial:
     label, method = "until reached", layer.UntilReached()
     return SynthesisTrial(
