@@ -33,12 +33,12 @@ PARTS = {
     "celeba": ("train", "valid", "test"),
 }
 MTFL_NAMES = ("Male", "Smiling", "Eyeglasses", "Turned_Left", "Turned_Right", "Profile")
+COUNTS = {"drawn_faces": len(ATTRIBUTES), "mtfl": len(MTFL_NAMES), "celeba": 40}  # of attributes
 FOLDS = 10  # a tenth of MTFL's training.txt is its ``test``; which one can be chosen
 MTFL_FACTOR = 2.6  # side of the square by the landmarks' extent: from the forehead to the chin
 MTFL_SCALES = (0.85, 1.15)
 MTFL_SHIFT = 0.12  # of the side, at most
 BOX_LIMIT = 4  # times the photograph's longer side: a larger box has a landmark far outside
-CELEBA_ATTRIBUTES = 40
 CELEBA_SIZE = (178, 218)  # width and height of every aligned and cropped photograph
 _DRAWN_SEEDS = {"train": 0, "test": 1}
 _CUT = "upright, edge, Lanczos"  # how ``_read`` makes its pixels: another way needs other shards
@@ -92,11 +92,12 @@ def load_faces(
     Raises ValueError for what cannot be had, and for files that contradict themselves or are not
     the published ones; FileNotFoundError for a missing set.
     """
-    if part not in PARTS[_set_of(name)]:
-        raise ValueError(f"{name} has the parts {', '.join(PARTS[_set_of(name)])}, not {part!r}")
+    base = _set_of(name)
+    if part not in PARTS[base]:
+        raise ValueError(f"{name} has the parts {', '.join(PARTS[base])}, not {part!r}")
     refuse_below(1, size=size)
     refuse_below(0, count=count, fold=fold)
-    if fold >= (FOLDS if _set_of(name) == "mtfl" else 1):
+    if fold >= (FOLDS if base == "mtfl" else 1):
         raise ValueError(f"{name} has no fold {fold}")
     if fold and part in ("train", "test"):
         return _load_fold(name, part, size, count, fold, str(data_root(root)))
@@ -105,8 +106,7 @@ def load_faces(
 
 def attribute_count(name: str) -> int:
     """How many attributes the faces of a set have, without loading it."""
-    counts = {"drawn_faces": len(ATTRIBUTES), "mtfl": len(MTFL_NAMES), "celeba": CELEBA_ATTRIBUTES}
-    return counts[_set_of(name)]
+    return COUNTS[_set_of(name)]
 
 
 def _set_of(name: str) -> str:
@@ -129,11 +129,9 @@ def draw_faces(count: int, *, size: int, seed: int) -> Faces:
     refuse_below(24, size=size)
     refuse_below(0, seed=seed)
     drawn = [draw_face(np.random.default_rng((seed, index)), size) for index in range(count)]
-    images, landmarks, attributes = (
-        torch.from_numpy(np.stack(values)) for values in zip(*drawn, strict=True)
-    )
+    tensors = [torch.from_numpy(np.stack(values)) for values in zip(*drawn, strict=True)]
     extent = torch.full((count, 2), float(size))
-    return Faces(images, landmarks, attributes, extent, tuple(map(str, range(count))), ATTRIBUTES)
+    return Faces(*tensors, extent, tuple(map(str, range(count))), ATTRIBUTES)
 
 
 @cache  # a sweep asks for the same set in every trial
@@ -144,41 +142,37 @@ def _load(name: str, part: str, size: int, count: int, root: str) -> Faces:
         return draw_faces(count, size=size, seed=_DRAWN_SEEDS[part])
     files = (_list_mtfl if name.startswith("mtfl") else _list_celeba)(part, root)
     if "@" in name:
-        place = {files.ids[number]: number for number in files.order}
-        ids = listed_ids(name, part, place, files.folder)
-        files = replace(files, order=np.array([place[photograph] for photograph in ids]))
+        place = {photograph: number for number, photograph in enumerate(files.ids)}
+        files = files.at([place[id] for id in listed_ids(name, part, place, files.folder)])
     return _read_faces(files, f"{name}_{part}", size, count)
 
 
 @lru_cache(maxsize=4)  # of two folds: a run comes from one to the next
 def _load_fold(name: str, part: str, size: int, count: int, fold: int, root: str) -> Faces:
-    first, second = (_load(name, p, size, 0, root) for p in ("train", "test"))
-    ids = first.ids + second.ids
-    tenth = np.array([_tenth(_chances(photograph)) for photograph in ids])
-    places = np.flatnonzero((tenth == fold) == (part == "test"))
+    both = [_load(name, each, size, 0, root) for each in ("train", "test")]
+    ids = both[0].ids + both[1].ids
+    places = np.flatnonzero((_tenth(_chances(ids)) == fold) == (part == "test"))
     if count > len(places):
         raise ValueError(f"{name}_{part} has {len(places):,} faces in fold {fold}, not {count:,}")
-    places = places[: count or len(places)]
+    places = places[: count or None]
     images, landmarks, attributes, extent = (
-        torch.cat([getattr(faces, field) for faces in (first, second)])[places]
+        torch.cat([getattr(faces, field) for faces in both])[places]
         for field in ("images", "landmarks", "attributes", "extent")
     )
-    chosen = tuple(ids[place] for place in places)
-    skipped = first.skipped + second.skipped
-    return Faces(images, landmarks, attributes, extent, chosen, first.names, skipped)
+    chosen, skipped = tuple(ids[place] for place in places), both[0].skipped + both[1].skipped
+    return Faces(images, landmarks, attributes, extent, chosen, both[0].names, skipped)
 
 
 @dataclass(frozen=True)
 class _Files:
-    """Photographs of a set, nothing of which is decoded yet.
+    """Photographs of a part of a set, nothing of which is decoded yet.
 
-    order: the places of those of one part, (N,). ids: paths below the folder.
-    boxes: (N, 4) int64, left, top, right and bottom, in pixels, of what becomes the image; where a
-        box leaves its photograph, the photograph's last row or column is repeated.
-    points: (N, 5, 2), the landmarks in pixels of the photograph.
+    ids: paths below the folder. boxes: (N, 4) int64, left, top, right and bottom, in pixels, of
+    what becomes the image; where a box leaves its photograph, the photograph's last row or column
+    is repeated. points: (N, 5, 2), the landmarks in pixels of the photograph. attributes: (N, A)
+    int8, and their names.
     """
 
-    order: np.ndarray
     folder: Path
     ids: tuple[str, ...]
     boxes: np.ndarray
@@ -186,35 +180,40 @@ class _Files:
     attributes: np.ndarray
     names: tuple[str, ...]
 
+    def at(self, places: Sequence[int] | np.ndarray) -> _Files:
+        """The photographs at these places, in their order."""
+        arrays = {name: getattr(self, name)[places] for name in ("boxes", "points", "attributes")}
+        return replace(self, ids=tuple(self.ids[place] for place in places), **arrays)
+
 
 def _read_faces(files: _Files, label: str, size: int, count: int) -> Faces:
     """The first ``count`` faces, 0 for all, less those whose photograph is missing or damaged.
 
     The name of the shards is the label, and a hash of the files' names and sizes, boxes and cut.
     """
-    total = len(files.order)
+    total = len(files.ids)
     if count > total:
         raise ValueError(f"{label} has {total:,} faces, not {count:,}")
-    digest = hashlib.sha256(_CUT.encode() + files.boxes[files.order].tobytes())
-    for place in files.order:
-        path = files.folder / files.ids[place]
-        length = path.stat().st_size if path.is_file() else None
-        digest.update(f"{files.ids[place]} {length}\n".encode())
+    digest = hashlib.sha256(_CUT.encode() + files.boxes.tobytes())
+    for name in files.ids:
+        path = files.folder / name
+        digest.update(f"{name} {path.stat().st_size if path.is_file() else None}\n".encode())
     key = f"{label}_{size}_{digest.hexdigest()[:12]}"
-    images, found = load_shards(key, partial(_read, files, size), total, size=size, count=count)
-    if not len(found):
+    images, places = load_shards(key, partial(_read, files, size), total, size=size, count=count)
+    if not len(places):
         raise ValueError(f"none of the {total:,} photographs in {files.folder} can be read")
-    places = files.order[found]
-    corners, extent = files.boxes[places, :2], (files.boxes[:, 2:] - files.boxes[:, :2])[places]
-    landmarks = (files.points[places] - corners[:, None]) / extent[:, None]
+    skipped = tuple(np.delete(files.ids[: count or total], places).tolist())
+    files = files.at(places)
+    extent = files.boxes[:, 2:] - files.boxes[:, :2]
+    landmarks = (files.points - files.boxes[:, None, :2]) / extent[:, None]
     return Faces(
         images,
         torch.from_numpy(landmarks.astype(np.float32)),
-        torch.from_numpy(files.attributes[places]),
+        torch.from_numpy(files.attributes),
         torch.from_numpy(extent.astype(np.float32)),
-        tuple(files.ids[place] for place in places),
+        files.ids,
         files.names,
-        tuple(files.ids[place] for place in np.delete(files.order[: count or total], found)),
+        skipped,
     )
 
 
@@ -222,15 +221,13 @@ def _read(files: _Files, size: int, place: int) -> np.ndarray | None:
     """The image (size, size, 3) uint8 of one face; None if its photograph cannot be read, or if
     its box is many times as large: a landmark has lost its decimal point.
     """
-    box = files.boxes[files.order[place]].tolist()
-    path = files.folder / files.ids[files.order[place]]
+    left, top, right, bottom = box = files.boxes[place].tolist()
     try:
-        pixels = np.asarray(open_picture(path))
+        pixels = np.asarray(open_picture(files.folder / files.ids[place]))
     except (OSError, ValueError):
         return None
-    if max(box[2] - box[0], box[3] - box[1]) > BOX_LIMIT * max(pixels.shape):
-        return None
-    return cut_out(pixels, box, size)
+    too_large = max(right - left, bottom - top) > BOX_LIMIT * max(pixels.shape)
+    return None if too_large else cut_out(pixels, box, size)
 
 
 def cut_out(pixels: np.ndarray, box: Sequence[int], size: int) -> np.ndarray:
@@ -255,24 +252,26 @@ def _list_mtfl(part: str, root: str) -> _Files:
     often in AFLW, the photograph's edge is repeated: a black one would be a landmark.
     """
     folder = locate("mtfl", root)
-    path = folder / ("testing.txt" if part == "aflw" else "training.txt")
-    names, points, attributes = _read_mtfl(path)
-    chances = np.stack([_chances(name) for name in names])
+    names, points, attributes = _read_mtfl(
+        folder / ("testing.txt" if part == "aflw" else "training.txt")
+    )
+    chances = _chances(names)
     order = np.argsort(chances[:, 1], kind="stable")
     if part != "aflw":
-        order = order[(_tenth(chances[order].T) == 0) == (part == "test")]
+        order = order[(_tenth(chances[order]) == 0) == (part == "test")]
     boxes = mtfl_boxes(points, chances[:, 2:])
-    return _Files(order, folder, tuple(names), boxes, points, attributes, MTFL_NAMES)
+    return _Files(folder, tuple(names), boxes, points, attributes, MTFL_NAMES).at(order)
 
 
-def _chances(name: str) -> np.ndarray:
-    """Five values in [0, 1) that depend on a file's name alone."""
-    return np.frombuffer(hashlib.sha256(name.encode()).digest(), "<u4")[:5] / 2**32
+def _chances(names: Sequence[str]) -> np.ndarray:
+    """(N, 5) values in [0, 1) that depend on the names of the files alone."""
+    digests = b"".join(hashlib.sha256(name.encode()).digest() for name in names)
+    return np.frombuffer(digests, "<u4").reshape(-1, 8)[:, :5] / 2**32
 
 
 def _tenth(chances: np.ndarray) -> np.ndarray:
-    """The fold in whose test a photograph is, by the first of its chances."""
-    return (FOLDS * chances[0]).astype(int)
+    """(N,) the fold in whose test a photograph is, by the first of its chances."""
+    return (FOLDS * chances[:, 0]).astype(int)
 
 
 def _read_mtfl(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -333,19 +332,18 @@ def _list_celeba(part: str, root: str) -> _Files:
         others = [name for name, md5 in lists.items() if not check_integrity(folder / name, md5)]
         told = f"{folder} lacks a file, or has another one: {', '.join(others) or 'a list'}"
         raise ValueError(f"{told}; {error}") from error
-    images = folder / "img_align_celeba"
+    first = folder / "img_align_celeba" / data.filename[0]
     # one photograph stands for all: whoever has the wrong archive has it throughout
     shape = CELEBA_SIZE[::-1]
-    with suppress(OSError, ValueError):
-        shape = picture_shape(images / data.filename[0])
+    with suppress(OSError, ValueError):  # a damaged one is left out, as any other is
+        shape = picture_shape(first)
     if shape != CELEBA_SIZE[::-1]:
         raise ValueError(
-            f"{images / data.filename[0]} is {shape[1]} x {shape[0]}, not 178 x 218: the aligned "
-            "and cropped photographs are needed, img_align_celeba.zip"
+            f"{first} is {shape[1]} x {shape[0]}, not 178 x 218: the aligned and cropped "
+            "photographs are needed, img_align_celeba.zip"
         )
     return _Files(
-        np.arange(len(data.filename)),
-        images,
+        first.parent,
         tuple(data.filename),
         np.tile((0, 0, *CELEBA_SIZE), (len(data.filename), 1)),
         data.landmarks_align.numpy().reshape(-1, 5, 2).astype(float),

@@ -97,7 +97,7 @@ def test_a_damaged_avif_is_named_and_among_faces_left_out(tmp_path):
     path = tmp_path / "a.jpg"
     draw(path, rng.integers(0, 256, (64, 64, 3), np.uint8), format="AVIF")
     data, box = path.read_bytes(), np.array([[0, 0, 64, 64]])
-    files = faces._Files(np.arange(1), tmp_path, ("a.jpg",), box, None, None, ())
+    files = faces._Files(tmp_path, ("a.jpg",), box, None, None, ())
     damaged = 0
     for start in range(60, 400, 5):
         path.write_bytes(data[:start] + bytes(16) + data[start + 16 :])
@@ -307,7 +307,7 @@ def test_faces_are_read_as_other_pictures_are(tmp_path):
     Image.fromarray(np.full((64, 64), 30000, np.uint16)).save(tmp_path / "a.jpg", format="PNG")
     Image.new("RGBA", (64, 64), (10, 20, 30, 0)).save(tmp_path / "b.jpg", format="PNG")
     box = np.tile((0, 0, 64, 64), (2, 1))
-    files = faces._Files(np.arange(2), tmp_path, ("a.jpg", "b.jpg"), box, None, None, ())
+    files = faces._Files(tmp_path, ("a.jpg", "b.jpg"), box, None, None, ())
     found = [faces._read(files, 8, place) for place in range(2)]
     assert [int(pixels.mean().round()) for pixels in found] == [117, 255]  # 30000 / 257; white
 

@@ -11,9 +11,9 @@ drawn), ``shade`` or ``tint`` (``main`` made darker or lighter), or a colour of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -41,14 +41,16 @@ _GRAINS = ("grass", "gravel", "brick", "chelsea")  # photographs
 _PHOTO_SIZE = 256  # pixels; backgrounds are crops of this
 _LEAST = 6  # visible pixels; less of an object is counted as border
 Shape = tuple[tuple[str, np.ndarray], ...]
+Drawn = tuple[np.ndarray, np.ndarray, str]  # (3, S, S) uint8, (S, S) uint8 labels, caption
 
 
 def _background(rng: np.random.Generator, size: int, fields: dict[str, Any]) -> np.ndarray:
     """A random square of a photograph: (3, S, S) float32, perhaps mirrored, lighter or darker."""
     left, top, right, bottom = (_PHOTO_SIZE * part for part in fields.get("part", (0, 0, 1, 1)))
     side = rng.uniform(0.45, 0.95) * min(right - left, bottom - top)
-    x, y = rng.uniform(left, right - side), rng.uniform(top, bottom - side)
-    photo, box = _photo(fields["photo"], *fields.get("tint", (1, 1, 1))), (x, y, x + side, y + side)
+    x, y = rng.uniform((left, top), (right - side, bottom - side))
+    photo = _photo(fields["photo"], *fields.get("tint", (1, 1, 1)))
+    box = (x, y, x + side, y + side)
     pixels = np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box))
     pixels = pixels[:, :: 1 if rng.random() < 0.5 else -1].transpose(2, 0, 1)
     return pixels.astype(np.float32, "C") * rng.uniform(0.75, 1.2)
@@ -65,8 +67,8 @@ def _photo(name: str, *tint: float) -> Image.Image:
 class Scenes:
     """Drawn pictures.
 
-    images: (N, 3, S, S) uint8. labels: (N, S, S) uint8, 0 background, 1..K the place in
-    ``CATEGORIES[domain]``, plus 1, ``BORDER`` around every object. captions: of scenes, a sentence
+    images: (N, 3, S, S) uint8. labels: (N, S, S) uint8, 0 background, else 1 + the place in
+    ``CATEGORIES[domain]``, ``BORDER`` around every object. captions: of scenes, a sentence
     each; of single objects, their category, colour and ground, a word each.
     """
 
@@ -85,8 +87,7 @@ def render_scenes(count: int, *, size: int, seed: int, domain: str = "A") -> Sce
     """
     if domain not in CATEGORIES:
         raise ValueError(f"domain must be one of {list(CATEGORIES)}, not {domain!r}")
-    _check(count, size, seed)
-    return _gather(_scene(size, seed, index, domain) for index in range(count))
+    return _gather(count, partial(_scene, domain=domain), size, seed)
 
 
 def render_objects(count: int, *, size: int, seed: int) -> Scenes:
@@ -96,17 +97,14 @@ def render_objects(count: int, *, size: int, seed: int) -> Scenes:
     clutter: parts of another category at the edge, something in front, odd colours, weak contrast,
     noise. Otherwise as ``render_scenes``.
     """
-    _check(count, size, seed)
-    return _gather(_object(size, seed, index) for index in range(count))
+    return _gather(count, _object, size, seed)
 
 
-def _check(count: int, size: int, seed: int) -> None:
+def _gather(count: int, draw: Callable[..., Drawn], size: int, seed: int) -> Scenes:
     refuse_below(1, count=count)
     refuse_below(16, size=size)
     refuse_below(0, seed=seed)
-
-
-def _gather(pictures: Iterable[tuple[np.ndarray, np.ndarray, str]]) -> Scenes:
+    pictures = (draw(size, seed, index) for index in range(count))
     images, labels, captions = zip(*pictures, strict=True)
     return Scenes(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), captions)
 
@@ -140,8 +138,8 @@ class _Canvas:
         place, patch = (..., rows, columns), (..., patch_rows, patch_columns)
         alpha = drawn[3] / 255
         under = self.picture[place]
-        under *= 1 - 0.5 * shadow(alpha, radius)[patch]
-        fill = drawn[:3] * relief(rng, side, radius)
+        under *= 1 - 0.5 * _shadow(alpha, radius)[patch]
+        fill = drawn[:3] * _relief(rng, side, radius)
         under += alpha[patch] * (fill[patch] - under)
         mask = np.zeros((size, size), bool)
         mask[place] = alpha[patch] >= 0.5
@@ -162,9 +160,8 @@ class _Canvas:
     def labels(self, seen: np.ndarray, categories: tuple[str, ...]) -> np.ndarray:
         """``visible()`` with the numbers of the objects' categories."""
         numbers = np.full(256, BORDER, np.uint8)
-        numbers[0] = 0
-        for number, (_, category) in enumerate(self.names, start=1):
-            numbers[number] = categories.index(category) + 1
+        places = [categories.index(category) + 1 for _, category in self.names]
+        numbers[: len(places) + 1] = [0, *places]
         return numbers[seen]
 
 
@@ -174,13 +171,16 @@ def _overlap(start: int, length: int, size: int) -> tuple[slice, slice]:
     return slice(low, high), slice(low - start, high - start)
 
 
+def _as_bytes(picture: np.ndarray) -> np.ndarray:
+    return picture.clip(0, 255).astype(np.uint8)
+
+
 def _colour(rng: np.random.Generator, category: str, share: float = _TYPICAL_SHARE) -> str:
     typical, *others = SCENES["typical"][category]
     return typical if rng.random() < share else others[rng.integers(len(others))]
 
 
-def _scene(size: int, seed: int, index: int, domain: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """One scene: (3, S, S) uint8, (S, S) uint8 labels, caption."""
+def _scene(size: int, seed: int, index: int, domain: str) -> Drawn:
     rng = np.random.default_rng((seed, index, _STREAMS[domain]))
     categories, backgrounds = CATEGORIES[domain], _BACKGROUNDS[domain]
     background = backgrounds[rng.integers(len(backgrounds))]
@@ -220,8 +220,7 @@ def _caption(canvas: _Canvas, seen: np.ndarray, where: str) -> str:
     return " ".join([*words, where])
 
 
-def _object(size: int, seed: int, index: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """One object: (3, S, S) uint8, (S, S) uint8 labels, "category colour ground"."""
+def _object(size: int, seed: int, index: int) -> Drawn:
     categories = CATEGORIES["A"]
     block = np.random.default_rng((seed, index // 10, _STREAMS["order"]))
     number = int(block.permutation(10)[index % 10])
@@ -260,10 +259,6 @@ def _cover(canvas: _Canvas, background: dict[str, Any], centre: np.ndarray, radi
     np.rot90(canvas.owner, turns)[:, edge:] = 0
 
 
-def _as_bytes(picture: np.ndarray) -> np.ndarray:
-    return picture.clip(0, 255).astype(np.uint8)
-
-
 def draw_shape(
     shape: Shape, colour: tuple[float, ...], *, side: int, radius: float, angle: float, flip: bool
 ) -> np.ndarray:
@@ -272,9 +267,11 @@ def draw_shape(
     colour: RGB of the paint ``main``. radius: in pixels. angle: radians, clockwise; ``flip``
     mirrors left and right first.
     """
-    paints = COLOURS | {"main": _paint(colour)}
-    paints["shade"] = _paint(0.62 * value for value in colour)
-    paints["tint"] = _paint(0.5 * value + 120 for value in colour)
+    main = np.array(colour)
+    varied = {"main": main, "shade": 0.62 * main, "tint": 0.5 * main + 120}
+    paints = COLOURS | {
+        name: tuple(v.round().clip(0, 255).astype(int)) for name, v in varied.items()
+    }
     sine, cosine = np.sin(angle), np.cos(angle)
     turn = np.array([[cosine, sine], [-sine, cosine]]) * radius * OVERSAMPLING
     turn[0] *= -1 if flip else 1
@@ -287,7 +284,7 @@ def draw_shape(
     return np.asarray(picture.reduce(OVERSAMPLING)).transpose(2, 0, 1).astype(np.float32, "C")
 
 
-def shadow(alpha: np.ndarray, radius: float) -> np.ndarray:
+def _shadow(alpha: np.ndarray, radius: float) -> np.ndarray:
     """A soft shadow to the lower right of an object: of (side, side) coverage, both in 0..1."""
     picture = Image.fromarray((alpha * 255).astype(np.uint8))
     blurred = np.asarray(picture.filter(ImageFilter.BoxBlur(0.1 * radius)), np.float32) / 255
@@ -295,7 +292,7 @@ def shadow(alpha: np.ndarray, radius: float) -> np.ndarray:
     return np.roll(blurred, (step, step), (0, 1))
 
 
-def relief(rng: np.random.Generator, side: int, radius: float) -> np.ndarray:
+def _relief(rng: np.random.Generator, side: int, radius: float) -> np.ndarray:
     """Factors on a fill (side, side): light from the upper left, and the grain of a photograph."""
     offsets = (np.arange(side, dtype=np.float32) - side / 2) / radius
     light = 1.06 - 0.2 * (offsets[:, None] + offsets)
@@ -309,14 +306,6 @@ def _grey(photo: str) -> np.ndarray:
     """A photograph as grain: (256, 256) float32, mean 0, deviation about 1."""
     image = load_images(f"photos:{photo}", size=_PHOTO_SIZE, channels=1)[1][0, 0].float().numpy()
     return np.clip((image - image.mean()) / image.std(), -2, 2)
-
-
-def _paint(colour: Iterable[float]) -> tuple[int, ...]:
-    return tuple(min(255, max(0, round(value))) for value in colour)
-
-
-def _polygon(*numbers: float) -> np.ndarray:
-    return np.array(numbers, float).reshape(-1, 2)
 
 
 def _arc(x: float, y: float, rx: float, ry: float, start: float, stop: float) -> np.ndarray:
@@ -352,16 +341,19 @@ def _blade(width: float) -> np.ndarray:
     return np.concatenate([np.stack([half, y], 1), np.stack([-half, y], 1)[::-1]])
 
 
-_KINDS: dict[str, Callable[..., np.ndarray]]
-_KINDS = {"polygon": _polygon, "ellipse": _ellipse, "band": _band, "star": _star, "blade": _blade}
+_KINDS: dict[str, Callable[..., np.ndarray]] = {
+    "polygon": lambda *numbers: np.array(numbers).reshape(-1, 2),
+    **{"ellipse": _ellipse, "band": _band, "star": _star, "blade": _blade},
+}
 
 
-def _shape(lines: list[str]) -> Shape:
-    """The parts of one silhouette in scenes.yaml."""
-    parts = map(str.split, lines)
-    return tuple((paint, _KINDS[kind](*map(float, numbers))) for paint, kind, *numbers in parts)
+def _part(line: str) -> tuple[str, np.ndarray]:
+    """A part of a silhouette, of a line in scenes.yaml."""
+    paint, kind, *numbers = line.split()
+    return paint, _KINDS[kind](*map(float, numbers))
 
 
 SHAPES: dict[str, tuple[Shape, ...]] = {
-    name: tuple(map(_shape, variants)) for name, variants in SCENES["shapes"].items()
+    name: tuple(tuple(map(_part, lines)) for lines in variants)
+    for name, variants in SCENES["shapes"].items()
 }
