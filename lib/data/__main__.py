@@ -22,11 +22,11 @@ def main(context: click.Context, root: str | None) -> None:
     if context.invoked_subcommand:
         return
     click.echo(f"data root: {data_root(root)}\n")
-    for dataset in DATASETS.values():
-        state, *remarks = state_of(dataset.name, root)
-        click.echo(f"{dataset.name:16} {state:20} {dataset.what}")
-        licence, place = f"licence: {dataset.licence}", folder_of(dataset.name, root)
-        for remark in (licence, f"looked for in: {place}", *remarks):
+    for name, dataset in DATASETS.items():
+        state, *remarks = state_of(name, root)
+        place = f"looked for in: {folder_of(name, root)}"
+        click.echo(f"{name:16} {state:20} {dataset.what}")
+        for remark in (f"licence: {dataset.licence}", place, *remarks):
             click.echo(f"{'':16} {remark}")
 
 

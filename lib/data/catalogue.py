@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
-from collections.abc import Container, Mapping
+import warnings
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from lib.engine.files import REPOSITORY, data_root, is_rubbish
+from lib.engine.files import REPOSITORY, data_root, is_rubbish, read_text
 
 SPLITS = REPOSITORY / "data" / "splits"
 
@@ -34,7 +34,7 @@ class Dataset:
         ``url`` is where ``files`` lie one by one.
     torchvision: the class of torchvision.datasets that fetches it.
     embedded: the installed package that has it; ``folder`` is then below that package.
-    classes: names of label 0, 1, ..., where none of the files has them.
+    classes: names of label 0, 1, ..., where none of the files has them; groups: of classes.
     enlarged: whether a picture of it that is smaller than asked for is enlarged, not refused.
     """
 
@@ -50,6 +50,7 @@ class Dataset:
     checksums: tuple[str, ...] = ()
     embedded: str = ""
     classes: tuple[str, ...] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     parts: Mapping[str, int] = field(default_factory=dict)
     enlarged: bool = False
 
@@ -63,13 +64,14 @@ class Dataset:
         return ", or ".join(filter(None, ways))
 
 
-def _dataset(name: str, **fields: Any) -> Dataset:
-    lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
-    return Dataset(name, **fields | lists)
+def _entered(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+    }
 
 
-CATALOGUE = Path(__file__).with_name("catalogue.yaml").read_text(encoding="utf-8")
-DATASETS = {name: _dataset(name, **fields) for name, fields in yaml.safe_load(CATALOGUE).items()}
+CATALOGUE = yaml.safe_load(Path(__file__).with_name("catalogue.yaml").read_text(encoding="utf-8"))
+DATASETS = {name: Dataset(name, **_entered(fields)) for name, fields in CATALOGUE.items()}
 
 
 def refuse_below(least: int, **values: int) -> None:
@@ -94,17 +96,22 @@ def is_present(name: str, root: str | Path | None = None) -> bool:
     """Whether the folder of a data set is there, with all ``files`` and something of its parts."""
     folder, dataset = folder_of(name, root), DATASETS.get(name)
     files, parts = (dataset.files, dataset.parts) if dataset else ((), {})
-    some = not parts or any(next(folder.glob(part), None) for part in parts)
+    some = not parts or any(next(_there(folder, part), None) for part in parts)
     return folder.is_dir() and some and all((folder / file).is_file() for file in files)
+
+
+def _there(folder: Path, part: str) -> Iterator[Path]:
+    """What is in a folder under a pattern of names, without what systems leave there."""
+    return (path for path in folder.glob(part) if not is_rubbish(path.name))
 
 
 def lacking(name: str, root: str | Path | None = None) -> list[str]:
     """What a data set's folder lacks, such as "12 of 5,000 val2017/*.jpg"."""
     folder, dataset = folder_of(name, root), DATASETS[name]
     wanted = {**dict.fromkeys(dataset.files, 1), **dataset.parts}
-    if not wanted and not any(folder.glob("*")):
+    if not wanted and not any(_there(folder, "*")):
         return ["any file"]
-    missing = {part: count - sum(1 for _ in folder.glob(part)) for part, count in wanted.items()}
+    missing = {part: count - sum(1 for _ in _there(folder, part)) for part, count in wanted.items()}
     return [
         part if wanted[part] == 1 else f"{count:,} of {wanted[part]:,} {part}"
         for part, count in missing.items()
@@ -151,7 +158,8 @@ def fingerprints(values: object, root: str | Path | None = None) -> dict[str, st
 @cache  # a folder of 200,000 files takes seconds
 def _digest(place: Path) -> str:
     """A hash of the names and sizes of all files, and of the beginnings of some 64 of them."""
-    within = (Path(folder, name) for folder, _, names in os.walk(place) for name in names)
+    walk = os.walk(place, followlinks=True)
+    within = (Path(folder, name) for folder, _, names in walk for name in names)
     files = sorted(path for path in within if path.is_file() and not is_rubbish(path.name))
     digest = hashlib.sha256()
     for number, path in enumerate(files or [place]):
@@ -173,7 +181,7 @@ def listed_ids(name: str, part: str, there: Container[str], where: Path) -> list
     path = SPLITS / f"{name}.{part}.txt"
     if not path.is_file():
         raise FileNotFoundError(f"{name!r} has no list of ids {path}")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = map(str.strip, read_text(path, "list of ids").splitlines())
     ids = [line for line in lines if line and not line.startswith("#")]
     if len(ids) != len(set(ids)) or not ids:
         raise ValueError(f"{path} has {len(ids):,} ids, {len(set(ids)):,} of them different")
@@ -183,6 +191,17 @@ def listed_ids(name: str, part: str, there: Container[str], where: Path) -> list
             f"{path} lists {missing[0]}, which is not in {where} ({len(missing):,} so)"
         )
     return ids
+
+
+def apart(train: Sequence[str], test: Collection[str], where: Path) -> list[str]:
+    """Training images without those that are for testing too, with a warning; all if all are."""
+    shared, tested = sorted(set(train) & set(test)), set(test)
+    left = [name for name in train if name not in tested]
+    if shared:
+        told = f"{len(shared)} training images of {where}, such as {shared[0]}, are test images too"
+        done = "they are left out of training" if left else "no others are there"
+        warnings.warn(f"{told}: {done}", stacklevel=2)
+    return left or list(train)
 
 
 def download(name: str, root: str | Path | None = None) -> Path:
@@ -196,10 +215,10 @@ def download(name: str, root: str | Path | None = None) -> Path:
     dataset = DATASETS.get(name)
     if dataset is None:
         raise ValueError(f"no data set {name!r}; there are {', '.join(DATASETS)}")
-    target, folder = data_root(root), folder_of(name, root)
+    target, folder, missing = data_root(root), folder_of(name, root), lacking(name, root)
     if not dataset.url and not dataset.torchvision:
         raise ValueError(f"{name} is not downloaded: {dataset.how} ({folder})")
-    if folder.is_dir() and not (missing := lacking(name, root)):
+    if not missing:
         return folder
     if dataset.url and not dataset.checksum:
         for file, checksum in zip(dataset.files, dataset.checksums, strict=True):
@@ -207,26 +226,23 @@ def download(name: str, root: str | Path | None = None) -> Path:
         return folder
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} lacks {', '.join(missing)}: move it away, then download")
+    staged = target / f".{name}.download"
     if dataset.torchvision:
         from torchvision import datasets  # here: importing it takes a second
 
-        staged = target / f".{name}.download"
         staged.mkdir(parents=True, exist_ok=True)
         try:
             getattr(datasets, dataset.torchvision)(staged, download=True)
         except Exception as error:  # torchvision and what it calls raise many kinds
-            raise OSError(
-                f"torchvision cannot fetch {name}: {error} ({dataset.by_hand})"
-            ) from error
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staged / dataset.folder, folder)
-        shutil.rmtree(staged)
-        return folder
-    archive = _fetched(dataset.url, dataset.checksum, target / Path(dataset.url).name)
-    with tempfile.TemporaryDirectory(dir=target) as unpacked, tarfile.open(archive) as tar:
-        tar.extractall(unpacked, filter="data")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(Path(unpacked, dataset.folder), folder)
+            told = f"torchvision cannot fetch {name}: {error} ({dataset.by_hand})"
+            raise OSError(told) from error
+    else:
+        archive = _fetched(dataset.url, dataset.checksum, target / Path(dataset.url).name)
+        with tarfile.open(archive) as tar:
+            tar.extractall(staged, filter="data")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(staged / dataset.folder, folder)
+    shutil.rmtree(staged)
     return folder
 
 

@@ -252,9 +252,8 @@ def _list_mtfl(part: str, root: str) -> _Files:
     often in AFLW, the photograph's edge is repeated: a black one would be a landmark.
     """
     folder = locate("mtfl", root)
-    names, points, attributes = _read_mtfl(
-        folder / ("testing.txt" if part == "aflw" else "training.txt")
-    )
+    training, testing = folder / "training.txt", folder / "testing.txt"
+    names, points, attributes = _read_mtfl(testing if part == "aflw" else training)
     chances = _chances(names)
     order = np.argsort(chances[:, 1], kind="stable")
     if part != "aflw":
@@ -283,6 +282,8 @@ def _read_mtfl(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     lines = read_text(path, "list of faces").replace("\\", "/").splitlines()
     rows = [line.split() for line in lines if line.strip()]
     names = [row[0] for row in rows]
+    if not rows:
+        raise ValueError(f"{path} has no faces")
     for row in rows:
         if len(row) != 15:
             raise ValueError(f"{path}: {row[0]} has {len(row) - 1} values, not 14")

@@ -22,9 +22,12 @@ from torch.nn.functional import interpolate
 from lib.data.catalogue import DATASETS, locate
 from lib.engine.files import is_rubbish, naming
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 # pictures too, but not read: which of their frames is meant, or another library is needed
-OTHER_SUFFIXES = {".jfif", ".jpe", ".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg"}
+OTHER_SUFFIXES = {
+    *(".jfif", ".jpe", ".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".tga"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".exr", ".hdr", ".psd", ".pbm", ".pnm"),
+}
 ORIENTATION = 274  # EXIF's tag; its values 5 to 8 swap width and height
 TURNS = dict(enumerate((0, 3, 1, 5, 4, 6, 2), start=2))  # orientation -> Image.Transpose
 QUALITIES = ("rmse", "psnr", "ssim")
@@ -50,11 +53,11 @@ def load_images(
     dataset, _, chosen = name.partition(":")
     paths = list_images(dataset, root)
     if chosen:
-        by_stem = {path.stem: path for path in paths}
-        unknown = set(chosen.split(",")) - set(by_stem)
-        if unknown:
-            raise ValueError(f"{dataset} has no image {sorted(unknown)}; it has {list(by_stem)}")
-        paths = [by_stem[stem] for stem in chosen.split(",")]
+        stems, wanted = [path.stem for path in paths], chosen.split(",")
+        if wrong := sorted(stem for stem in wanted if stems.count(stem) != 1):
+            count = "no image" if wrong[0] not in stems else "several images"
+            raise ValueError(f"{dataset} has {count} {wrong[0]!r}; it has {stems}")
+        paths = [paths[stems.index(stem)] for stem in wanted]
     enlarge = dataset in DATASETS and DATASETS[dataset].enlarged
     squares = [read_square(path, size, channels, enlarge=enlarge) for path in paths]
     return [path.name for path in paths], torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
@@ -69,16 +72,20 @@ def list_images(dataset: str, root: str | Path | None = None) -> list[Path]:
     files = DATASETS[dataset].files if dataset in DATASETS else ()
     if files:
         return [folder / file for file in files]
+    if not (paths := pictures_in(folder)):
+        raise FileNotFoundError(f"no image ({', '.join(sorted(SUFFIXES))}) in folder {folder}")
+    return paths
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The image files of a folder, sorted by name; a warning for those that are not read."""
     there = [path for path in sorted(folder.iterdir()) if not is_rubbish(path.name)]
-    paths = [path for path in there if path.suffix.lower() in SUFFIXES]
     others = [path.name for path in there if path.suffix.lower() in OTHER_SUFFIXES]
     if others:
         more = ", ..." if others[3:] else ""
         told = f"{len(others)} images in {folder} are not read: {', '.join(others[:3])}{more}"
         warnings.warn(f"{told}; {', '.join(sorted(SUFFIXES))} are", stacklevel=2)
-    if not paths:
-        raise FileNotFoundError(f"no image ({', '.join(sorted(SUFFIXES))}) in folder {folder}")
-    return paths
+    return [path for path in there if path.suffix.lower() in SUFFIXES]
 
 
 def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) -> np.ndarray:
@@ -87,13 +94,18 @@ def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) 
     enlarge: a smaller picture is enlarged instead of refused.
     """
     picture = open_picture(path, "L" if channels == 1 else "RGB")
-    side = min(picture.size)
-    if side < size and not enlarge:
+    if min(picture.size) < size and not enlarge:
         raise ValueError(f"{path} is {picture.width} x {picture.height}: smaller than {size} px")
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
+    square = centre_square(picture)
     square = square.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return np.asarray(square).reshape(size, size, channels)
+
+
+def centre_square(picture: Image.Image) -> Image.Image:
+    """The largest square in the middle of a picture."""
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
 
 
 def open_picture(path: Path, mode: str = "RGB") -> Image.Image:
@@ -104,8 +116,12 @@ def open_picture(path: Path, mode: str = "RGB") -> Image.Image:
     """
     with naming(path, "image"), Image.open(path) as file:
         file.load()
-        if file.format in ("JPEG", "MPO"):
+        if file.format in ("JPEG", "MPO"):  # MPO: behind the photograph others that belong to it
             _refuse_cut(path.read_bytes())
+        elif getattr(file, "n_frames", 1) > 1:
+            warnings.warn(
+                f"of the {file.n_frames} frames of {path} the first is read", stacklevel=2
+            )
         turn = TURNS.get(_orientation(file))
         picture = file if turn is None else file.transpose(Image.Transpose(turn))
         return _to_eight_bits(picture).convert(mode)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lib.data.catalogue import DATASETS, listed_ids, locate, refuse_below
 from lib.data.drawn.scenes import CATEGORIES, COLOURS, GROUNDS, render_objects
-from lib.data.images import read_square
+from lib.data.images import pictures_in, read_square
 from lib.data.segmented import load_segmented
 from lib.engine.files import data_root, is_rubbish
 
@@ -149,20 +149,13 @@ def largest_class(labels: Tensor, classes: int) -> Tensor:
 
 @cache
 def _class_folders(name: str, size: int, root: str) -> Labelled:
-    from torchvision.datasets import folder  # here: importing it takes a second
-
     images, _, target = name.partition("/")
     base = images.partition("@")[0]
     path = locate(base, root)
-    classes = sorted(each.name for each in path.iterdir() if each.is_dir())
-    numbers = {each: number for number, each in enumerate(classes) if not is_rubbish(each)}
-    if not numbers:
+    folders = sorted(each for each in path.iterdir() if each.is_dir() and not is_rubbish(each.name))
+    if not folders:
         raise FileNotFoundError(f"no folder of a class in {path}")
-    files = folder.make_dataset(  # in order of name
-        path, numbers, extensions=folder.IMG_EXTENSIONS, allow_empty=True
-    )
-    there = [Path(file).relative_to(path).as_posix() for file, _ in files]
-    there = [file for file in there if not any(map(is_rubbish, file.split("/")))]
+    there = [f"{each.name}/{file.name}" for each in folders for file in pictures_in(each)]
     if "@" in images:
         train, test = (listed_ids(images, part, there, path) for part in ("train", "test"))
     else:

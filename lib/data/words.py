@@ -147,10 +147,8 @@ def _trained() -> KeyedVectors:
     model = Word2Vec(
         [caption.split() for caption in captions],
         vector_size=32,
-        window=5,
         min_count=1,
         sg=1,
-        negative=5,
         sample=0.01,
         epochs=30,
         seed=0,
