@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib.data.catalogue import listed_ids, locate, refuse_below
+from lib.data.catalogue import apart, listed_ids, locate, refuse_below
 from lib.data.drawn.faces import ATTRIBUTES, draw_face
 from lib.data.images import open_picture, picture_shape
 from lib.data.shards import load_shards
@@ -129,9 +129,11 @@ def draw_faces(count: int, *, size: int, seed: int) -> Faces:
     refuse_below(24, size=size)
     refuse_below(0, seed=seed)
     drawn = [draw_face(np.random.default_rng((seed, index)), size) for index in range(count)]
-    tensors = [torch.from_numpy(np.stack(values)) for values in zip(*drawn, strict=True)]
+    images, landmarks, attributes = (
+        torch.from_numpy(np.stack(values)) for values in zip(*drawn, strict=True)
+    )
     extent = torch.full((count, 2), float(size))
-    return Faces(*tensors, extent, tuple(map(str, range(count))), ATTRIBUTES)
+    return Faces(images, landmarks, attributes, extent, tuple(map(str, range(count))), ATTRIBUTES)
 
 
 @cache  # a sweep asks for the same set in every trial
@@ -258,6 +260,9 @@ def _list_mtfl(part: str, root: str) -> _Files:
     order = np.argsort(chances[:, 1], kind="stable")
     if part != "aflw":
         order = order[(_tenth(chances[order]) == 0) == (part == "test")]
+        if testing.is_file():
+            left = apart([names[place] for place in order], _read_mtfl(testing)[0], training)
+            order = order[np.isin(np.array(names)[order], left)]
     boxes = mtfl_boxes(points, chances[:, 2:])
     return _Files(folder, tuple(names), boxes, points, attributes, MTFL_NAMES).at(order)
 

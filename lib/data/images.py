@@ -118,13 +118,15 @@ def open_picture(path: Path, mode: str = "RGB") -> Image.Image:
         file.load()
         if file.format in ("JPEG", "MPO"):  # MPO: behind the photograph others that belong to it
             _refuse_cut(path.read_bytes())
-        elif getattr(file, "n_frames", 1) > 1:
-            warnings.warn(
-                f"of the {file.n_frames} frames of {path} the first is read", stacklevel=2
-            )
-        turn = TURNS.get(_orientation(file))
-        picture = file if turn is None else file.transpose(Image.Transpose(turn))
-        return _to_eight_bits(picture).convert(mode)
+        elif (frames := getattr(file, "n_frames", 1)) > 1:
+            warnings.warn(f"of the {frames} frames of {path} the first is read", stacklevel=2)
+        return _to_eight_bits(upright(file)).convert(mode)
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture as its EXIF says that it is held."""
+    turn = TURNS.get(_orientation(picture))
+    return picture if turn is None else picture.transpose(Image.Transpose(turn))
 
 
 def picture_shape(path: Path) -> tuple[int, int]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,6 +52,11 @@ class Labelled:
     test_images: Tensor
     test_labels: Tensor
     classes: tuple[str, ...]
+
+
+def _labelled(tensors: list[Tensor], classes: tuple[str, ...]) -> Labelled:
+    train_images, train_labels, test_images, test_labels = tensors
+    return Labelled(train_images, train_labels, test_images, test_labels, classes)
 
 
 def load_labelled(
@@ -98,47 +101,40 @@ def load_labelled(
     if size != 32:
         raise ValueError(f"{name} has images of 32 px, not {size}")
     whole = _digits() if name == "digits" else _cifar10(str(data_root(root)))
-    parts: dict[str, Any] = {}
+    tensors = []
     for part, count in (("train", train), ("test", test)):
         images, labels = (getattr(whole, f"{part}_{what}") for what in ("images", "labels"))
         if count > len(images):
             raise ValueError(f"{name} has {len(images):,} {part} images, not {count:,}")
-        parts |= {
-            f"{part}_images": images[: count or None],
-            f"{part}_labels": labels[: count or None],
-        }
-    return replace(whole, **parts)
+        tensors += [images[: count or None], labels[: count or None]]
+    return _labelled(tensors, whole.classes)
 
 
 @cache
 def _drawn(name: str, size: int, train: int, test: int) -> Labelled:
     if min(train, test) < 1:
         raise ValueError(f"{name} are drawn: say how many, not {train} and {test}")
-    classes, _, (first, second) = DRAWN[name]
-    return Labelled(*_draw(name, train, size, first), *_draw(name, test, size, second), classes)
-
-
-def _draw(name: str, count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The first ``count`` pictures whose label is one of the classes."""
-    classes, part, _ = DRAWN[name]
+    classes, part, seeds = DRAWN[name]
     # every ten pictures have each of the ten categories once
     per_ten = 10 if part else sum(category in classes for category in CATEGORIES["A"])
-    drawn = 10 * -(-count // per_ten)
-    pictures = render_objects(drawn, size=size, seed=seed)
-    labels = [words.split()[part] for words in pictures.captions]
-    places = [place for place, label in enumerate(labels) if label in classes][:count]
-    return pictures.images[places], torch.tensor([classes.index(labels[place]) for place in places])
+    tensors: list[Tensor] = []
+    for count, seed in zip((train, test), seeds, strict=True):
+        pictures = render_objects(10 * -(-count // per_ten), size=size, seed=seed)
+        labels = [words.split()[part] for words in pictures.captions]
+        places = [place for place, label in enumerate(labels) if label in classes][:count]
+        numbers = torch.tensor([classes.index(labels[place]) for place in places])
+        tensors += [pictures.images[places], numbers]
+    return _labelled(tensors, classes)
 
 
 def _voc(name: str, size: int, train: int, test: int, root: str | Path | None) -> Labelled:
-    parts: list[Tensor] = []
+    tensors: list[Tensor] = []
     for split, count in (("train", train), ("test", test)):
         data = load_segmented(name, split, size=size, count=count, root=root)
         main = largest_class(data.labels, len(data.classes))
         seen = main > 0  # nothing but background or border may be left in the square
-        parts += [data.images[seen], main[seen] - 1]
-    train_images, train_labels, test_images, test_labels = parts
-    return Labelled(train_images, train_labels, test_images, test_labels, data.classes[1:])
+        tensors += [data.images[seen], main[seen] - 1]
+    return _labelled(tensors, data.classes[1:])
 
 
 def largest_class(labels: Tensor, classes: int) -> Tensor:
@@ -168,21 +164,15 @@ def _class_folders(name: str, size: int, root: str) -> Labelled:
     if target:
         classes = listed_ids(base, target, classes, path)
         train, test = ([id for id in ids if _class_of(id) in classes] for ids in (train, test))
-    train_images, test_images = (_photographs(path, ids, size) for ids in (train, test))
-    train_labels, test_labels = (
-        torch.tensor([classes.index(_class_of(id)) for id in ids]) for ids in (train, test)
-    )
-    # Caltech-256's folders begin with a number: "001.ak47"
-    names = tuple(re.sub(r"^\d+\.", "", each) for each in classes)
-    return Labelled(train_images, train_labels, test_images, test_labels, names)
-
-
-def _photographs(folder: Path, ids: list[str], size: int) -> Tensor:
-    """Centre squares (N, 3, size, size) of the files of a folder."""
     read = partial(read_square, size=size, channels=3, enlarge=True)
+    tensors: list[Tensor] = []
     with ThreadPoolExecutor() as pool:  # decoding releases the lock
-        images = np.stack(list(pool.map(read, [folder / id for id in ids])))
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        for ids in (train, test):
+            squares = np.stack(list(pool.map(read, [path / id for id in ids])))
+            tensors.append(torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous())
+            tensors.append(torch.tensor([classes.index(_class_of(id)) for id in ids]))
+    # Caltech-256's folders begin with a number: "001.ak47"
+    return _labelled(tensors, tuple(re.sub(r"^\d+\.", "", each) for each in classes))
 
 
 def _class_of(id: str) -> str:
@@ -214,23 +204,20 @@ def balanced_order(labels: Tensor, seed: int = 0) -> Tensor:
 
 @cache
 def _cifar10(root: str) -> Labelled:
-    *train, test = (locate("cifar10", root) / name for name in CIFAR10_MD5)
-    return Labelled(*_read_cifar10(train), *_read_cifar10([test]), CIFAR10_CLASSES)
-
-
-def _read_cifar10(paths: Iterable[Path]) -> tuple[Tensor, Tensor]:
-    """Images and labels of official files, in a balanced order."""
-    parts = []
-    for path in paths:
-        data = path.read_bytes()
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        if md5 != CIFAR10_MD5[path.name]:
-            raise ValueError(f"{path} has md5 {md5}, not {CIFAR10_MD5[path.name]}: damaged")
-        parts.append(np.frombuffer(data, np.uint8).reshape(-1, RECORD))
-    records = np.concatenate(parts)
-    labels = torch.from_numpy(records[:, 0].astype(np.int64))
-    order = balanced_order(labels)
-    return torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32))[order], labels[order]
+    """The official files, training and test images each in a balanced order."""
+    folder, records = locate("cifar10", root), []
+    for name, md5 in CIFAR10_MD5.items():
+        data = (folder / name).read_bytes()
+        found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if found != md5:
+            raise ValueError(f"{folder / name} has md5 {found}, not {md5}: damaged")
+        records.append(np.frombuffer(data, np.uint8).reshape(-1, RECORD))
+    tensors: list[Tensor] = []
+    for part in (np.concatenate(records[:-1]), records[-1]):
+        labels = torch.from_numpy(part[:, 0].astype(np.int64))
+        order = balanced_order(labels)
+        tensors += [torch.from_numpy(part[:, 1:].reshape(-1, 3, 32, 32))[order], labels[order]]
+    return _labelled(tensors, CIFAR10_CLASSES)
 
 
 @cache
@@ -239,10 +226,9 @@ def _digits() -> Labelled:
 
     digits = load_digits()
     grey = (digits.images * (255 / 16)).round().astype(np.uint8)  # 0 to 16, by pixel counts
-    images = torch.from_numpy(grey).repeat_interleave(4, 1).repeat_interleave(4, 2)
-    images = images[:, None].repeat(1, 3, 1, 1)
+    images = torch.from_numpy(grey.repeat(4, 1).repeat(4, 2))[:, None].repeat(1, 3, 1, 1)
     labels = torch.from_numpy(digits.target.astype(np.int64))
     order = balanced_order(labels)
     test, train = order[:DIGITS_TEST], order[DIGITS_TEST:]
-    names = tuple(map(str, range(10)))
-    return Labelled(images[train], labels[train], images[test], labels[test], names)
+    parts = [images[train], labels[train], images[test], labels[test]]
+    return _labelled(parts, tuple(map(str, range(10))))

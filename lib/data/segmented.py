@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lib.data.catalogue import DATASETS, apart, listed_ids, locate, refuse_below
 from lib.data.drawn.scenes import CATEGORIES, render_scenes
-from lib.data.images import centre_square, picture_shape, read_square
+from lib.data.images import centre_square, picture_shape, read_square, upright
 from lib.engine.files import data_root, naming, read_text
 
 DRAWN = ("scenes_a", "scenes_b")
@@ -69,8 +69,8 @@ def load_segmented(
     """The first ``count`` images of a split, 0 for all, as centre squares of ``size`` px.
 
     Files come in a fixed random order: every beginning is a fair sample and the start of a larger
-    one. Images are reduced with anti-aliasing, label maps to the nearest pixel. The same request
-    is read once a process: do not write into it.
+    one. Images are reduced with anti-aliasing, label maps to the nearest pixel. Do not write into
+    what comes back: the same request is read once a process.
     name: one of ``SEGMENTED``. scenes_a, scenes_b: domain A or B, drawn in any number but "all".
         voc2012: train.txt and val.txt (as test); voc2012_aug: train_aug.txt, with the masks of SBD
         beside VOC's in ``SegmentationClass/``, and the same val.txt; voc2012_groups: the same
@@ -169,9 +169,10 @@ def _labels(path: Path, meaning: Mapping[int, int], coloured: bool = False) -> n
             labels = np.loadtxt(path, dtype=int, ndmin=2)
             labels[labels == -1] = IGNORED
         else:
-            with Image.open(path) as picture:
-                # pixels of one bit are white, not 1
-                labels = np.array(picture.convert("L") if picture.mode == "1" else picture)
+            with Image.open(path) as file:
+                # a set pixel of one bit is white, 255
+                picture = upright(file.convert("L") if file.mode == "1" else file)
+                labels = np.array(picture)
             if labels.ndim != 2:
                 raise ValueError(f"{path} has mode {picture.mode}; a label map has one channel")
             if coloured and picture.mode == "P":
@@ -227,7 +228,9 @@ def _voc(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...
 def _stems(path: Path) -> list[str]:
     """The names of a list of images, one a line, sorted and each once."""
     lines = map(str.strip, read_text(path, "list of images").splitlines())
-    return sorted(set(filter(None, lines)))
+    if not (stems := sorted(set(filter(None, lines)))):
+        raise ValueError(f"{path} lists no image")
+    return stems
 
 
 @cache
@@ -313,7 +316,8 @@ def _refuse_far(segmentation: object, shape: tuple[int, int]) -> None:
         if tuple(segmentation["size"]) != shape:
             raise ValueError(f"a mask of another size: {segmentation['size']}")
         counts = segmentation["counts"]
-        if isinstance(counts, list) and (min(counts) < 0 or sum(counts) != shape[0] * shape[1]):
+        whole = isinstance(counts, str) or all(isinstance(run, int) and run >= 0 for run in counts)
+        if not whole or (isinstance(counts, list) and sum(counts) != shape[0] * shape[1]):
             raise ValueError("runs that do not fill the picture")
     elif isinstance(segmentation, list):
         for points in (np.asarray(polygon, float) for polygon in segmentation):
@@ -325,13 +329,22 @@ def _refuse_far(segmentation: object, shape: tuple[int, int]) -> None:
 
 def _coco_labels(coco, number: int, path: Path, shape: tuple[int, int]) -> np.ndarray:
     """(H, W) uint8 of an image: large instances first, crowds last."""
+    from pycocotools.mask import encode
+
     place = {key: label for label, key in enumerate(sorted(coco.cats), start=1)}
     labels, drawn = np.zeros(shape, np.uint8), []
     try:
         for instance in coco.imgToAnns[number]:
-            _refuse_far(instance["segmentation"], shape)
-            label = IGNORED if instance.get("iscrowd") else place[instance["category_id"]]
-            drawn.append((label, coco.annToMask(instance).astype(bool)))
+            shown, crowd = instance["segmentation"], instance.get("iscrowd", 0)
+            _refuse_far(shown, shape)
+            mask = coco.annToMask(instance)
+            runs = shown["counts"] if isinstance(shown, dict) else None
+            if isinstance(runs, str) and runs.encode() != encode(np.asfortranarray(mask))["counts"]:
+                raise ValueError("runs that do not fill the picture")
+            if crowd not in (0, 1):
+                raise ValueError(f"iscrowd is {crowd!r}")
+            label = IGNORED if crowd else place[instance["category_id"]]
+            drawn.append((label, mask.astype(bool)))
         for label, mask in sorted(drawn, key=lambda pair: (pair[0] == IGNORED, -pair[1].sum())):
             labels[mask] = label
     except Exception as error:  # pycocotools raises no narrower one

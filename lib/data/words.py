@@ -1,7 +1,7 @@
 """Word vectors of class names, and the lists of class names that published networks have.
 
-``scenes`` vectors need no download: Word2Vec learns them in a second from sentences on the drawn
-scenes and the handwritten digits.
+``scenes`` vectors need no download: Word2Vec learns them in a second from sentences such as "a red
+ball beside a white house on grass" and "a white seven on black".
 """
 
 from __future__ import annotations
@@ -56,24 +56,23 @@ _SCENE_SENTENCES, _DIGIT_SENTENCES, _SENTENCE_SEED = 250, 200, 3  # scenes: of e
 def load_vectors(source: str, root: str | Path | None = None) -> KeyedVectors:
     """A vector for each word; do not write into it.
 
-    source: "scenes": trained on sentences such as "a red ball beside a white house on grass" and
-        "a white seven on black", the same in every process. "gensim:NAME": gensim's downloader,
-        which needs the internet. Else a file, in ``words/`` below the data root or by its whole
-        path: GloVe's text without a head (*.txt), text with a head as word2vec and fastText write
-        it (*.vec), word2vec's binary (*.bin, *.bin.gz). In text, words may hold blanks. Bytes of
-        a word that are not UTF-8 become U+FFFD, with a warning; of equal words the first counts.
+    source: "scenes": trained on sentences about drawn scenes and digits. "gensim:NAME": gensim's
+        downloader, which needs the internet. Else a file, in ``words/`` below the data root or by
+        its whole path: GloVe's text without a head (*.txt), text with a head as word2vec and
+        fastText write it (*.vec), word2vec's binary (*.bin), each also as *.gz. In text, words may
+        hold blanks. Bytes of a word that are not UTF-8 become U+FFFD, with a warning; of equal
+        words the first counts.
     Raises FileNotFoundError for a missing file, ValueError for a damaged one (each names the path)
     and for another suffix.
     """
     if source == "scenes":
         return _trained()
-    kind, _, name = source.partition(":")
-    if kind == "gensim":
+    if source.startswith("gensim:"):
         import gensim.downloader
 
-        return gensim.downloader.load(name)
+        return gensim.downloader.load(source.partition(":")[2])
     path = data_root(root) / "words" / source  # a whole path stays what it is
-    if not source.endswith(_TEXT + _BINARY):
+    if not source.lower().endswith(_TEXT + _BINARY):
         raise ValueError(f"{path}: a file of vectors ends with {', '.join(_TEXT + _BINARY)}")
     if not path.is_file():
         raise FileNotFoundError(
@@ -87,12 +86,12 @@ def _read(path: Path) -> KeyedVectors:
     from gensim.models import KeyedVectors
 
     with naming(path, "file of word vectors; it is damaged or in another format"):
-        if path.name.endswith(_BINARY):
+        if path.name.lower().endswith(_BINARY):
             vectors = KeyedVectors.load_word2vec_format(
                 str(path), binary=True, unicode_errors="replace"
             )
         else:
-            vectors = _read_text_vectors(path, head=".txt" not in path.suffixes)
+            vectors = _read_text_vectors(path, head=".txt" not in path.name.lower())
         if not vectors.vectors.size or not np.isfinite(vectors.vectors).all():
             raise ValueError("no vectors, or some that are not finite")
     spoilt = sum("\ufffd" in word for word in vectors.index_to_key)
@@ -109,15 +108,16 @@ def _read_text_vectors(path: Path, head: bool) -> KeyedVectors:
     from gensim.models import KeyedVectors
 
     words: dict[str, np.ndarray] = {}
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        lines = (line.decode("utf-8", "replace").strip("\r\n").rstrip(" ") for line in file)
+    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+        texts = (line.decode("utf-8", "replace").strip("\r\n").rstrip(" ") for line in file)
+        lines = filter(None, texts)
         start = [line.removeprefix("\ufeff") for line in islice(lines, 1000)]
         if head:
             promised, dimension = map(int, start.pop(0).split())
         else:
             dimension = Counter(line.count(" ") for line in start).most_common(1)[0][0]
         count = 0
-        for line in filter(None, chain(start, lines)):
+        for line in chain(start, lines):
             count += 1
             word, *numbers = line.rsplit(" ", dimension)
             if len(numbers) != dimension or _NUMBER.search(word):
@@ -224,11 +224,11 @@ def _singular(word: str) -> str:
 
 @dataclass(frozen=True)
 class ClassVectors:
-    """A vector for each class and how it came about.
+    """A vector for each of K classes and how it came about.
 
-    names: K. vectors: (K, D) float64. words: those summed, for each class. word_coverage: the
-    share of the names' own words that have a vector; class_coverage: the share of classes with
-    such a word. own: (K,), whether a class has all of its own words, and none by hand.
+    vectors: (K, D) float64. words: those summed, for each class. word_coverage: the share of the
+    names' own words that have a vector; class_coverage: the share of classes with such a word.
+    own: (K,), whether a class has all of its own words, and none by hand.
     """
 
     names: tuple[str, ...]
@@ -252,8 +252,7 @@ def class_vectors(
     whole name's entry in ``synonyms`` replaces all of them, else each one's own entry replaces it;
     one without entry is left out if others stay, and so is a replacement that the name has already
     (for a Maltese dog, dog counts once).
-    synonyms: name or word in lower case, its words apart by a blank -> one or more words;
-        ``load_synonyms()`` if None.
+    synonyms: name or word in lower case -> one or more words; ``load_synonyms()`` if None.
     complete: raise ValueError that names the classes left without any word; else they are NaN.
     Raises ValueError for no names.
     """

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools.mask import encode
 
-from lib.data import faces
+from lib.data import catalogue, faces
+from lib.data.catalogue import _digest, fingerprints, lacking, listed_ids
 from lib.data.images import load_images, open_picture, picture_shape, read_square
 from lib.data.labelled import load_labelled
 from lib.data.segmented import IGNORED, load_segmented
@@ -124,6 +126,58 @@ def test_what_systems_leave_is_no_image_and_other_formats_are_told(tmp_path):
     assert len(said) == 1 and "2 images" in said[0] and "b.jfif, c.gif" in said[0]
 
 
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.tif"])
+def test_frames_that_are_not_read_are_told(tmp_path, name):
+    more = [Image.new("RGB", (40, 40), "white")]
+    path = draw(tmp_path / f"p/{name}", save_all=True, append_images=more)
+    shown, said = told(lambda: open_picture(path))
+    assert np.asarray(shown).max() == 0
+    assert said == [f"of the 2 frames of {path} the first is read"]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_portable_grey_map_of_eight_or_sixteen_bits(tmp_path, deep):
+    values = np.full((40, 40), 100 * 257 if deep else 100, ">u2" if deep else "u1")
+    path = tmp_path / "p/a.PGM"
+    path.parent.mkdir()
+    path.write_bytes(b"P5 40 40 %d\n" % (65535 if deep else 255) + values.tobytes())
+    names, images = load_images("p", size=8, channels=1, root=tmp_path)
+    assert names == ["a.PGM"] and images.unique().tolist() == [100]
+
+
+def test_two_pictures_under_the_same_name_are_not_chosen_between(tmp_path):
+    draw(tmp_path / "p/a.jpg"), draw(tmp_path / "p/a.png")
+    with pytest.raises(ValueError, match=r"p has several images 'a'; it has \['a', 'a'\]"):
+        load_images("p:a", size=8, channels=3, root=tmp_path)
+
+
+def test_what_systems_leave_makes_no_set_complete(tmp_path):
+    folder = tmp_path / "photos/set12"
+    folder.mkdir(parents=True)
+    for number in range(12):
+        (folder / f"._{number}.png").write_bytes(b"\0\5\x16\7" + bytes(80))
+    assert lacking("set12", tmp_path) == ["12 of 12 *.png"]
+    with pytest.raises(FileNotFoundError, match="'set12' is not in"):
+        load_images("set12", size=8, channels=3, root=tmp_path)
+
+
+def test_files_behind_a_link_count_in_a_fingerprint(tmp_path):
+    draw(tmp_path / "disk/a.png")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/link").symlink_to(tmp_path / "disk")
+    before = fingerprints("p", tmp_path)
+    draw(tmp_path / "disk/b.png")
+    _digest.cache_clear()
+    assert fingerprints("p", tmp_path) != before
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_of_ids_as_windows_writes_it(tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr(catalogue, "SPLITS", tmp_path)
+    (tmp_path / "x.train.txt").write_bytes("# for a test\r\nä b\r\nc\r\n".encode(encoding))
+    assert listed_ids("x", "train", {"ä b", "c"}, tmp_path) == ["ä b", "c"]
+
+
 # ---- folders of classes
 
 
@@ -139,6 +193,17 @@ def test_what_systems_leave_is_no_class(tmp_path):
     assert found.classes == ("accordion", "wrench")
     assert len(found.train_images) + len(found.test_images) == 10
     assert any("2 of 102 classes" in line for line in said)
+
+
+def test_pictures_of_a_class_that_are_not_read_are_told(tmp_path):
+    folder = tmp_path / "caltech101/101_ObjectCategories"
+    for name in ("accordion", "wrench"):
+        for n in range(2):
+            draw(folder / name / f"image_{n}.JPG")
+    draw(folder / "wrench/image_2.gif")
+    found, said = told(lambda: load_labelled("caltech101", size=16, root=tmp_path))
+    assert len(found.train_images) == len(found.test_images) == 2
+    assert any("1 images" in line and "wrench are not read: image_2.gif" in line for line in said)
 
 
 # ---- label maps
@@ -189,6 +254,30 @@ def test_binary_masks_are_refused(tmp_path):
     voc(tmp_path, {name: square(255) for name in "abc"}, train="a\nb\nc\n")
     with pytest.raises(ValueError, match=r"the masks of voc2012, .* no label but 0 and 255"):
         load_segmented("voc2012", "train", size=40, root=tmp_path)
+
+
+def test_a_mask_of_one_bit_is_binary(tmp_path):
+    top = voc(tmp_path, {"a": square(255)}, train="a\n")
+    Image.fromarray(square(1) > 0).save(top / "SegmentationClass/a.png")
+    with pytest.raises(ValueError, match=r"the masks of voc2012, .* no label but 0 and 255"):
+        load_segmented("voc2012", "train", size=40, root=tmp_path)
+
+
+def test_a_label_map_is_turned_as_its_exif_says(tmp_path):
+    top, exif = voc(tmp_path, {"a": square(15)}, train="a\n"), Image.Exif()
+    labels = np.zeros((40, 40), np.uint8)
+    labels[:20], exif[ORIENTATION] = 15, 3
+    draw(top / "SegmentationClass/a.png", labels, exif=exif)
+    found = load_segmented("voc2012", "train", size=40, root=tmp_path)
+    np.testing.assert_array_equal(found.labels[0], labels[::-1])
+
+
+def test_names_with_blanks_and_a_list_without_names(tmp_path):
+    top = voc(tmp_path, {"my cät": square(1)}, train="my cät\r\n")
+    assert load_segmented("voc2012", "train", size=40, root=tmp_path).ids == ("my cät",)
+    (top / "ImageSets/Segmentation/val.txt").write_text("\n")
+    with pytest.raises(ValueError, match=rf"{top}.*val\.txt lists no image"):
+        load_segmented("voc2012", "test", size=40, root=tmp_path)
 
 
 def test_test_images_are_left_out_of_training_with_a_warning(tmp_path):
@@ -256,6 +345,59 @@ except ValueError as error: print("refused:", error)
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.stdout.startswith("refused: ") and ".jpg cannot be drawn" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"segmentation": [[10, 10, 30, 30]]},  # pycocotools would draw a box
+        {"segmentation": [[10, 10, 30, 10, 30, 30, 10]]},
+        {"segmentation": {"size": [40, 40], "counts": "zzzz~~"}},
+        {"segmentation": {"size": [40, 40], "counts": [0.5, 1599.5]}},
+        {"iscrowd": "0"},
+        {"iscrowd": float("nan")},
+    ],
+    ids=str,
+)
+def test_an_instance_that_means_nothing_is_named(tmp_path, changed):
+    path = coco(tmp_path)
+    content = json.loads(path.read_text())
+    for instance in content["annotations"]:
+        instance |= changed
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"val2017/\d\.jpg cannot be drawn"):
+        load_segmented("coco2017", "train", size=40, root=tmp_path)
+
+
+def test_compressed_runs_are_read(tmp_path):
+    runs = encode(np.asfortranarray(square(1)))
+    coco(tmp_path, segmentation={"size": [40, 40], "counts": runs["counts"].decode()})
+    found = load_segmented("coco2017", "train", size=40, root=tmp_path)
+    np.testing.assert_array_equal(found.labels[0], square(1))
+
+
+@pytest.mark.parametrize("what", ["images", "categories"])
+def test_two_of_the_same_id_are_refused(tmp_path, what):
+    path = coco(tmp_path, kinds=2)
+    content = json.loads(path.read_text())
+    content[what][0]["id"] = 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"instances_val2017\.json .*two of its {what} have"):
+        load_segmented("coco2017", "train", size=40, root=tmp_path)
+
+
+def test_images_of_val2017_are_not_trained_on(tmp_path):
+    path = coco(tmp_path)
+    for n in range(3, 7):
+        draw(tmp_path / f"coco/train2017/{n}.jpg")
+    content = json.loads(path.read_text())
+    content["images"] = [
+        dict(content["images"][0], id=n, file_name=f"{n}.jpg") for n in range(3, 7)
+    ]
+    path.with_name("instances_train2017.json").write_text(json.dumps(content))
+    found, said = told(lambda: load_segmented("coco2017", "train", size=40, root=tmp_path))
+    assert set(found.ids) == {"5", "6"}
+    assert any("2 training images" in line and "such as 3.jpg" in line for line in said)
 
 
 @pytest.mark.parametrize("size", [{"height": "40", "width": "40"}, {"height": None}, {"width": -3}])
@@ -327,6 +469,24 @@ def test_a_landmark_far_outside_leaves_one_photograph_out(tmp_path):
     assert found.ids == ("AFLW/a.jpg",) and found.skipped == ("AFLW/b.jpg",)
 
 
+def test_faces_of_both_lists_are_not_trained_on(tmp_path):
+    names = [f"AFLW/{n}.jpg" for n in range(30)]
+    mtfl(tmp_path, "".join(f"{name} {MTFL_LINE}" for name in names[20:]))
+    for name in names:
+        draw(tmp_path / "mtfl" / name, np.zeros((250, 250, 3), np.uint8))
+    lines = "".join(f"{name} {MTFL_LINE}" for name in names)
+    (tmp_path / "mtfl/training.txt").write_text(lines)
+    found, said = told(lambda: faces.load_faces("mtfl", "train", size=16, root=tmp_path))
+    assert set(found.ids) <= set(names[:20]) and len(found.ids) > 10
+    assert any("are test images too" in line for line in said)
+
+
+def test_a_list_without_faces_is_named(tmp_path):
+    path = mtfl(tmp_path, "\n")
+    with pytest.raises(ValueError, match=f"{path} has no faces"):
+        faces.load_faces("mtfl", "aflw", size=16, root=tmp_path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_the_first_line_counts_behind_a_byte_order_mark(tmp_path, encoding):
     mtfl(tmp_path, f"AFLW\\a.jpg {MTFL_LINE}AFLW\\b.jpg {MTFL_LINE}".encode(encoding))
@@ -375,6 +535,9 @@ def words(tmp_path, name: str, content: str | bytes) -> str:
         ("ends.vec", "2 2\r\ncat 1 2 \r\ndog 3 4 \r\n", {"cat": [1, 2], "dog": [3, 4]}),
         ("mac.txt", unicodedata.normalize("NFD", "käfer 1 2\n"), {"käfer": [1, 2]}),
         ("space.txt", "\u00a0 1 2\ncat 3 4\n", {"\u00a0": [1, 2]}),
+        ("LARGE.VEC", "1 2\ncat 1 2\n", {"cat": [1, 2]}),
+        ("LARGE.TXT", "cat 1 2\ndog 3 4\n", {"cat": [1, 2]}),
+        ("empty.txt", "\n\n\ncat 1 2\n\ndog 3 4\n\n\n", {"cat": [1, 2], "dog": [3, 4]}),
     ],
 )  # fmt: skip
 def test_vectors_as_they_are_published_are_read(tmp_path, name, content, wanted):

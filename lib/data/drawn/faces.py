@@ -30,6 +30,7 @@ PHOTO_SIZE = 128  # pixels; backgrounds are crops of this, a little out of focus
 FOREHEAD = -0.6  # y of the upper end of a face: what is above may leave the picture
 EYE_WIDTH, IRIS = 0.15, 0.078  # half width of an eye, radius of its iris
 LENS = 0.23  # half width of a spectacle lens
+Pose = tuple[np.ndarray, float, float, np.ndarray]  # turn, roll, scale, centre: see ``_Easel``
 
 
 def draw_face(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,7 +41,7 @@ def draw_face(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarr
     pose = _pose(rng, face)
     picture = _background(rng, size)
     light = rng.uniform((-0.8, -0.8, 0.5), (0.8, 0.2, 1))  # from the front, rarely from below
-    easel = _Easel(picture, *pose, taper=face.taper, light=light)
+    easel = _Easel(picture, pose, face.taper, light)
     _head(easel, face, has, long_hair=feminine and rng.random() < 0.75, rng=rng)
     marks = easel.to_picture(face.landmarks()).astype(np.float32)
     return _photographed(picture, rng), marks, np.array([has[n] for n in ATTRIBUTES], np.int8)
@@ -113,8 +114,8 @@ def _anatomy(rng: np.random.Generator, has: dict[str, bool]) -> Anatomy:
     return Anatomy(eye=eye, nose=nose, **measures, **colours)
 
 
-def _pose(rng: np.random.Generator, face: Anatomy) -> tuple[np.ndarray, float, float, np.ndarray]:
-    """Turn, roll, scale and centre of an easel, at random, with the whole face in the picture."""
+def _pose(rng: np.random.Generator, face: Anatomy) -> Pose:
+    """At random, with the whole face in the picture."""
     yaw = rng.normal(0, 14) if rng.random() < 0.85 else rng.uniform(-60, 60)
     pitch, roll = (radians(np.clip(rng.normal(0, 8), -20, 20)) for _ in range(2))
     yaw = radians(np.clip(yaw, -60, 60))
@@ -196,18 +197,8 @@ class _Easel(_Canvas):
     the same, as the picture is held; float32, in half heights of the head.
     """
 
-    def __init__(
-        self,
-        picture: np.ndarray,
-        turn: np.ndarray,
-        roll: float,
-        scale: float,
-        centre: np.ndarray,
-        *,
-        taper: float,
-        light: np.ndarray,
-    ) -> None:
-        size = picture.shape[1]
+    def __init__(self, picture: np.ndarray, pose: Pose, taper: float, light: np.ndarray) -> None:
+        size, (turn, roll, scale, centre) = picture.shape[1], pose
         # a little more than a pixel, against jagged edges
         super().__init__(picture, 1.2 / (scale * size))
         self.exact_turn, self.roll, self.scale, self.centre = turn, roll, scale, centre
