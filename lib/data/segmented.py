@@ -81,14 +81,14 @@ def load_segmented(
         background.
         stanford_background, oxford-iiit-pet (the pet in front of its background, the border
         ignored): the images of the lists in ``data/splits``, val and test (as test).
-        Behind "@" of VOC's sets stands a list of ids: voc2012_aug@medium has the images that
+        Behind "@" stands a list of ids: voc2012_aug@medium has the images that
         ``data/splits/voc2012_aug@medium.SPLIT.txt`` lists, in its order, whatever else is there.
         voc2012_groups reads the lists of voc2012_aug.
     split: "train" or "test".
     Raises FileNotFoundError for files that are not there, ValueError for damaged ones and label
     maps that do not fit (each names the path) and for what a set does not have.
     """
-    if name not in SEGMENTED and name.partition("@")[0] not in VOC:
+    if name not in SEGMENTED and name.partition("@")[0] not in FILED:
         raise ValueError(f"name must be one of {SEGMENTED}, not {name!r}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
@@ -255,12 +255,16 @@ def _pets(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ..
 def _coco(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     folder = locate("coco2017", root)
     both = (folder / "train2017").is_dir()
-    parts = ("val2017", "train2017") if both and split == "train" else ("val2017",)
+    listed = "@" in name
+    parts = ("val2017", "train2017") if both and (listed or split == "train") else ("val2017",)
     of = {part: _annotations(folder / "annotations" / f"instances_{part}.json") for part in parts}
     keys = {part: [(part, number) for number in sorted(of[part].imgs)] for part in parts}
     every = 1 if both else COCO_TEST_EVERY
     chosen = keys["val2017"][every - 1 :: every]
-    if split == "train":
+    if listed:
+        there = {f"{key[1]:012}": key for part in parts for key in keys[part]}
+        chosen = [there[stem] for stem in listed_ids(name, split, there, folder)]
+    elif split == "train":
         files = {key: of[key[0]].imgs[key[1]]["file_name"] for part in parts for key in keys[part]}
         tested, test = {files[key] for key in chosen}, set(chosen)
         train = [key for key in keys[parts[-1]] if key not in test]

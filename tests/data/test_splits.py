@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from lib.data.segmented import load_segmented
 from lib.engine.files import REPOSITORY
 
 COMMITTED = {  # lists of one data set, which share no id: how many each has
+    "coco2017@medium": {"train": 412, "test": 137},
     "voc2012_aug@medium": {"train": 1363, "test": 669},
     "caltech101@medium": {"train": 2424, "test": 606},
     "mtfl@medium": {"train": 4505, "test": 495, "aflw": 1000},
@@ -38,7 +40,8 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("SHARDS_ROOT", str(tmp_path / "shards"))
     (tmp_path / "splits").mkdir()
     yield
-    for kept in (segmented._load, segmented._voc, segmented._stanford, segmented._pets):
+    for kept in (segmented._load, segmented._voc, segmented._stanford, segmented._pets,
+                 segmented._annotations):  # fmt: skip
         kept.cache_clear()
     faces._load.cache_clear(), labelled._class_folders.cache_clear()
 
@@ -64,6 +67,22 @@ def voc(root: Path, stems: list[str]) -> None:
         Image.fromarray(np.full((32, 40), 1 + seed % 20, np.uint8)).save(mask)
 
 
+def coco(root: Path, part: str, numbers: list[int]) -> None:
+    """Each image with one instance of category 3, of another width."""
+    images, annotations = [], []
+    for number in numbers:
+        file = f"{number:012}.jpg"
+        photograph(root / "coco" / part / file, number)
+        images.append({"id": number, "file_name": file, "height": 32, "width": 40})
+        outline = [4, 0, 8 + number, 0, 8 + number, 32, 4, 32]
+        annotations.append({"image_id": number, "category_id": 3, "segmentation": [outline]})
+        annotations[-1] |= {"id": number, "iscrowd": 0}
+    path = root / f"coco/annotations/instances_{part}.json"
+    path.parent.mkdir(exist_ok=True)
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 3, "name": "x"}]}
+    path.write_text(json.dumps(content))
+
+
 def caltech(root: Path, files: list[str]) -> None:
     for file in files:
         photograph(root / "caltech101/101_ObjectCategories" / file, sum(file.encode()))
@@ -82,6 +101,12 @@ def fill_voc(subset: Path, official: Path) -> None:
     voc(official, ["2007_00", "2007_01", "2007_05", "2007_07", "2008_03", "2008_06"])
 
 
+def fill_coco(subset: Path, official: Path) -> None:
+    coco(subset, "val2017", [1, 3, 5, 7])  # all in one folder, of whichever they are
+    coco(official, "train2017", [1, 2, 5, 9])
+    coco(official, "val2017", [3, 4, 7])
+
+
 def fill_mtfl(subset: Path, official: Path) -> None:
     mtfl(subset, [3, 4, 8])
     mtfl(official, list(range(10)))
@@ -92,6 +117,11 @@ def load_voc(root: Path) -> tuple:
     return data.ids, data.images, data.labels
 
 
+def load_coco(root: Path) -> tuple:
+    data = load_segmented("coco2017@small", "train", size=32, root=root)
+    return data.ids, data.images, data.labels
+
+
 def load_mtfl(root: Path) -> tuple:
     data = load_faces("mtfl@small", "aflw", size=16, root=root)
     return data.ids, data.images, data.landmarks, data.attributes
@@ -99,6 +129,7 @@ def load_mtfl(root: Path) -> tuple:
 
 CASES = [
     (fill_voc, load_voc, "voc2012_aug@small.train", ["2008_03", "2007_05"]),
+    (fill_coco, load_coco, "coco2017@small.train", [f"{n:012}" for n in (7, 5, 1, 3)]),
     (fill_mtfl, load_mtfl, "mtfl@small.aflw", ["AFLW/8.jpg", "AFLW/3.jpg"]),
 ]
 
