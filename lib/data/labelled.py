@@ -65,7 +65,8 @@ def load_labelled(
     """The first ``train`` and ``test`` images of a set, 0 for all, on the CPU.
 
     A set is read once a process: do not write into it.
-    name: one of ``LABELLED``.
+    name: one of ``LABELLED``, or any folder below the data root that has a folder of pictures for
+        each class, of which a quarter is for testing.
         scenes, objects: one drawn object of ten categories a picture; things: of five; colours and
         grounds: the colour of the object, and the photograph under it. Any number but "all".
         digits, cifar10: in a fixed random order in which every beginning has as many of one class
@@ -86,15 +87,16 @@ def load_labelled(
     the path) and for what a set does not have.
     """
     base = re.split("[@/]", name)[0]
-    if name not in LABELLED and base not in ("voc2012", *CLASS_FOLDERS):
-        raise ValueError(f"name must be one of {LABELLED}, not {name!r}")
+    listed = base in ("voc2012", *CLASS_FOLDERS)
+    if not listed and base in (*LABELLED, *DATASETS) and name not in LABELLED:
+        raise ValueError(f"name must be one of {LABELLED} or a folder of classes, not {name!r}")
     refuse_below(1, size=size)
     refuse_below(0, train=train, test=test)
     if name in DRAWN:
         return _drawn(name, size, train, test)
     if base == "voc2012":
         return _voc(name.replace("voc2012", "voc2012_aug"), size, train, test, root)
-    if base in CLASS_FOLDERS:
+    if name not in LABELLED or base in CLASS_FOLDERS:
         if train or test:
             raise ValueError(f"{name} is taken whole, not {train} and {test} of its images")
         return _class_folders(name, size, str(data_root(root)))
@@ -145,20 +147,22 @@ def largest_class(labels: Tensor, classes: int) -> Tensor:
 
 @cache
 def _class_folders(name: str, size: int, root: str) -> Labelled:
+    whole = {"caltech101": 102, "caltech256": 257}  # classes; any other name is a path
     images, _, target = name.partition("/")
     base = images.partition("@")[0]
+    if base not in whole:
+        base, images, target = name, name, ""
     path = locate(base, root)
     folders = sorted(each for each in path.iterdir() if each.is_dir() and not is_rubbish(each.name))
     if not folders:
         raise FileNotFoundError(f"no folder of a class in {path}")
     there = [f"{each.name}/{file.name}" for each in folders for file in pictures_in(each)]
-    if "@" in images:
+    if base in whole and "@" in images:
         train, test = (listed_ids(images, part, there, path) for part in ("train", "test"))
     else:
         train, test = _split(there, path)
-        whole = {"caltech101": 102, "caltech256": 257}[base]
-        if len(set(map(_class_of, there))) < whole:
-            told = f"{path} has {len(set(map(_class_of, there)))} of {whole} classes"
+        if len(set(map(_class_of, there))) < whole.get(base, 0):
+            told = f"{path} has {len(set(map(_class_of, there)))} of {whole[base]} classes"
             warnings.warn(f"{told}: it is not the whole set", stacklevel=2)
     classes = sorted({_class_of(id) for id in train + test})
     if target:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lib.data.catalogue import DATASETS, apart, listed_ids, locate, refuse_below
 from lib.data.drawn.scenes import CATEGORIES, render_scenes
-from lib.data.images import centre_square, picture_shape, read_square, upright
+from lib.data.images import centre_square, list_images, picture_shape, read_square, upright
 from lib.engine.files import data_root, naming, read_text
 
 DRAWN = ("scenes_a", "scenes_b")
@@ -35,6 +35,7 @@ VOC_CLASSES = DATASETS["voc2012"].classes
 STANFORD_MAPS = (".png", ".regions.txt")
 SCENES_SEEDS = {"train": 1, "test": 2}
 COCO_TEST_EVERY = 4
+FOLDER_TEST_EVERY = 5  # as load_pairs of notebook 01 does
 FAR = 1e6  # pixels: pycocotools allocates for every row and column that a shape reaches
 
 
@@ -71,7 +72,10 @@ def load_segmented(
     Files come in a fixed random order: every beginning is a fair sample and the start of a larger
     one. Images are reduced with anti-aliasing, label maps to the nearest pixel. Do not write into
     what comes back: the same request is read once a process.
-    name: one of ``SEGMENTED``. scenes_a, scenes_b: domain A or B, drawn in any number but "all".
+    name: one of ``SEGMENTED``, or a folder below the data root with pictures in ``inputs/``, label
+        maps of the same stems in ``targets/``, and the names of labels 0, 1, ... in
+        ``classes.txt``, one a line; every fifth picture is for testing.
+        scenes_a, scenes_b: domain A or B, drawn in any number but "all".
         voc2012: train.txt and val.txt (as test); voc2012_aug: train_aug.txt, with the masks of SBD
         beside VOC's in ``SegmentationClass/``, and the same val.txt; voc2012_groups: the same
         images in five classes, background, person, animal, vehicle and indoor.
@@ -88,8 +92,9 @@ def load_segmented(
     Raises FileNotFoundError for files that are not there, ValueError for damaged ones and label
     maps that do not fit (each names the path) and for what a set does not have.
     """
-    if name not in SEGMENTED and name.partition("@")[0] not in FILED:
-        raise ValueError(f"name must be one of {SEGMENTED}, not {name!r}")
+    base = name.partition("@")[0]
+    if base in (*SEGMENTED, *DATASETS) and name not in SEGMENTED and base not in FILED:
+        raise ValueError(f"name must be one of {SEGMENTED} or a folder, not {name!r}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
     refuse_below(1, size=size)
@@ -106,7 +111,7 @@ def _load(name: str, split: str, size: int, count: int, root: str) -> Segmented:
         scenes = render_scenes(count, size=size, seed=SCENES_SEEDS[split], domain=domain)
         classes = ("background", *CATEGORIES[domain])
         return Segmented(scenes.images, scenes.labels, classes, tuple(map(str, range(count))), 0)
-    entries, classes = _READERS[name.partition("@")[0]](name, split, root)
+    entries, classes = _READERS.get(name.partition("@")[0], _folder)(name, split, root)
     if "@" not in name:  # a list has an order of its own
         order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(0))
         entries = [entries[place] for place in order.tolist()]
@@ -250,6 +255,25 @@ def _pets(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ..
     stems = listed_ids(name, {"train": "trainval", "test": "test"}[split], maps, folder)
     # the pet, the background, the border
     return _pairs(folder / "images", maps, stems, {1: 1, 2: 0, 3: IGNORED}), ("background", "pet")
+
+
+def _folder(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
+    folder = locate(name, root)
+    lines = read_text(folder / "classes.txt", "list of classes").splitlines()
+    classes = tuple(filter(None, map(str.strip, lines)))
+    images, maps = (
+        {path.stem: path for path in list_images(str(folder.resolve() / side))}
+        for side in ("inputs", "targets")
+    )
+    if alone := sorted(set(images) ^ set(maps)):
+        raise ValueError(f"{folder}: no pair for {', '.join(alone[:5])}")
+    meaning = {label: label for label in range(len(classes))}
+    entries = [
+        _Entry(path, picture_shape(path), partial(_labels, maps[stem], meaning))
+        for place, (stem, path) in enumerate(images.items())
+        if (place % FOLDER_TEST_EVERY == 0) == (split == "test")
+    ]
+    return entries, classes
 
 
 def _coco(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:

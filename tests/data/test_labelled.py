@@ -126,6 +126,20 @@ def test_missing_data_say_where_they_were_looked_for_and_what_is_embedded(tmp_pa
         load_labelled("caltech256", size=32, root=tmp_path)
 
 
+def test_a_folder_of_ones_own_has_a_folder_for_each_class(tmp_path):
+    for label, name in enumerate(("fern", "moss")):
+        (tmp_path / "my/plants" / name).mkdir(parents=True)
+        for place in range(8):
+            picture = Image.new("RGB", (20 + place, 30), (200 * label,) * 3)
+            picture.save(tmp_path / f"my/plants/{name}/{place}.png")
+    data = load_labelled("my/plants", size=16, root=tmp_path)
+    assert data.classes == ("fern", "moss")
+    assert (len(data.train_images), len(data.test_images)) == (12, 4)
+    assert torch.equal(data.test_images.float().mean((1, 2, 3)), 200.0 * data.test_labels)
+    with pytest.raises(FileNotFoundError, match=r"neither a data set .* nor a folder .*no_plants"):
+        load_labelled("no_plants", root=tmp_path)
+
+
 def test_digits_are_enlarged_four_times_in_three_equal_channels():
     from sklearn.datasets import load_digits
 
@@ -261,7 +275,7 @@ def test_largest_class_by_hand():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mnist", {}, r"name must be one of \('scenes', .*'caltech256'\), not 'mnist'"),
+        ("coco2017", {}, r"name must be one of \('scenes', .*'caltech256'\) or .* not 'coco2017'"),
         ("digits", {"train": 5, "test": -1}, "test must be at least 0, not -1"),
         ("objects", {"size": 0}, "size must be at least 1, not 0"),
         ("digits", {"train": 1298}, "digits has 1,297 train images, not 1,298"),

@@ -441,6 +441,34 @@ def test_missing_sets_say_where_they_were_looked_for(name, tmp_path):
         load_segmented(name, "train", size=8, root=tmp_path)
 
 
+def test_a_folder_of_ones_own_has_its_own_classes(tmp_path):
+    """Ten pictures, of which the first and the sixth are for testing; a palette does not matter."""
+    for side in ("inputs", "targets"):
+        (tmp_path / "walks" / side).mkdir(parents=True)
+    for place in range(10):
+        Image.new("RGB", (20, 12), (20 * place, 0, 0)).save(
+            tmp_path / f"walks/inputs/{place}.jpg", quality=100
+        )
+        labels = np.full((12, 20), 255)
+        labels[:6], labels[6:, :10] = 0, 1
+        save_mask(tmp_path / f"walks/targets/{place}.png", labels, "L" if place % 2 else "P")
+    (tmp_path / "walks/classes.txt").write_text("sky\npath\n", encoding="utf-8-sig")
+    parts = {split: fresh("walks", split, size=8, root=tmp_path) for split in ("train", "test")}
+    assert set(parts["test"].ids) == {"0", "5"} and len(parts["train"].ids) == 8
+    assert parts["train"].classes == ("sky", "path")
+    assert parts["test"].labels[0, 0].unique().tolist() == [0]
+    assert parts["test"].labels[0, -1].unique().tolist() == [1, 255]
+    reds = {id: picture[0].float().mean() for id, picture in zip(
+        parts["train"].ids, parts["train"].images, strict=True)}  # fmt: skip
+    assert all(abs(red - 20 * int(id)) < 3 for id, red in reds.items())
+    (tmp_path / "walks/targets/3.png").unlink()
+    with pytest.raises(ValueError, match="walks: no pair for 3"):
+        fresh("walks", "train", size=8, root=tmp_path)
+    (tmp_path / "walks/classes.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"walks/classes\.txt"):
+        fresh("walks", "train", size=8, root=tmp_path)
+
+
 def test_styles_are_three_named_pictures(tmp_path):
     folder = tmp_path / "photos/style"
     folder.mkdir(parents=True)
