@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from lib.continual.networks import LAYERS
-from lib.continual.trials import KINDS, PLAIN, STREAMS, TASKS, norms_of
+from lib.continual.trials import PLAIN, STREAMS, TASKS, norms_of
 from lib.ledger.estimates import Estimate, mean_interval, ratio_interval
 from lib.ledger.tables import Missing, Tables
 
-MAIN = {"segmentation": "miou", "colour": "mse", "style": "total"}  # what a task is judged by
+MAIN = {1: "miou", 2: "miou", 3: "mse", 4: "total", 5: "total"}  # what a task is judged by
 HIGHER = ("miou", "accuracy", "ssim", "ssim_rgb", "ssim_content")  # better; of others, lower
 MARGIN = 0.05  # of a gain from a single seed, which has no interval: that much shows learning
 TITLES = {
@@ -35,11 +35,6 @@ FIELDS = ("method", "task", "norms", "seed", *PLAIN)
 # in the paper's Table 2 fine-tuning comes to task 5 from task 3; in a stream it comes from task 4
 TABLE_2 = {("fine-tune", 5): {"start": 3}}
 Masks = Mapping[str, Tensor]  # layer name -> bool tensor of the weight's shape
-
-
-def main_metric(task: int) -> str:
-    """The number that a task is judged by: mIoU, MSE or the total style loss."""
-    return MAIN[KINDS[task]]
 
 
 def scores(trials: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +83,7 @@ def pick(
     after = after or scored
     if after == 1 and not method.startswith("resblock"):
         method = "scratch"
-    named = (rows["scored"] == scored) & (rows["name"] == (name or main_metric(scored)))
+    named = (rows["scored"] == scored) & (rows["name"] == (name or MAIN[scored]))
     chosen = named & _of_trial(rows, method, after, fields)
     return rows[chosen].set_index("seed")["value"].sort_index()
 
@@ -112,10 +107,9 @@ def table_2(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
         for method in STREAMS:
             fields = TABLE_2.get((method, task), {})
             found = over_seeds(pick(rows, method, task, name=name, **fields))
-            numbers = {"n": found.n, "mean": found.value, "low": found.low, "high": found.high}
-            table.append({"task": task, "metric": name, "method": method, **numbers,
-                          "trivial": trivial})  # fmt: skip
-    return pd.DataFrame(table)
+            table.append((task, name, method, found.n, found.value, found.low, found.high, trivial))
+    columns = ["task", "metric", "method", "n", "mean", "low", "high", "trivial"]
+    return pd.DataFrame(table, columns=columns)
 
 
 def forgetting(rows: pd.DataFrame, method: str) -> np.ndarray:
@@ -132,14 +126,16 @@ def forgetting(rows: pd.DataFrame, method: str) -> np.ndarray:
 def share_left(rows: pd.DataFrame, method: str, answers: pd.DataFrame) -> np.ndarray:
     """As ``forgetting``: the share, 0 to 1, of a task's gain over the best trivial answer.
 
-    NaN for a task that was not learned (see ``is_learned``).
+    NaN for a task that was not learned: the interval of its gain is not above 0, or the gain of a
+    single seed not above a margin.
     """
     matrix, best = forgetting(rows, method), best_answers(answers)
     for column, task in enumerate(TASKS):
-        trivial = best.get((task, main_metric(task)), np.nan)
+        trivial = best.get((task, MAIN[task]), np.nan)
         share = (matrix[:, column] - trivial) / (matrix[column, column] - trivial)
-        learned = gain_over(trivial, pick(rows, method, task), main_metric(task))
-        matrix[:, column] = share.clip(0, 1) if is_learned(learned) else np.nan
+        gain = gain_over(trivial, pick(rows, method, task), MAIN[task])
+        learned = gain.low > 0 if gain.n > 1 else gain.value > MARGIN
+        matrix[:, column] = share.clip(0, 1) if learned else np.nan
     return matrix
 
 
@@ -148,18 +144,12 @@ def gain_over(trivial: float, values: pd.Series, metric: str) -> Estimate:
     return over_seeds((values / trivial - 1) * (1 if metric in HIGHER else -1))
 
 
-def is_learned(gain: Estimate) -> bool:
-    """Whether a gain's interval lies above 0; one seed has none, and must gain a margin."""
-    return gain.low > 0 if gain.n > 1 else gain.value > MARGIN
-
-
 def largest_change(rows: pd.DataFrame, method: str) -> Estimate:
     """Largest absolute change of an earlier task's numbers after later ones; n: comparisons."""
     changes: list[float] = []
-    for scored in TASKS[:-1]:
-        before = pick(rows, method, scored)
-        for after in range(scored + 1, len(TASKS) + 1):
-            changes += (pick(rows, method, scored, after=after) - before).abs().dropna().tolist()
+    for scored, after in combinations(TASKS, 2):
+        change = pick(rows, method, scored, after=after) - pick(rows, method, scored)
+        changes += change.abs().dropna().tolist()
     largest, smallest = max(changes, default=np.nan), min(changes, default=np.nan)
     return Estimate(largest, smallest, largest, len(changes))
 
@@ -168,25 +158,24 @@ def zero_rate_rows(trials: pd.DataFrame) -> pd.DataFrame:
     """One row a layer of each masked trial: the trial's fields, ``layer``, ``rate``, ``place``."""
     done = trials.reindex(columns=[*FIELDS, "status", "zero_rates"])
     done = done[(done.status == "ok") & done.zero_rates.notna()]
-    fields = pd.MultiIndex.from_frame(done[list(FIELDS)])
-    rates = pd.DataFrame(list(done.zero_rates), fields)
+    rates = pd.DataFrame(list(done.zero_rates), pd.MultiIndex.from_frame(done[list(FIELDS)]))
     rates.columns = rates.columns.str.replace(r"^(encoder|decoder)\.|\.conv$", "", regex=True)
     # a record has a U-Net's layers in the order of their names
-    unet, blocks = LAYERS, [name for name in rates if name not in LAYERS]
-    places = {name: place for names in (unet, blocks) for place, name in enumerate(names)}
+    blocks = [name for name in rates if name not in LAYERS]
+    places = {name: place for names in (LAYERS, blocks) for place, name in enumerate(names)}
     rows = rates.melt(var_name="layer", value_name="rate", ignore_index=False).dropna()
     return rows.reset_index().assign(place=lambda table: table["layer"].map(places))
 
 
 def zero_share(
-    rates: pd.DataFrame, *tasks: int, method: str = "piggyback", layers: str = "", **fields: Any
+    rates: pd.DataFrame, *tasks: int, method: str = "piggyback", layers: str = ".*", **fields: Any
 ) -> pd.Series:
     """seed -> mean over tasks of the mean over layers of a mask's zero rate.
 
-    rates: of ``zero_rate_rows``. layers: a pattern of their names; "" is all. A layer counts once,
-    however many weights it has. fields: as of ``pick``.
+    rates: of ``zero_rate_rows``. layers: a pattern of their names. A layer counts once, however
+    many weights it has. fields: as of ``pick``.
     """
-    rates = rates[rates["layer"].str.fullmatch(layers or ".*")]
+    rates = rates[rates["layer"].str.fullmatch(layers)]
     shares = [
         rates[_of_trial(rates, method, task, fields)].groupby("seed")["rate"].mean()
         for task in tasks
@@ -225,9 +214,12 @@ def similarity(a: Masks, b: Masks) -> dict[str, float]:
         float((bits - of_a - of_b + 2 * shared).sum() / bits.sum())
         for shared in (both, of_a * of_b / bits)
     )
-    compared = {"bits": bits.sum(), "agreement": agreement, "chance": expected}
-    kappas = {"kappa": kappa(agreement, expected), "null_mean": kappa(in_layers, expected)}
-    return compared | kappas
+    kappa, null_mean = (
+        (value - expected) / (1 - expected) if expected < 1 else np.nan
+        for value in (agreement, in_layers)
+    )
+    found = {"bits": bits.sum(), "agreement": agreement, "chance": expected}
+    return found | {"kappa": kappa, "null_mean": null_mean}
 
 
 def chance(used_a: float, used_b: float) -> float:
@@ -235,105 +227,51 @@ def chance(used_a: float, used_b: float) -> float:
     return used_a * used_b + (1 - used_a) * (1 - used_b)
 
 
-def kappa(agreement: float, expected: float) -> float:
-    """Cohen's kappa: the agreement beyond the expected one, as a share of the most possible."""
-    return (agreement - expected) / (1 - expected) if expected < 1 else np.nan
+# The quantities of claims.yaml. They take the tables that the notebook saves and pair numbers by
+# seed. ``of`` and ``to`` name a number by a cell, see ``_cell``, with what both have in common.
 
 
-# The quantities of claims.yaml. They take the tables that the notebook saves, pair numbers by seed,
-# and name a number by a cell: ``{method: ewc, after: 2}``, as ``pick`` takes it, is a method's;
-# ``{answer: grey picture}`` or ``{answer: best}`` is a trivial answer's.
-
-
-def gain(tables: Tables, task: int | str, method: str, **fields: Any) -> Estimate:
+def gain(tables: Tables, task: int | str, **cell: Any) -> Estimate:
     """Of a task's main metric over the best trivial answer, as a share of that answer's number.
 
     task: ``classes`` is a classification of ``reasons.py``, and ``method`` what was learned there.
     """
     if isinstance(task, str):
-        rows = _classifier(tables, learned=method, **fields)
+        rows = _classifier(tables, learned=cell.pop("method"), **cell)
         return gain_over(rows["largest"].iloc[0], rows.groupby("seed")["top1"].first(), "accuracy")
-    name, cell = main_metric(task), {"method": method, **fields}
-    numbers = _paired(tables, task, cell, {"answer": "best"}, name)
-    return gain_over(numbers["to"].iloc[0], numbers["of"], name)
+    numbers = _paired(tables, cell, {"answer": "best"}, task=task)
+    return gain_over(numbers["to"].iloc[0], numbers["of"], MAIN[task])
 
 
-def ratio(tables: Tables, task: int, of: dict, to: dict, name: str = "") -> Estimate:
+def ratio(tables: Tables, of: dict, to: dict, **common: Any) -> Estimate:
     """Geometric mean of the ratios of two cells."""
-    numbers = _paired(tables, task, of, to, name)
-    return ratio_interval(numbers["of"].to_numpy(), numbers["to"].to_numpy())
+    return ratio_interval(*_paired(tables, of, to, **common).to_numpy().T)
 
 
-def difference(tables: Tables, task: int, of: dict, to: dict, name: str = "") -> Estimate:
+def difference(tables: Tables, of: dict, to: dict, **common: Any) -> Estimate:
     """Mean difference of two cells."""
-    numbers = _paired(tables, task, of, to, name)
+    numbers = _paired(tables, of, to, **common)
     return over_seeds(numbers["of"] - numbers["to"])
 
 
-def share_of_gain(tables: Tables, task: int, of: dict, to: dict) -> Estimate:
+def share_of_gain(tables: Tables, task: int, of: dict, to: dict, **common: Any) -> Estimate:
     """Gain of one cell over the best trivial answer, over that of another cell."""
-    numbers = _paired(tables, task, of, to, "")
-    best = _cell(tables, task, main_metric(task), {"answer": "best"})
-    return over_seeds((numbers["of"] - best) / (numbers["to"] - best))
+    numbers = _paired(tables, of, to, task=task, **common)
+    numbers = numbers - _cell(tables, task=task, answer="best")
+    return over_seeds(numbers["of"] / numbers["to"])
+
+
+def zeros(tables: Tables, **cell: Any) -> Estimate:
+    """Mean of a cell: ``zero_share`` of the masks of some tasks."""
+    return over_seeds(_paired(tables, cell, cell)["of"])
 
 
 def change(tables: Tables, method: str) -> Estimate:
     """``largest_change`` of a method's numbers."""
-    return _known(largest_change(_scores(tables), method), f"no later task of {method}")
-
-
-def zeros(tables: Tables, tasks: Sequence[int], **fields: Any) -> Estimate:
-    """``zero_share`` of the masks of some tasks."""
-    return _known(over_seeds(_zeros(tables, tasks, **fields)), f"no masks of tasks {tasks}")
-
-
-def zero_difference(tables: Tables, of: dict, to: dict) -> Estimate:
-    """Of two groups of masks or layers: how much larger the first's ``zero_share`` is."""
-    apart = _zeros(tables, **of) - _zeros(tables, **to)
-    return _known(over_seeds(apart), f"no masks of {of} and {to}")
-
-
-def zero_ratio(tables: Tables, of: dict, to: dict) -> Estimate:
-    """Of two groups of masks: ratio of their ``zero_share``."""
-    both = pd.concat([_zeros(tables, **of), _zeros(tables, **to)], axis=1).dropna()
-    _known(over_seeds(both[0] if len(both) else pd.Series(dtype=float)), f"no masks of {of}")
-    return ratio_interval(*both.to_numpy().T)
-
-
-def zeros_rise(tables: Tables, **fields: Any) -> Estimate:
-    """Of a VGG16's masks: zero rate of the last third of the layers less that of the first."""
-    rates = _classifier(tables, **fields).pivot_table("rate", "seed", "place")
-    third = rates.shape[1] // 3
-    return over_seeds(rates.iloc[:, -third:].mean(axis=1) - rates.iloc[:, :third].mean(axis=1))
-
-
-def first_layers(tables: Tables, task: int) -> Estimate:
-    """Zero rate of the U-Net's first layer in a task, less that of the VGG16's first layer."""
-    rates = _classifier(tables, place=0).set_index("seed")["rate"]
-    apart = _zeros(tables, [task], layers="conv1_1") - rates
-    return _known(over_seeds(apart), f"no seed has masks of task {task} and of a VGG16")
-
-
-def left_when_pruned(
-    tables: Tables, share: float, which: str = "smallest", norms: str = "stored"
-) -> Estimate:
-    """Share of task 1's gain over the best trivial answer that is left without some weights."""
-    best = _cell(tables, 1, main_metric(1), {"answer": "best"})
-
-    def gains(**where: Any) -> pd.Series:
-        rows = tables.rows("pruned", "seed", "miou", which=which, **where)
-        return rows.set_index("seed")["miou"] - best
-
-    return over_seeds(gains(share=share, norms=norms) / gains(share=0.0, norms="stored"))
-
-
-def kappa_difference(
-    tables: Tables, of: list[list[str]], to: list[list[str]] | None = None
-) -> Estimate:
-    """Mean kappa of some pairs of masks, less that of others or, without these, than its null."""
-    mean = _kappas(tables, of, "kappa")
-    apart = mean - (_kappas(tables, to, "kappa") if to else _kappas(tables, of, "null_mean"))
-    return _known(over_seeds(apart), f"no kappa of {of} and {to}")
+    found = largest_change(_long(tables, "scores", "scored", "name", "value"), method)
+    if not found.n:
+        raise Missing(f"no later task of {method}")
+    return found
 
 
 def chain(tables: Tables, order: str, way: str = "chained") -> Estimate:
@@ -348,39 +286,51 @@ def chain(tables: Tables, order: str, way: str = "chained") -> Estimate:
     return ratio_interval(worst, np.ones(len(worst)))
 
 
+def _paired(tables: Tables, of: dict, to: dict, **common: Any) -> pd.DataFrame:
+    """seed -> numbers of two cells, ``of`` and ``to``; one of them at least has seeds."""
+    cells = {"of": _cell(tables, **common | of), "to": _cell(tables, **common | to)}
+    numbers = pd.DataFrame(cells).dropna()
+    if numbers.empty:
+        task = common.get("task", 0)
+        what = f"{common.get('name') or MAIN[task]} of task {task}" if task else "a number"
+        raise Missing(f"no seed has {what} for {of} and for {to}")
+    return numbers
+
+
+def _cell(tables: Tables, **cell: Any) -> pd.Series | float:
+    """seed -> number that a cell names by one of its keys, or the number of a trivial answer.
+
+    answer: of ``task``, "best" or by name. pairs: mean kappa of pairs of masks. places: mean zero
+    rate of layers of a VGG16's masks. share: task 1's mIoU without a share of the weights. tasks:
+    ``zero_share``. Else ``pick`` takes it. The metric is ``name``, by default the main one.
+    """
+    if "answer" in cell:
+        named = {"task": cell["task"], "metric": cell.get("name") or MAIN[cell["task"]]}
+        if cell["answer"] == "best":
+            (best,) = best_answers(tables.rows("trivial", "answer", "value", **named)).values()
+            return best
+        rows = tables.rows("trivial", "value", answer=cell["answer"], **named)
+        return float(rows["value"].iloc[0])
+    if "pairs" in cell:
+        return _kappas(tables, **cell)
+    if "places" in cell:
+        places = cell.pop("places")
+        rates = _classifier(tables, **cell)
+        return rates[rates["place"].isin(places)].groupby("seed")["rate"].mean()
+    if "share" in cell:
+        where = {"which": "smallest", "norms": "stored"} | cell
+        del where["task"]
+        return tables.rows("pruned", "seed", "miou", **where).set_index("seed")["miou"]
+    if "tasks" in cell:
+        return zero_share(_long(tables, "zero_rates", "layer", "rate"), *cell.pop("tasks"), **cell)
+    return pick(_long(tables, "scores", "scored", "name", "value"), scored=cell.pop("task"), **cell)
+
+
 def _long(tables: Tables, name: str, *columns: str) -> pd.DataFrame:
     """A table with the trials' fields; a CSV has no difference between "" and nothing."""
     texts = ["norms", "loss", "scenes"]
     rows = tables.rows(name, *FIELDS, *columns)
     return rows.assign(**{text: rows[text].astype(object).fillna("") for text in texts})
-
-
-def _scores(tables: Tables) -> pd.DataFrame:
-    return _long(tables, "scores", "scored", "name", "value")
-
-
-def _cell(tables: Tables, task: int, name: str, cell: dict[str, Any]) -> pd.Series | float:
-    """seed -> number of a method, or the number of a trivial answer."""
-    if "answer" not in cell:
-        return pick(_scores(tables), scored=task, name=name, **cell)
-    answers = tables.rows("trivial", "answer", "value", task=task, metric=name)
-    if cell["answer"] == "best":
-        return best_answers(answers)[task, name]
-    return float(tables.rows("trivial", task=task, metric=name, **cell)["value"].iloc[0])
-
-
-def _paired(tables: Tables, task: int, of: dict, to: dict, name: str) -> pd.DataFrame:
-    """seed -> numbers of two cells, ``of`` and ``to``; one of them is a method's."""
-    name = name or main_metric(task)
-    cells = {"of": _cell(tables, task, name, of), "to": _cell(tables, task, name, to)}
-    numbers = pd.DataFrame(cells).dropna()
-    if numbers.empty:
-        raise Missing(f"no seed has {name} of task {task} for {of} and for {to}")
-    return numbers
-
-
-def _zeros(tables: Tables, tasks: Sequence[int], **fields: Any) -> pd.Series:
-    return zero_share(_long(tables, "zero_rates", "layer", "rate"), *tasks, **fields)
 
 
 def _classifier(tables: Tables, **fields: Any) -> pd.DataFrame:
@@ -389,17 +339,10 @@ def _classifier(tables: Tables, **fields: Any) -> pd.DataFrame:
     return tables.rows("classifier_zeros", "seed", "place", "rate", "top1", "largest", **where)
 
 
-def _kappas(tables: Tables, pairs: list[list[str]], name: str) -> pd.Series:
+def _kappas(tables: Tables, pairs: Sequence[Sequence[str]], name: str = "kappa") -> pd.Series:
     """seed -> mean of a column over some pairs of masks, whichever way round they are stored."""
     rows = tables.rows("similarity", "seed", "a", "b", name)
     wanted = {frozenset(pair) for pair in pairs}
     rows = rows[[frozenset(pair) in wanted for pair in zip(rows["a"], rows["b"], strict=True)]]
     by_seed = rows.groupby("seed")[name]
     return by_seed.mean()[by_seed.count() == len(wanted)]
-
-
-def _known(estimate: Estimate, missing: str) -> Estimate:
-    """The estimate; raises ``Missing`` where there was no seed to compute it from."""
-    if not np.isfinite(estimate.value):
-        raise Missing(missing)
-    return estimate

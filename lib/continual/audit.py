@@ -36,14 +36,14 @@ RESULTS, AFTER = _TABLE_2.loc[RESULTS_OF], _TABLE_2.loc[LEFT_OF]
 METHODS = list(RESULTS)
 # Share of equal bits. Task 1 is the base: no weight is masked, its mask is all ones.
 AGREEMENT = pd.read_csv(FOLDER / "paper_table_3.csv", index_col=["a", "b"])["agreement"]
+ONES: dict[int, float] = AGREEMENT.loc[1].to_dict()  # share of ones in the masks of tasks 2 to 5
 
 
 def beside_paper(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """Table 2, printed and measured: one row a number and method.
 
-    rows, answers: of ``analysis.scores`` and ``trivial_table``. Columns: number, learned ("right
-    after the task" or "after a later task"), method, paper, n, ours, low, high, trivial. A later
-    task is the next one.
+    rows, answers: of ``analysis.scores`` and ``trivial_table``. learned: "right after the task" or
+    "after a later task", which is the next one.
     """
     best, table = best_answers(answers), []
     for learned, printed in {RESULTS_OF: RESULTS, LEFT_OF: AFTER}.items():
@@ -52,20 +52,11 @@ def beside_paper(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
             method = cell.method.lower()
             fields = {"after": task + 1} if learned == LEFT_OF else TABLE_2.get((method, task), {})
             ours = over_seeds(pick(rows, method, task, name=name, **fields))
-            table.append(
-                {
-                    "number": cell.number,
-                    "learned": learned,
-                    "method": cell.method,
-                    "paper": cell.value,
-                    "n": ours.n,
-                    "ours": ours.value,
-                    "low": ours.low,
-                    "high": ours.high,
-                    "trivial": best.get((task, name), np.nan),
-                }
-            )
-    return pd.DataFrame(table)
+            numbers = (cell.value, ours.n, ours.value, ours.low, ours.high)
+            trivial = best.get((task, name), np.nan)
+            table.append((cell.number, learned, cell.method, *numbers, trivial))
+    columns = ["number", "learned", "method", "paper", "n", "ours", "low", "high", "trivial"]
+    return pd.DataFrame(table, columns=columns)
 
 
 def audit() -> pd.DataFrame:
@@ -120,7 +111,7 @@ def similarity() -> pd.DataFrame:
     agreement too: a kappa within layers can be smaller.
     """
     pairs = AGREEMENT.drop(index=1, level="a").reset_index()
-    a, b = (pairs[name].map(densities()) for name in ("a", "b"))
+    a, b = (pairs[name].map(ONES) for name in ("a", "b"))
     pairs["chance"] = chance(a, b)
     pairs["excess"] = pairs["agreement"] - pairs["chance"]
     pairs["kappa"] = pairs["excess"] / (1 - pairs["chance"])
@@ -131,23 +122,19 @@ def similarity() -> pd.DataFrame:
     return pairs
 
 
-def densities() -> dict[int, float]:
-    """Share of ones in the masks of tasks 2 to 5: their agreement with the base's ones."""
-    return AGREEMENT.loc[1].to_dict()
-
-
 def masks_of_table_3() -> dict[str, float]:
     """Share of ones and entropy of each mask, and kappa of each pair."""
     pairs = similarity()
+    bits = {f"entropy_{task}": entropy([ones, 1 - ones], base=2) for task, ones in ONES.items()}
+    kappas = {f"kappa_{pair.a}_{pair.b}": pair.kappa for pair in pairs.itertuples()}
+    shares = {f"ones_{task}": ones for task, ones in ONES.items()}
+    of_4_and_5 = pairs["mutual_information"].iloc[-1]
     return {
         "pairs_of_masks": len(pairs),
-        "mutual_information": pairs["mutual_information"].iloc[-1],  # of tasks 4 and 5
-        **{f"ones_{task}": ones for task, ones in densities().items()},
-        **{
-            f"entropy_{task}": entropy([ones, 1 - ones], base=2)
-            for task, ones in densities().items()
-        },
-        **{f"kappa_{pair.a}_{pair.b}": pair.kappa for pair in pairs.itertuples()},
+        "mutual_information": of_4_and_5,
+        **shares,
+        **bits,
+        **kappas,
     }
 
 
@@ -196,12 +183,12 @@ def stored_sizes(width: int = 64) -> pd.DataFrame:
         "piggyback": ("size-piggyback", {"network": 1, "mask": 4}),
         "resblock": ("size-resblock-cyclegan", {"auto-encoder": 1, "blocks": 5}),
     }
-    return pd.DataFrame(
-        {
-            "method": method,
-            "paper": findings.loc[finding, "paper"],
-            "counted": findings.loc[finding, "ours"],
-            "files": sum(count * files[piece] for piece, count in pieces.items()),
-        }
-        for method, (finding, pieces) in stored.items()
-    )
+    rows = [
+        (
+            method,
+            *findings.loc[finding, ["paper", "ours"]],
+            sum(n * files[p] for p, n in own.items()),
+        )
+        for method, (finding, own) in stored.items()
+    ]
+    return pd.DataFrame(rows, columns=["method", "paper", "counted", "files"])

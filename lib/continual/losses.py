@@ -11,11 +11,9 @@ matrices G_l = f_l f_l^T / (C_l H_l W_l):
 Weights, layers and scale follow the common implementation (1e5 and 1e10 with VGG16), with which
 the totals that Matsumoto and Yanai print, 4 to 6 times 1e5, agree in size. Gatys, Ecker and
 Bethge, "Image style transfer using convolutional neural networks", CVPR 2016, move the pixels of a
-picture themselves until this loss is small, by L-BFGS from the content image (their figure 6 A).
-Matsumoto and Yanai compare a network's output with such a picture by SSIM.
+picture themselves until this loss is small (their figure 6 A).
 
-Discriminator: CycleGAN's least squares (Mao et al., ICCV 2017): patches of a target should score 1,
-those of an output 0.
+Discriminator: CycleGAN's least squares (Mao et al., ICCV 2017).
 
 Elastic weight consolidation (EWC): Kirkpatrick et al., "Overcoming catastrophic forgetting in
 neural networks", PNAS 2017. After each task k the loss of the next ones gets the term
@@ -25,8 +23,7 @@ neural networks", PNAS 2017. After each task k the loss of the next ones gets th
 with the diagonal of the Fisher information F_k at the weights w_k. Terms of several tasks add up to
 one of the same form: F = sum_k F_k, and as anchor the mean of the w_k weighted by F_k. Readings: F
 is the mean squared gradient of the task's own loss, image by image (the "empirical" Fisher
-information). As the losses of segmentation, colour and style have no common unit, each F_k is
-divided by its mean over all weights.
+information), and is divided by its mean over all weights, as the tasks' losses have no common unit.
 """
 
 from __future__ import annotations
@@ -45,7 +42,9 @@ from lib.networks.sources import IMAGENET, Normalise, published_network, torchvi
 
 RANDOM_WIDTH = 16  # channels of the random network's first level; VGG16 has 64
 EDGE = 0.01  # Gatys' black and white start this far inside, where the sigmoid has a slope
-FEATURES = ("vgg16", "squeezenet", "random")
+# which layers' outputs are taken; the second is the content layer
+FEATURES = {"vgg16": (3, 8, 15, 22), "squeezenet": (1, 4, 7, 9), "random": (3, 8, 15)}
+CONTENT = 1
 Image = TypeVar("Image")
 
 
@@ -61,18 +60,17 @@ class Losses:
 class FeatureNetwork(nn.Module):
     """The outputs of some layers of a frozen network, for (N, 3, H, W) images in [0, 1].
 
-    layers: positions in ``network`` whose output is a feature map. content: which of these, counted
-    from 0, is the content layer. An in-place ReLU would overwrite the features before it, so that
-    none of them is left in place.
+    layers: positions in ``network`` whose output is a feature map. An in-place ReLU would overwrite
+    the features before it, so that none of them is left in place.
     """
 
-    def __init__(self, network: nn.Sequential, layers: tuple[int, ...], content: int) -> None:
+    def __init__(self, network: nn.Sequential, layers: tuple[int, ...]) -> None:
         super().__init__()
         self.network = network[: max(layers) + 1].eval().requires_grad_(False)
         for layer in self.network.modules():
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False
-        self.layers, self.content = layers, content
+        self.layers = layers
         self.normalise = Normalise(*map(torch.tensor, IMAGENET))
 
     def train(self, mode: bool = True) -> FeatureNetwork:
@@ -99,14 +97,16 @@ def feature_network(name: str, root: str | Path | None = None) -> FeatureNetwork
     Raises ValueError for another name, FileNotFoundError for missing weights.
     """
     if name not in FEATURES:
-        raise ValueError(f"features must be one of {FEATURES}, not {name!r}")
-    if name == "vgg16":
-        features = torchvision_network("vgg16", "IMAGENET1K_V1").get_submodule("features")
-        return FeatureNetwork(nn.Sequential(*features.children()), (3, 8, 15, 22), content=1)
-    if name == "squeezenet":
-        features = published_network("squeezenet1_1", "imagenet", root).get_submodule("features")
-        return FeatureNetwork(nn.Sequential(*features.children()), (1, 4, 7, 9), content=1)
-    return FeatureNetwork(_random_features(), (3, 8, 15), content=1)
+        raise ValueError(f"features must be one of {tuple(FEATURES)}, not {name!r}")
+    if name == "random":
+        return FeatureNetwork(_random_features(), FEATURES[name])
+    whole = (
+        torchvision_network("vgg16", "IMAGENET1K_V1")
+        if name == "vgg16"
+        else published_network("squeezenet1_1", "imagenet", root)
+    )
+    features = nn.Sequential(*whole.get_submodule("features").children())
+    return FeatureNetwork(features, FEATURES[name])
 
 
 def _random_features() -> nn.Sequential:
@@ -119,7 +119,7 @@ def _random_features() -> nn.Sequential:
                 convolution = nn.Conv2d(inputs, RANDOM_WIDTH * 2**level, 3, padding=1)
                 inputs = convolution.out_channels
                 nn.init.orthogonal_(convolution.weight, gain=2**0.5)  # a ReLU halves the energy
-                nn.init.constant_(convolution.get_parameter("bias"), 0)
+                nn.init.zeros_(convolution.get_parameter("bias"))
                 layers += [convolution, nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -144,8 +144,7 @@ class PerceptualLoss:
         content_weight: float = 1e5,
         style_weight: float = 1e10,
     ) -> None:
-        self.network = network
-        self.content_weight, self.style_weight = content_weight, style_weight
+        self.network, self.content_weight, self.style_weight = network, content_weight, style_weight
         self.style = style.to(network.normalise.mean)
         with torch.no_grad():
             self.style_grams = [gram(f) for f in network(self.style[None])]
@@ -156,8 +155,8 @@ class PerceptualLoss:
         with torch.autocast(output.device.type, enabled=False):
             features = self.network(output.float())
             with torch.no_grad():
-                wanted = self.network(content.float())[self.network.content]
-            content_loss = (features[self.network.content] - wanted).square().mean((1, 2, 3))
+                wanted = self.network(content.float())[CONTENT]
+            content_loss = (features[CONTENT] - wanted).square().mean((1, 2, 3))
             style_loss = torch.zeros_like(content_loss)
             for layer, target in zip(features, self.style_grams, strict=True):
                 style_loss = style_loss + (gram(layer) - target).square().mean((1, 2))
@@ -180,13 +179,8 @@ def gatys(loss: PerceptualLoss, content: Tensor, *, steps: int = 300) -> Tensor:
 def _optimised(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
     # L-BFGS cannot take the strides of a permuted picture
     numbers = content.clamp(EDGE, 1 - EDGE).logit().contiguous().requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [numbers],
-        max_iter=steps,
-        max_eval=2 * steps,
-        history_size=20,
-        line_search_fn="strong_wolfe",
-    )
+    options: dict[str, Any] = {"history_size": 20, "line_search_fn": "strong_wolfe"}
+    optimiser = torch.optim.LBFGS([numbers], max_iter=steps, max_eval=2 * steps, **options)
     with torch.no_grad():
         scale = loss(content, content).total.sum().clamp(min=1e-12)  # steps fit losses near 1
 
@@ -203,11 +197,7 @@ def _optimised(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
 
 
 class Adversary:
-    """A discriminator that learns beside the network it judges.
-
-    Its optimiser is Adam with CycleGAN's rate and betas. ``loss`` takes one step of the
-    discriminator, then gives the network's loss.
-    """
+    """A discriminator that learns beside the network it judges; Adam with CycleGAN's settings."""
 
     def __init__(self, discriminator: PatchDiscriminator, *, lr: float = 2e-4) -> None:
         self.discriminator = discriminator
@@ -215,10 +205,8 @@ class Adversary:
 
     def state_dict(self) -> dict[str, Any]:
         """Of the discriminator and its optimiser, for a checkpoint."""
-        return {
-            "discriminator": self.discriminator.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
+        parts: dict[str, Any] = {"discriminator": self.discriminator, "optimiser": self.optimiser}
+        return {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """The inverse of ``state_dict``."""
@@ -271,7 +259,7 @@ def importance(
             total += gradient.square()
         count += 1
     whole = sum(float(squares.sum()) for squares in sums.values())
-    if not count or not whole > 0:
+    if not whole > 0:
         raise ValueError(f"no importance from {count} images: no gradient")
     mean = whole / sum(squares.numel() for squares in sums.values())
     return {name: squares / mean for name, squares in sums.items()}
@@ -284,15 +272,11 @@ def extended(anchor: Anchor | None, model: nn.Module, importances: Mapping[str, 
     if anchor is None:
         return Anchor(dict(importances), new)
     total = {name: anchor.importance[name] + f for name, f in importances.items()}
-    values = {
-        name: torch.where(
-            total[name] > 0,
-            (anchor.importance[name] * anchor.values[name] + f * new[name])
-            / total[name].clamp(min=torch.finfo(f.dtype).tiny),
-            new[name],
-        )
-        for name, f in importances.items()
-    }
+    values = {}
+    for name, f in importances.items():
+        sums = anchor.importance[name] * anchor.values[name] + f * new[name]
+        mean = sums / total[name].clamp(min=torch.finfo(f.dtype).tiny)
+        values[name] = torch.where(total[name] > 0, mean, new[name])
     return Anchor(total, values)
 
 

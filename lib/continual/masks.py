@@ -14,8 +14,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ from torch.nn.utils import parametrize
 
 from lib.continual.networks import Freezable, UNet
 from lib.engine.files import write_atomically
+from lib.networks.sizes import CONVOLUTIONS
 
 INITIAL, THRESHOLD = 1e-2, 5e-3
 NORM_POLICIES = ("frozen", "statistics", "affine")
-MASKED = (nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm)
 
 
@@ -76,11 +76,23 @@ class MaskedTask:
     norms: name in the base's state -> the task's own statistics and affine parameters.
     """
 
-    base: str
-    norm: str
-    masks: dict[str, Tensor]
-    heads: dict[str, nn.Module]
-    norms: dict[str, Tensor]
+    base: str = ""
+    norm: str = ""
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    heads: dict[str, nn.Module] = field(default_factory=dict)
+    norms: dict[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> MaskedTask:
+        """A copy on a device, its heads in evaluation mode and without gradients."""
+        heads = {
+            name: copy.deepcopy(head).to(device).eval().requires_grad_(False)
+            for name, head in self.heads.items()
+        }
+        masks, norms = (
+            {name: values.to(device, copy=True) for name, values in tensors.items()}
+            for tensors in (self.masks, self.norms)
+        )
+        return replace(self, masks=masks, heads=heads, norms=norms)
 
 
 class MaskedNetwork(Freezable):
@@ -110,26 +122,33 @@ class MaskedNetwork(Freezable):
     ) -> None:
         super().__init__()
         heads = dict(heads or {})
-        _refuse(base, [within, *heads], norm)
+        known = dict(base.named_modules(remove_duplicate=False))
+        if unknown := [name for name in (within, *heads) if name not in known]:
+            raise ValueError(f"the base network has no layer {unknown[0]!r}")
+        if norm not in NORM_POLICIES:
+            raise ValueError(f"norm must be one of {', '.join(NORM_POLICIES)}, not {norm!r}")
         self.base, self.norm, self.heads = fingerprint(base), norm, tuple(heads)
         self.network = copy.deepcopy(base).requires_grad_(False)
-        layers = _layers(self.network, within, self.heads)
-        self.masked = tuple(name for name, layer in layers.items() if isinstance(layer, MASKED))
-        everywhere = _layers(self.network, "", self.heads).items()
-        norms = [name for name, layer in everywhere if isinstance(layer, NORMS)]
-        self._own_norms = [name for name in norms if norm != "frozen" and name in layers]
+        layers = {
+            name: layer
+            for name, layer in self.network.named_modules()
+            if not any(_inside(name, head) for head in heads)
+        }
+        own = {name: layer for name, layer in layers.items() if _inside(name, within)}
+        self.masked = tuple(name for name, layer in own.items() if isinstance(layer, CONVOLUTIONS))
+        norms = [name for name, layer in layers.items() if isinstance(layer, NORMS)]
+        self.own_norms = [name for name in norms if name in own and norm != "frozen"]
         # in training, too, the base's norms use their stored statistics
-        self.frozen = tuple(f"network.{name}" for name in norms if name not in self._own_norms)
+        self.frozen = tuple(f"network.{name}" for name in norms if name not in self.own_norms)
         if not self.masked:
             raise ValueError(f"{within or 'the network'} has no convolution to mask")
         for name in self.masked:
-            if parametrize.is_parametrized(layers[name]):
-                text = f"the weight of {name!r} is already parametrized; make it plain first"
-                raise ValueError(text)
+            if parametrize.is_parametrized(own[name]):
+                raise ValueError(f"the weight of {name!r} is already parametrized")
             mask = WeightMask(self.network.get_parameter(f"{name}.weight"))
-            parametrize.register_parametrization(layers[name], "weight", mask)
-        for name in self._own_norms:
-            layers[name].requires_grad_(norm == "affine")
+            parametrize.register_parametrization(own[name], "weight", mask)
+        for name in self.own_norms:
+            own[name].requires_grad_(norm == "affine")
         for name, head in heads.items():
             self.network.set_submodule(name, head)
         self.train(base.training)
@@ -142,51 +161,29 @@ class MaskedNetwork(Freezable):
         layers: list[tuple[str, Any]] = [(n, self.network.get_submodule(n)) for n in self.masked]
         return {name: layer.parametrizations.weight[0] for name, layer in layers}
 
+    def groups(self, mask_lr: float) -> list[dict[str, Any]]:
+        """For an optimiser: masks learn at a rate of their own, all else at the optimiser's."""
+        masks = [mask.real for mask in self.masks().values()]
+        others = [values for name, values in self.named_parameters() if not name.endswith(".real")]
+        return [{"params": others}, {"params": masks, "lr": mask_lr}]
+
     def task(self) -> MaskedTask:
         """The task as it is now, copied to the CPU."""
-        heads = {name: copy.deepcopy(self.network.get_submodule(name)) for name in self.heads}
-        state = self.network.state_dict()
-        return MaskedTask(
-            self.base,
-            self.norm,
-            {name: mask.bits().cpu() for name, mask in self.masks().items()},
-            {name: head.cpu().eval().requires_grad_(False) for name, head in heads.items()},
-            {
-                name: state[name].to("cpu", copy=True)
-                for name in norm_state_names(self.network, self.norm, self._own_norms)
-            },
-        )
+        buffers = dict(self.network.named_buffers())
+        norms = {
+            name: values
+            for name, values in self.network.state_dict().items()
+            if name.rpartition(".")[0] in self.own_norms
+            and (self.norm == "affine" or name in buffers)
+        }
+        heads = {name: self.network.get_submodule(name) for name in self.heads}
+        masks = {name: mask.bits() for name, mask in self.masks().items()}
+        return MaskedTask(self.base, self.norm, masks, heads, norms).to(torch.device("cpu"))
 
 
-def norm_state_names(network: nn.Module, policy: str, norms: Iterable[str]) -> list[str]:
-    """Names in the network's state of what a task has of its own in the norm layers named."""
-    layers, names = dict(network.named_modules()), list(norms)
-    own = [f"{name}.{key}" for name in names for key, _ in layers[name].named_buffers()]
-    if policy == "affine":
-        own += [f"{name}.{key}" for name in names for key, _ in layers[name].named_parameters()]
-    return own if policy != "frozen" else []
-
-
-def _layers(network: nn.Module, within: str, heads: tuple[str, ...]) -> dict[str, nn.Module]:
-    """Name -> module of all that lies in ``within`` and in no head."""
-
-    def inside(name: str, part: str) -> bool:
-        return not part or f"{name}.".startswith(f"{part}.")
-
-    return {
-        name: layer
-        for name, layer in network.named_modules()
-        if inside(name, within) and not any(inside(name, head) for head in heads)
-    }
-
-
-def _refuse(base: nn.Module, names: list[str], norm: str) -> None:
-    known = dict(base.named_modules(remove_duplicate=False))
-    for name in names:
-        if name not in known:
-            raise ValueError(f"the base network has no layer {name!r}")
-    if norm not in NORM_POLICIES:
-        raise ValueError(f"norm must be one of {', '.join(NORM_POLICIES)}, not {norm!r}")
+def _inside(name: str, part: str) -> bool:
+    """Whether a module's name is that of a part of the network or lies in it; "" is all."""
+    return not part or f"{name}.".startswith(f"{part}.")
 
 
 def zero_rates(masks: Mapping[str, Tensor]) -> dict[str, float]:
@@ -230,26 +227,17 @@ class TaskSwitcher:
         heads = {name for task in tasks.values() for name in task.heads}
         self._heads = {name: self.network.get_submodule(name) for name in heads}
         device = next(iter(state.values())).device
-        self._tasks = {
-            name: replace(
-                task,
-                masks={key: mask.to(device) for key, mask in task.masks.items()},
-                heads={
-                    key: copy.deepcopy(head).to(device).eval() for key, head in task.heads.items()
-                },
-                norms={key: values.to(device) for key, values in task.norms.items()},
-            )
-            for name, task in tasks.items()
-        }
+        self._tasks: dict[str | None, MaskedTask] = {None: MaskedTask()}
+        self._tasks |= {name: task.to(device) for name, task in tasks.items()}
 
     def use(self, name: str | None) -> nn.Module:
         """``network``, as the task of this name; None gives the base back. Always the same object.
 
         Raises ValueError for a name that is not among the tasks.
         """
-        if name is not None and name not in self._tasks:
-            raise ValueError(f"no task {name!r}; there are {', '.join(self._tasks)}")
-        task = self._tasks[name] if name is not None else MaskedTask("", "", {}, {}, {})
+        if name not in self._tasks:
+            raise ValueError(f"no task {name!r}; there are {', '.join(filter(None, self._tasks))}")
+        task = self._tasks[name]
         for layer, head in (self._heads | task.heads).items():
             self.network.set_submodule(layer, head)
         masks = {f"{layer}.weight": mask for layer, mask in task.masks.items()}
@@ -278,9 +266,8 @@ def save_task(path: Path, task: MaskedTask, card: str = "") -> None:
     bits = {name: np.packbits(mask.cpu().numpy()) for name, mask in task.masks.items()}
     tensors = {f"mask/{name}": torch.from_numpy(packed) for name, packed in bits.items()}
     tensors |= {f"norm/{name}": values.contiguous() for name, values in task.norms.items()}
-    for layer, head in task.heads.items():
-        state = head.state_dict().items()
-        tensors |= {f"head/{layer}/{name}": values.cpu().contiguous() for name, values in state}
+    heads = _head_tensors(task.heads).items()
+    tensors |= {f"head/{name}": values.cpu().contiguous() for name, values in heads}
     about = {"base": task.base, "norm": task.norm} | ({"card": card} if card else {})
     content = digest(tensors, json.dumps(about, sort_keys=True))
     write_atomically(path, save(tensors, about | {"content": content}))
@@ -297,7 +284,15 @@ def load_task(
     Raises FileNotFoundError, and ValueError for a truncated or damaged file, for another base and
     for heads that are not those of the file (as with another number of classes).
     """
-    about, tensors = _read(path)
+    try:
+        with safe_open(path, "pt") as file:
+            about = dict(file.metadata() or {})
+            # copies: the file's own tensors are a view of the disk
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no mask file: {error}") from error
+    if about.pop("content", None) != digest(tensors, json.dumps(about, sort_keys=True)):
+        raise ValueError(f"{path} is damaged or no mask file: its checksum does not fit")
     _refuse_other_base(str(path), about["base"], fingerprint(base))
     masks = {}
     for name, packed in part(tensors, "mask").items():
@@ -306,48 +301,31 @@ def load_task(
         masks[name] = torch.from_numpy(bits).reshape(shape)
     if heads is None and isinstance(base, UNet) and "head/last/weight" in tensors:
         heads = {"last": base.new_last(len(tensors["head/last/weight"]))}
-    own = _filled(path, dict(heads or {}), part(tensors, "head"))
-    return MaskedTask(about["base"], about["norm"], masks, own, part(tensors, "norm"))
+    own = copy.deepcopy(dict(heads or {}))
+    values, given = part(tensors, "head"), _head_tensors(own)
+    if _shapes(values) != _shapes(given):
+        raise ValueError(f"{path} has heads {_shapes(values)}, given are {_shapes(given)}")
+    for name, tensor in given.items():  # shares memory with the head
+        tensor.copy_(values[name])
+    task = MaskedTask(about["base"], about["norm"], masks, own, part(tensors, "norm"))
+    return task.to(torch.device("cpu"))
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, "pt") as file:
-            about = dict(file.metadata() or {})
-            # copies: the file's own tensors are a view of the disk
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no mask file: {error}") from error
-    content = about.pop("content", None)
-    if content != digest(tensors, json.dumps(about, sort_keys=True)):
-        raise ValueError(f"{path} is damaged or no mask file: its checksum does not fit")
-    return about, tensors
+def _head_tensors(heads: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """``<layer>/<name>`` -> parameter or buffer of a head."""
+    return {
+        f"{layer}/{name}": values
+        for layer, head in heads.items()
+        for name, values in head.state_dict().items()
+    }
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> str:
+    shapes = (f"{name} {tuple(tensors[name].shape)}" for name in sorted(tensors))
+    return ", ".join(shapes) or "none"
 
 
 def part(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
     """The entries ``<kind>/<name>`` of a file or an artefact, by name."""
     prefix = f"{kind}/"
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _filled(
-    path: Path, heads: dict[str, nn.Module], tensors: dict[str, Tensor]
-) -> dict[str, nn.Module]:
-    """Copies of the heads with the file's values (keys ``<layer>/<name>``)."""
-    wanted = {name: tuple(values.shape) for name, values in tensors.items()}
-    given = {
-        f"{layer}/{name}": tuple(values.shape)
-        for layer, head in heads.items()
-        for name, values in head.state_dict().items()
-    }
-    if wanted != given:
-        raise ValueError(f"{path} has heads {_text(wanted)}, given are {_text(given)}")
-    filled = {layer: copy.deepcopy(head).eval() for layer, head in heads.items()}
-    for layer, head in filled.items():
-        head.load_state_dict(part(tensors, layer), strict=True)
-        head.requires_grad_(False)
-    return filled
-
-
-def _text(shapes: dict[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in sorted(shapes.items())) or "none"

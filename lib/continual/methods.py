@@ -17,29 +17,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanSquaredError
 
 from lib.continual.losses import Adversary, Anchor, extended, importance, penalty
-from lib.continual.masks import (
-    NORMS,
-    MaskedNetwork,
-    MaskedTask,
-    TaskSwitcher,
-    WeightMask,
-    fingerprint,
-    norm_state_names,
-    part,
-    zero_rates,
-)
+from lib.continual.masks import MaskedNetwork, MaskedTask, TaskSwitcher, part, zero_rates
 from lib.continual.networks import Generator, PatchDiscriminator, UNet
-from lib.continual.tasks import (
-    EVALUATION_BATCH,
-    Segmentation,
-    Task,
-    evaluate,
-    likeness,
-    optimised,
-    stream_task,
-    value_of,
-)
-from lib.continual.trials import ONE_BODY, Stream, TaskTrial, base, history, origin, parent
+from lib.continual.tasks import Segmentation, Task, evaluate, likeness, optimised, stream_task
+from lib.continual.trials import MASKED_BLOCKS, ONE_BODY, TaskTrial, base, history, parent
 from lib.engine.artefacts import artefact, own_checkpoint
 from lib.engine.batches import Epochs
 from lib.engine.sweep import Context
@@ -47,6 +28,7 @@ from lib.engine.training import one_cycle, train
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) in [0, 1], labels (B, H, W) int64
 Tensors = Mapping[str, Tensor]
+Loss = Callable[[nn.Module, Batch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,7 +39,7 @@ class Learner:
     """
 
     network: nn.Module
-    loss: Callable[[nn.Module, Batch], Tensor]
+    loss: Loss
     keep: Callable[[], dict[str, Tensor]]
     adversary: Adversary | None = None
 
@@ -93,12 +75,12 @@ def network(
     """
     state = _network_state(trial, context)
     if trial.on_images:
-        net = generator(trial, state, context)
+        net = _generator(trial, state, context)
         return lambda x: net(x, f"t{trial.task}")
     if body is not None:
         last = {name: values for name, values in state.items() if name.startswith("last.")}
-        state = {**_network_state(body, context), **last}
-    return unet(trial, state, context).eval()
+        state = _network_state(body, context) | last
+    return _unet(trial, state, context.device)
 
 
 def masks(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
@@ -109,31 +91,26 @@ def masks(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
 def mask_task(trial: TaskTrial, context: Context) -> MaskedTask:
     """A U-Net's Piggyback trial as what has to be stored of it."""
     state, original = _network_state(trial, context), unet_base(trial, context)
-    outputs, inputs = state["last.weight"].shape[:2]
-    last = nn.Conv2d(inputs, outputs, 1)
-    last.load_state_dict({name: state[f"last.{name}"] for name in ("weight", "bias")})
-    norms = [name for name, layer in original.named_modules() if isinstance(layer, NORMS)]
-    return MaskedTask(
-        fingerprint(original),
-        trial.norms,
-        masks(trial, context),
-        {"last": last.eval().requires_grad_(False)},
-        {name: state[name] for name in norm_state_names(original, trial.norms, norms)},
-    )
+    last = original.new_last(len(state["last.weight"]))
+    net = MaskedNetwork(original, {"last": last}, norm=trial.norms)
+    net.network.load_state_dict(state, strict=False)  # masked weights have other names there
+    bits = masks(trial, context)
+    for name, mask in net.masks().items():
+        mask.real.data = bits[name].float()  # 0 and 1 lie on either side of the threshold
+    return net.task()
 
 
 def unet_base(trial: TaskTrial, context: Context) -> UNet:
     """Task 1's network, on which the trial's masks lie, on the CPU."""
-    first = base(trial)
-    here = replace(context, device=torch.device("cpu"))
-    return unet(first, _network_state(first, context), here).eval()
+    return _unet(trial, _network_state(base(trial), context), torch.device("cpu"))
 
 
 def generator_of(trials: Sequence[TaskTrial], context: Context) -> Generator:
     """One frozen generator with the residual blocks of several trials, as ``t3``, ``t4``, ..."""
-    states = [_network_state(trial, context) for trial in trials]
-    merged = {name: values for state in states for name, values in state.items()}
-    return generator(trials[0], merged, context).requires_grad_(False)
+    merged: dict[str, Tensor] = {}
+    for trial in trials:
+        merged |= _network_state(trial, context)
+    return _generator(trials[0], merged, context).requires_grad_(False)
 
 
 def draws(trial: TaskTrial) -> int:
@@ -160,21 +137,15 @@ def batches(trial: TaskTrial, task: Task) -> Callable[[int], Batch]:
     return at
 
 
-def unet(trial: TaskTrial, state: Tensors, context: Context) -> UNet:
-    """A U-Net of the stream's width; from the state, or if that is empty from the seed."""
-    channels = (
-        len(state["last.weight"])
-        if state
-        else stream_task(trial.task_stream, trial.task, context).channels
-    )
-    net = UNet(3, channels, width=trial.stream.width, seed=trial.seed)
-    if state:
-        net.load_state_dict(state)
-    return net.to(context.device)
+def _unet(trial: TaskTrial, state: Tensors, device: torch.device) -> UNet:
+    """A U-Net of the stream's width with a state, in evaluation mode."""
+    net = UNet(3, len(state["last.weight"]), width=trial.stream.width)
+    net.load_state_dict(state)
+    return net.to(device).eval()
 
 
-def generator(trial: TaskTrial, state: Tensors, context: Context) -> Generator:
-    """The auto-encoder with the residual blocks that are in the state, frozen; as ``unet``."""
+def _generator(trial: TaskTrial, state: Tensors, context: Context) -> Generator:
+    """The auto-encoder with the blocks that are in the state, frozen; without a state, new."""
     net = Generator(width=trial.stream.width, norm=trial.norms, seed=trial.seed)
     for name in sorted({key.split(".")[1] for key in state if key.startswith("tasks.")}):
         net.add_task(name)
@@ -199,58 +170,44 @@ def _network_state(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
 
 @torch.enable_grad()  # whoever asks for a trained network may be looking at it without gradients
 def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
-    stream = trial.stream
+    stream, before = trial.stream, parent(trial)
     task = stream_task(trial.task_stream, trial.task or 1, context)
-    before = parent(trial)
     earlier = _learned(before, context) if before else {}
     learner = _LEARNERS[trial.method](trial, task, earlier, context)
+    net = learner.network
     begin = time.perf_counter()
     with own_checkpoint(trial, context) as checkpoint:
         losses = train(
-            learner.network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             learner.loss,
             batches(trial, task),
             steps=stream.base_steps if trial == base(trial) else stream.steps,
             lr=stream.lr,
-            groups=parameter_groups(learner.network, stream),
+            groups=net.groups(stream.mask_lr) if isinstance(net, MaskedNetwork) else None,
             schedule=one_cycle,
             checkpoint=checkpoint,
             beside=learner.adversary,
             label=f"{trial.method}, task {trial.task}",
         )
-    seconds = time.perf_counter() - begin
-    learner.network.eval()
-    return {
-        **learner.keep(),
-        "losses": torch.tensor(losses),
-        "seconds": torch.tensor(seconds, dtype=torch.float64),
-    }
-
-
-def parameter_groups(network: nn.Module, stream: Stream) -> list[dict[str, Any]]:
-    """Masks learn at a rate of their own; all else, last layers too, as in every method."""
-    masks = [layer.real for layer in network.modules() if isinstance(layer, WeightMask)]
-    known = set(map(id, masks))
-    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
-    return [{"params": others}, *([{"params": masks, "lr": stream.mask_lr}] if masks else [])]
+    seconds = torch.tensor(time.perf_counter() - begin, dtype=torch.float64)
+    net.eval()
+    return learner.keep() | {"losses": torch.tensor(losses), "seconds": seconds}
 
 
 @torch.no_grad()
 def _identity(trial: TaskTrial, context: Context) -> dict[str, float]:
     """How well the auto-encoder gives the test images back."""
-    net = generator(trial, _network_state(trial, context), context)
-    images = stream_task(trial.stream, 1, context).test.images
+    net = _generator(trial, _network_state(trial, context), context)
     error = MeanSquaredError(squared=False).to(context.device)
     similar = likeness(context.device)
-    for chosen in images.split(EVALUATION_BATCH):
-        pictures = chosen.float() / 255
-        output = net(pictures)
-        error.update(output.contiguous(), pictures)
+    for pictures in stream_task(trial.stream, 1, context).test_batches():
+        output = net(pictures).contiguous()
+        error.update(output, pictures)
         similar.update(output, pictures)
-    return {"rmse": value_of(error), "ssim": value_of(similar)}
+    return {"rmse": float(error.compute()), "ssim": float(similar.compute())}
 
 
-def _own_loss(task: Task) -> Callable[[nn.Module, Batch], Tensor]:
+def _own_loss(task: Task) -> Loss:
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch
         return task.loss(net(task.inputs(images)).float(), images, labels)
@@ -262,11 +219,10 @@ def _kept(network: nn.Module) -> Callable[[], dict[str, Tensor]]:
     return lambda: _as_part(network.state_dict(), "net")
 
 
-def _continued(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> UNet:
-    """The network of the trial before, with a new last layer."""
-    net = unet(origin(trial), part(before, "net"), context)
-    net.last = _new_last(net, trial, task)
-    return net
+def _kept_mask(original: nn.Module, net: MaskedNetwork) -> dict[str, Tensor]:
+    learned = net.task()
+    plain = TaskSwitcher(original, {"it": learned}).use("it")
+    return _as_part(plain.state_dict(), "net") | _as_part(learned.masks, "mask")
 
 
 def _new_last(net: UNet, trial: TaskTrial, task: Task) -> nn.Conv2d:
@@ -279,32 +235,33 @@ def _new_last(net: UNet, trial: TaskTrial, task: Task) -> nn.Conv2d:
 def _whole(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
     """Scratch, fine-tune, and decoder, which keeps the encoder of the trial before."""
     if trial.method == "scratch":
-        net = unet(trial, {}, context)
+        net = UNet(3, task.channels, width=trial.stream.width, seed=trial.seed)
+        net.to(context.device)
         task.prepare(net.last)
     else:
-        net = _continued(trial, task, before, context)
+        net = _unet(trial, part(before, "net"), context.device)
+        net.last = _new_last(net, trial, task)
     if trial.method == "decoder":
         net.freeze("encoder")
     return Learner(net, _own_loss(task), _kept(net))
 
 
 def _ewc(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
-    net, anchor = _continued(trial, task, before, context), _anchor(trial, before, context)
-    own = _own_loss(task)
+    plain, anchor = _whole(trial, task, before, context), _anchor(trial, before, context)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return own(model, batch) + penalty(model, anchor, trial.stream.strength)
+        return plain.loss(model, batch) + penalty(model, anchor, trial.stream.strength)
 
     def keep() -> dict[str, Tensor]:
         held = _as_part(anchor.importance, "importance") | _as_part(anchor.values, "anchor")
-        return _kept(net)() | held
+        return plain.keep() | held
 
-    return Learner(net, loss, keep)
+    return replace(plain, loss=loss, keep=keep)
 
 
 def _anchor(trial: TaskTrial, before: Tensors, context: Context) -> Anchor:
     """All tasks before the trial's; the importance for the last of them is computed now."""
-    last, earlier = origin(trial), None
+    last, earlier = parent(trial) or trial, None
     if last.method == "ewc":
         importances, values = (
             {name: tensor.to(context.device) for name, tensor in part(before, kind).items()}
@@ -312,7 +269,7 @@ def _anchor(trial: TaskTrial, before: Tensors, context: Context) -> Anchor:
         )
         earlier = Anchor(importances, values)
     task = stream_task(trial.stream, last.task, context)
-    net = unet(last, part(before, "net"), context).eval()
+    net = _unet(last, part(before, "net"), context.device)
     names = [name for name, _ in net.named_parameters() if not name.startswith("last.")]
     single = batches(replace(last, stream=replace(last.stream, batch=1)), task)
     images = (single(step) for step in range(trial.stream.importance_images))
@@ -320,59 +277,41 @@ def _anchor(trial: TaskTrial, before: Tensors, context: Context) -> Anchor:
 
 
 def _piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
-    original = unet(origin(trial), part(before, "net"), context)
+    original = _unet(trial, part(before, "net"), context.device)
     last = _new_last(original, trial, task)
     net = MaskedNetwork(original, {"last": last}, norm=trial.norms)
-
-    def keep() -> dict[str, Tensor]:
-        learned = net.task()
-        plain = TaskSwitcher(original, {"it": learned}).use("it")
-        return _as_part(plain.state_dict(), "net") | _as_part(learned.masks, "mask")
-
-    return Learner(net, _own_loss(task), keep)
+    return Learner(net, _own_loss(task), lambda: _kept_mask(original, net))
 
 
 def _resblock(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
-    net = generator(trial, part(before, "net"), context)
+    net = _generator(trial, part(before, "net"), context)
     if trial.task == 0:
-        return Learner(net, _identity_loss, _kept(net))
-    name = f"t{trial.task}"
+        return Learner(
+            net, lambda net, batch: (net(batch[0]).float() - batch[0]).abs().mean(), _kept(net)
+        )
+    name, adversary = f"t{trial.task}", None
     net.add_task(name, seed=draws(trial))
-    adversary = _adversary(trial, task)
+    if isinstance(task, Segmentation) and trial.loss in ("", "adversarial"):
+        options = {"width": trial.stream.width, "layers": trial.stream.patches}
+        adversary = Adversary(PatchDiscriminator(6, **options, seed=trial.seed).to(context.device))
     return Learner(net, _image_loss(trial, task, name, adversary), _kept(net), adversary)
 
 
 def _resblock_piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
-    first, own = f"t{origin(trial).task}", f"t{trial.task}"
-    original = generator(origin(trial), part(before, "net"), context)
-    net = MaskedNetwork(original, within=f"tasks.{first}", norm="frozen")
+    first, own = f"t{MASKED_BLOCKS['base']}", f"t{trial.task}"
+    original = _generator(trial, part(before, "net"), context)
+    net = MaskedNetwork(original, within=f"tasks.{first}")
 
     def keep() -> dict[str, Tensor]:
-        learned = net.task()
-        state = TaskSwitcher(original, {"it": learned}).use("it").state_dict()
-        renamed = {k.replace(f"tasks.{first}.", f"tasks.{own}."): v for k, v in state.items()}
-        return _as_part(renamed, "net") | _as_part(learned.masks, "mask")
+        kept = _kept_mask(original, net).items()
+        return {k.replace(f"net/tasks.{first}.", f"net/tasks.{own}."): v for k, v in kept}
 
     return Learner(net, _image_loss(trial, task, first), keep)
 
 
-def _identity_loss(net: nn.Module, batch: Batch) -> Tensor:
-    return (net(batch[0]).float() - batch[0]).abs().mean()
-
-
-def _adversary(trial: TaskTrial, task: Task) -> Adversary | None:
-    """The discriminator of residual blocks that learn a segmentation, unless by another loss."""
-    if not isinstance(task, Segmentation) or trial.loss not in ("", "adversarial"):
-        return None
-    judge = PatchDiscriminator(
-        6, width=trial.stream.width, layers=trial.stream.patches, seed=trial.seed
-    )
-    return Adversary(judge.to(task.palette.device))
-
-
 def _image_loss(
     trial: TaskTrial, task: Task, blocks: str, adversary: Adversary | None = None
-) -> Callable[[nn.Module, Batch], Tensor]:
+) -> Loss:
     """Of an RGB output: the paper's losses for a segmentation, L2 for colour, the style loss."""
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:

@@ -1,24 +1,21 @@
 """The study's networks: a U-Net, an auto-encoder with residual blocks, and a patch discriminator.
 
-The U-Net is Ronneberger, Fischer and Brox, "U-Net", MICCAI 2015, in the variant that Matsumoto and
-Yanai used: the paper prints no layer table, but its count of mask weights (14,776,000 at width 64)
-and its sizes of the whole network and of the decoder fit one plan only. Channels are
-64-128-256-512-512 down; 2x2 transposed convolutions keep the channels up; a level's two 3x3
-convolutions make 1024 to 256, 512 to 128, 256 to 64 and 128 to 64. Readings, where neither text nor
-sizes decide: batch norm and ReLU after every 3x3 convolution, neither after a transposed one; a 1x1
-convolution as last layer; decoder levels are numbered on from the encoder's.
+U-Net: Ronneberger, Fischer and Brox, MICCAI 2015, in the variant of Matsumoto and Yanai. They print
+no layer table, but their count of mask weights (14,776,000 at width 64) and their sizes of the
+network and of the decoder fit one plan only: channels 64-128-256-512-512 down; 2x2 transposed
+convolutions that keep the channels; 3x3 convolutions from 1024 to 256, 512 to 128, 256 to 64 and
+128 to 64 up. Readings where nothing decides: batch norm and ReLU after every 3x3 convolution,
+neither after a transposed one; a last layer of 1x1; decoder levels numbered on from the encoder's.
 
-The auto-encoder is Zhu, Park, Isola and Efros, "Unpaired Image-to-Image Translation using
-Cycle-Consistent Adversarial Networks", ICCV 2017, appendix 7.2: c7s1-64, d128, d256, residual
-blocks R256, u128, u64, c7s1-3. Matsumoto and Yanai train encoder and decoder on the identity, then
-add 6 blocks a task (7,077,888 weights at 256 channels) and no layer besides. As a task's blocks map
-features to features, those of several tasks can follow one another in one pass. Readings: reflected
-borders, instance norm without scale or shift, and initial weights of N(0, 0.02) are CycleGAN's; the
-paper names CycleGAN and shows a figure. Instance norm makes the network blind to what it removes,
-such as a constant added to a colour channel; ``norm="batch"`` is the control.
+Auto-encoder: Zhu, Park, Isola and Efros, "Unpaired image-to-image translation using
+cycle-consistent adversarial networks", ICCV 2017, appendix 7.2. Matsumoto and Yanai train it on the
+identity, then add 6 residual blocks a task (7,077,888 weights at 256 channels) and no layer
+besides. Readings, all CycleGAN's: reflected borders, instance norm without scale or shift, initial
+weights of N(0, 0.02). Instance norm makes the network blind to what it removes, such as a constant
+added to a colour channel; ``norm="batch"`` is the control.
 
-The discriminator is that of Isola et al., "Image-to-image translation with conditional adversarial
-networks", CVPR 2017: it sees input and output together and judges every patch.
+Discriminator: Isola et al., "Image-to-image translation with conditional adversarial networks",
+CVPR 2017: it sees input and output together and judges every patch.
 """
 
 from __future__ import annotations
@@ -31,19 +28,16 @@ from torch import Tensor, nn
 
 from lib.data.catalogue import refuse_below
 from lib.engine.training import seeded
-from lib.networks.sizes import pad_to_multiple, refuse_other_channels
+from lib.networks.sizes import CONVOLUTIONS, pad_to_multiple, refuse_other_channels
 
 _CHANNELS = (1, 2, 4, 8, 8)  # of the encoder's levels, in units of the width
 _STRIDE = 2 ** (len(_CHANNELS) - 1)
-
-ENCODER_LAYERS = tuple(f"conv{level}_{part}" for level in range(1, 6) for part in (1, 2))
-DECODER_LAYERS = tuple(
+# by the names of figure 3, from input to output
+LAYERS = tuple(f"conv{level}_{part}" for level in range(1, 6) for part in (1, 2)) + tuple(
     name
     for stage in range(1, 5)
     for name in (f"up-conv{stage}", f"conv{stage + 5}_1", f"conv{stage + 5}_2")
 )
-LAYERS = ENCODER_LAYERS + DECODER_LAYERS
-
 NORMS = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
 BLOCKS = 6  # residual blocks of a task
 
@@ -68,7 +62,7 @@ class Freezable(nn.Module):
         return self
 
 
-class _Unit(nn.Module):
+class _Unit(nn.Sequential):
     """3x3 convolution, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -76,16 +70,14 @@ class _Unit(nn.Module):
         # no bias: the norm would subtract it
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
+        self.relu = nn.ReLU()
 
 
 class UNet(Freezable):
     """Maps (N, C_in, H, W) to (N, C_out, H, W) scores, without a final activation.
 
     width: channels of the first level; the paper's is 64.
-    seed: of the initial weights, which depend on the arguments alone.
+    seed: of the initial weights.
     ``encoder`` and ``decoder`` hold the layers by the names of figure 3 (``LAYERS``), ``last`` the
     task's own layer. Any height and width: the border is repeated up to a multiple of 16, and the
     output is cropped back. Raises ValueError for sizes below 1 and for images of other channels.
@@ -98,17 +90,25 @@ class UNet(Freezable):
         refuse_below(1, in_channels=in_channels, out_channels=out_channels, width=width)
         self.in_channels, self.width = in_channels, width
         with seeded(seed):
-            self.encoder = _unet_encoder(in_channels, width)
-            self.decoder = _unet_decoder(width)
+            self.encoder, self.decoder = nn.ModuleDict(), nn.ModuleDict()
+            inputs = in_channels
+            for level, factor in enumerate(_CHANNELS, start=1):
+                for part in (1, 2):
+                    self.encoder[f"conv{level}_{part}"] = _Unit(inputs, factor * width)
+                    inputs = factor * width
+            for stage, factor in enumerate(reversed(_CHANNELS[:-1]), start=1):
+                bypass, outputs = factor * width, max(factor // 2, 1) * width
+                self.decoder[f"up-conv{stage}"] = nn.ConvTranspose2d(inputs, inputs, 2, stride=2)
+                self.decoder[f"conv{stage + 5}_1"] = _Unit(bypass + inputs, outputs)
+                self.decoder[f"conv{stage + 5}_2"] = _Unit(outputs, outputs)
+                inputs = outputs
             self.last = nn.Conv2d(width, out_channels, 1)
 
     def new_last(self, out_channels: int, *, seed: int = 0) -> nn.Conv2d:
         """Another task's last layer, not yet in use: assign it to ``last``."""
-        if out_channels < 1:
-            raise ValueError(f"a last layer needs at least 1 channel, not {out_channels}")
+        refuse_below(1, out_channels=out_channels)
         with seeded(seed):
-            layer = nn.Conv2d(self.width, out_channels, 1)
-        return layer.to(self.last.weight)
+            return nn.Conv2d(self.width, out_channels, 1).to(self.last.weight)
 
     def weight_layers(self) -> dict[str, nn.Conv2d | nn.ConvTranspose2d]:
         """The 22 layers that the paper's masks cover, by name, from input to output."""
@@ -121,37 +121,14 @@ class UNet(Freezable):
         x = pad_to_multiple(images, _STRIDE)
         bypasses: list[Tensor] = []
         for level in range(1, 6):
-            if bypasses:
-                x = F.max_pool2d(x, 2)
-            x = self.encoder[f"conv{level}_1"](x)
-            x = self.encoder[f"conv{level}_2"](x)
+            x = F.max_pool2d(x, 2) if bypasses else x
+            x = self.encoder[f"conv{level}_2"](self.encoder[f"conv{level}_1"](x))
             bypasses.append(x)
         bypasses.pop()
         for stage in range(1, 5):
             x = torch.cat((bypasses.pop(), self.decoder[f"up-conv{stage}"](x)), 1)
-            x = self.decoder[f"conv{stage + 5}_1"](x)
-            x = self.decoder[f"conv{stage + 5}_2"](x)
+            x = self.decoder[f"conv{stage + 5}_2"](self.decoder[f"conv{stage + 5}_1"](x))
         return self.last(x)[..., : images.shape[2], : images.shape[3]]
-
-
-def _unet_encoder(in_channels: int, width: int) -> nn.ModuleDict:
-    layers, inputs = nn.ModuleDict(), in_channels
-    for level, factor in enumerate(_CHANNELS, start=1):
-        for part in (1, 2):
-            layers[f"conv{level}_{part}"] = _Unit(inputs, factor * width)
-            inputs = factor * width
-    return layers
-
-
-def _unet_decoder(width: int) -> nn.ModuleDict:
-    layers, below = nn.ModuleDict(), _CHANNELS[-1]
-    for stage, bypass in enumerate(reversed(_CHANNELS[:-1]), start=1):
-        outputs = max(bypass // 2, 1)
-        layers[f"up-conv{stage}"] = nn.ConvTranspose2d(below * width, below * width, 2, stride=2)
-        layers[f"conv{stage + 5}_1"] = _Unit((bypass + below) * width, outputs * width)
-        layers[f"conv{stage + 5}_2"] = _Unit(outputs * width, outputs * width)
-        below = outputs
-    return layers
 
 
 class ResidualBlock(nn.Module):
@@ -159,7 +136,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
-        first, second = (_convolution(channels, channels, norm) for _ in range(2))
+        first, second = (_same_size(channels, channels, norm) for _ in range(2))
         self.residual = nn.Sequential(*first, *second[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,7 +148,7 @@ class Generator(Freezable):
 
     width: channels of the first layer, a fourth of those in the residual blocks; CycleGAN's is 64.
     norm: ``instance`` or ``batch``.
-    seed: of the initial weights, which depend on the arguments alone.
+    seed: of the initial weights.
     ``net(images)`` is the auto-encoder, ``net(images, "colour")`` the task,
     ``net(images, "colour", "gogh")`` the second after the first without decoding in between.
     Any height and width: the border is repeated up to a multiple of 4, at least 8, and the output
@@ -186,19 +163,15 @@ class Generator(Freezable):
             raise ValueError(f"norm must be one of {tuple(NORMS)}, not {norm!r}")
         self.width, self.norm = width, norm
         with seeded(seed):
-            self.encoder = initialised(
-                nn.Sequential(
-                    *_convolution(3, width, norm, size=7),
-                    *_convolution(width, 2 * width, norm, stride=2),
-                    *_convolution(2 * width, 4 * width, norm, stride=2),
-                )
+            self.encoder = _initialised(
+                *_same_size(3, width, norm, size=7),
+                *_resized(nn.Conv2d, width, 2 * width, norm),
+                *_resized(nn.Conv2d, 2 * width, 4 * width, norm),
             )
-            self.decoder = initialised(
-                nn.Sequential(
-                    *_transposed(4 * width, 2 * width, norm),
-                    *_transposed(2 * width, width, norm),
-                    nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect"),
-                )
+            self.decoder = _initialised(
+                *_resized(nn.ConvTranspose2d, 4 * width, 2 * width, norm, output_padding=1),
+                *_resized(nn.ConvTranspose2d, 2 * width, width, norm, output_padding=1),
+                nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect"),
             )
         self.tasks = nn.ModuleDict()
 
@@ -210,8 +183,7 @@ class Generator(Freezable):
         if name in self.tasks or not name or "." in name:
             raise ValueError(f"a task's name must be new, not empty and without dot: {name!r}")
         with seeded(seed):
-            blocks = (ResidualBlock(4 * self.width, self.norm) for _ in range(BLOCKS))
-            stack = initialised(nn.Sequential(*blocks))
+            stack = _initialised(*(ResidualBlock(4 * self.width, self.norm) for _ in range(BLOCKS)))
         like = next(self.encoder.parameters())
         self.tasks[name] = stack.to(like).train(self.training)
         return stack
@@ -236,34 +208,27 @@ class Generator(Freezable):
 
 
 # A bias before the norm does nothing. With instance norm it is kept for CycleGAN's parameter count.
-def _convolution(
-    inputs: int, outputs: int, norm: str, *, size: int = 3, stride: int = 1
+def _same_size(inputs: int, outputs: int, norm: str, *, size: int = 3) -> list[nn.Module]:
+    """A convolution with reflected borders, its norm and a ReLU."""
+    options: dict[str, Any] = {"padding": size // 2, "padding_mode": "reflect"}
+    layer = nn.Conv2d(inputs, outputs, size, bias=norm == "instance", **options)
+    return [layer, NORMS[norm](outputs), nn.ReLU()]
+
+
+def _resized(
+    kind: type[nn.Module], inputs: int, outputs: int, norm: str, **options: int
 ) -> list[nn.Module]:
-    """A convolution, its norm and a ReLU; where it keeps the resolution, borders are reflected."""
-    layer = nn.Conv2d(
-        inputs,
-        outputs,
-        size,
-        stride=stride,
-        padding=size // 2,
-        padding_mode="reflect" if stride == 1 else "zeros",
-        bias=norm == "instance",
-    )
+    """A (transposed) convolution that halves (doubles) the resolution, its norm and a ReLU."""
+    bias = norm == "instance"
+    layer = kind(inputs, outputs, 3, stride=2, padding=1, bias=bias, **options)
     return [layer, NORMS[norm](outputs), nn.ReLU()]
 
 
-def _transposed(inputs: int, outputs: int, norm: str) -> list[nn.Module]:
-    """A transposed convolution that doubles the resolution, its norm and a ReLU."""
-    layer = nn.ConvTranspose2d(
-        inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=norm == "instance"
-    )
-    return [layer, NORMS[norm](outputs), nn.ReLU()]
-
-
-def initialised(network: nn.Sequential) -> nn.Sequential:
-    """The network with CycleGAN's N(0, 0.02) for the weights of convolutions, biases at zero."""
+def _initialised(*layers: nn.Module) -> nn.Sequential:
+    """The layers with CycleGAN's N(0, 0.02) for the weights of convolutions, biases at zero."""
+    network = nn.Sequential(*layers)
     for layer in network.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(layer, CONVOLUTIONS):
             nn.init.normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -280,15 +245,9 @@ class PatchDiscriminator(nn.Sequential):
         refuse_below(1, channels=channels, width=width, layers=layers)
         with seeded(seed):
             parts = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-            inputs = width
             for index in range(1, layers + 1):
-                outputs = width * min(2**index, 8)
+                inputs, outputs = (width * min(2**n, 8) for n in (index - 1, index))
                 stride = 2 if index < layers else 1
-                parts += [
-                    nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1),
-                    nn.InstanceNorm2d(outputs),
-                    nn.LeakyReLU(0.2),
-                ]
-                inputs = outputs
-            super().__init__(*parts, nn.Conv2d(inputs, 1, 4, padding=1))
-            initialised(self)
+                parts.append(nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1))
+                parts += [nn.InstanceNorm2d(outputs), nn.LeakyReLU(0.2)]
+            super().__init__(*_initialised(*parts, nn.Conv2d(outputs, 1, 4, padding=1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from lib.continual.masks import MaskedNetwork, MaskedTask, TaskSwitcher, WeightMask
+from lib.continual.masks import MaskedNetwork, MaskedTask, TaskSwitcher
 from lib.continual.networks import UNet
 from lib.data.images import list_images, open_picture
 from lib.data.segmented import IGNORED
@@ -41,8 +41,8 @@ class Pairs:
     def part(self, places: Sequence[int]) -> Pairs:
         """Some of the pairs."""
         at = list(places)
-        names = tuple(self.names[place] for place in at)
-        return Pairs(names, self.inputs[at], self.targets[at], self.inside[at], self.classes)
+        tensors = {name: getattr(self, name)[at] for name in ("inputs", "targets", "inside")}
+        return replace(self, names=tuple(self.names[place] for place in at), **tensors)
 
     def split(self) -> tuple[Pairs, Pairs]:
         """For training, and every fifth pair for the test; ValueError for a single pair."""
@@ -64,29 +64,27 @@ def load_pairs(folder: str | Path, *, size: int = 64) -> Pairs:
     readable, and for a label that is no class's number.
     """
     names_file = Path(folder) / "classes.txt"
-    classes = names_file.read_text("utf-8").split("\n") if names_file.is_file() else []
-    classes = [name.strip() for name in classes if name.strip()]
+    lines = names_file.read_text("utf-8").split("\n") if names_file.is_file() else []
+    classes = tuple(line.strip() for line in lines if line.strip())
     sides = [_pictures(Path(folder) / side) for side in ("inputs", "targets")]
     if alone := sorted(set(sides[0]) ^ set(sides[1])):
         raise ValueError(f"{folder}: no pair for {', '.join(alone[:5])}")
     names = sorted(sides[0])
-    channels = 1 if classes else 3
-    inputs, targets = (
-        torch.zeros(len(names), c, size, size, dtype=torch.uint8) for c in (3, channels)
-    )
-    targets += IGNORED if classes else 0
+    inputs = torch.zeros(len(names), 3, size, size, dtype=torch.uint8)
+    targets = torch.full_like(inputs[:, :1], IGNORED) if classes else inputs.clone()
     inside = torch.zeros(len(names), 1, size, size, dtype=torch.bool)
     for place, name in enumerate(names):
-        picture = open_picture(sides[0][name])
-        target = _labels(sides[1][name], len(classes)) if classes else open_picture(sides[1][name])
-        if picture.size != target.size:
-            shapes = " and ".join(f"{w} x {h}" for w, h in (picture.size, target.size))
-            raise ValueError(f"{sides[0][name]} and {sides[1][name]} differ in size: {shapes}")
-        for values, one in ((inputs, picture), (targets, target)):
-            pixels = torch.from_numpy(_within(one, size)).permute(2, 0, 1)
+        first, second = sides[0][name], sides[1][name]
+        pair = [open_picture(first)]
+        pair.append(_labels(second, len(classes)) if classes else open_picture(second))
+        shapes = [f"{picture.width} x {picture.height}" for picture in pair]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{first} and {second} differ in size: {' and '.join(shapes)}")
+        for values, picture in zip((inputs, targets), pair, strict=True):
+            pixels = torch.from_numpy(_within(picture, size)).permute(2, 0, 1)
             values[place, :, : pixels.shape[1], : pixels.shape[2]] = pixels
         inside[place, :, : pixels.shape[1], : pixels.shape[2]] = True
-    return Pairs(tuple(names), inputs, targets, inside, tuple(classes))
+    return Pairs(tuple(names), inputs, targets, inside, classes)
 
 
 def _pictures(folder: Path) -> dict[str, Path]:
@@ -113,43 +111,31 @@ def _labels(path: Path, classes: int) -> Image.Image:
 
 def _within(picture: Image.Image, size: int) -> np.ndarray:
     """(H, W, C) with no side above ``size``; label maps take the nearest pixel."""
-    longest = max(picture.size)
-    if longest > size:
-        shape = [max(1, round(side * size / longest)) for side in picture.size]
-        how = Image.Resampling.NEAREST if picture.mode == "L" else Image.Resampling.LANCZOS
-        picture = picture.resize((shape[0], shape[1]), how)
+    how = Image.Resampling.NEAREST if picture.mode == "L" else Image.Resampling.LANCZOS
+    if max(picture.size) > size:
+        width, height = (max(1, round(side * size / max(picture.size))) for side in picture.size)
+        picture = picture.resize((width, height), how)
     return np.array(picture).reshape(picture.height, picture.width, -1)
 
 
 def add_task(base: UNet, pairs: Pairs, *, steps: int = 400, seed: int = 0) -> MaskedTask:
-    """Learn a mask and a last layer for the pairs, see ``learn_mask``; the base stays as it is.
-
-    Returns what ``save_task`` writes and ``TaskSwitcher`` switches in.
-    """
+    """``learn_mask``, as what ``save_task`` writes and ``TaskSwitcher`` switches in."""
     return learn_mask(base, pairs, steps=steps, seed=seed).task()
 
 
 def learn_mask(
-    base: UNet,
-    pairs: Pairs,
-    *,
-    steps: int = 400,
-    batch: int = 8,
-    norm: str = "statistics",
-    seed: int = 0,
+    base: UNet, pairs: Pairs, *, steps: int = 400, batch: int = 8, seed: int = 0
 ) -> MaskedNetwork:
     """A copy of the base, on its device, with a mask and a last layer that do what the pairs show.
 
     The loss is the cross entropy of label maps, or the mean squared error of pictures, whose
     network output goes through a sigmoid. Half of the pictures are mirrored. steps, batch: Adam's
-    steps and the images in each. norm: as for ``MaskedNetwork``.
+    steps and the images in each.
     """
     device = base.last.weight.device
     last = base.new_last(len(pairs.classes) or 3, seed=seed)
-    network = MaskedNetwork(base, {"last": last}, norm=norm)
+    network = MaskedNetwork(base, {"last": last}, norm="statistics")
     data = [values.to(device) for values in (pairs.inputs, pairs.targets, pairs.inside)]
-    masks = [layer.real for layer in network.modules() if isinstance(layer, WeightMask)]
-    heads = list(network.network.get_submodule("last").parameters())
 
     def batch_of(step: int) -> list[Tensor]:
         rng = torch.Generator().manual_seed(1_000_003 * seed + step)
@@ -172,7 +158,7 @@ def learn_mask(
             batch_of,
             steps=steps,
             lr=RATES["lr"],
-            groups=[{"params": heads}, {"params": masks, "lr": RATES["mask_lr"]}],
+            groups=network.groups(RATES["mask_lr"]),
             schedule=one_cycle,
             label="a task of your own",
         )
@@ -187,8 +173,7 @@ def apply_task(base: UNet, task: MaskedTask, inputs: Tensor, *, labels: bool = F
     """
     network = TaskSwitcher(base, {"own": task}).use("own")
     device = base.last.weight.device
-    outputs = [network(part.to(device).float() / 255).cpu() for part in inputs.split(32)]
-    output = torch.cat(outputs)
+    output = torch.cat([network(x.to(device).float() / 255).cpu() for x in inputs.split(32)])
     if labels:
         return output.argmax(1, keepdim=True).byte()
     return (255 * output.sigmoid()).round().byte()
@@ -200,27 +185,18 @@ def score_task(base: UNet, task: MaskedTask, train_pairs: Pairs, test_pairs: Pai
     answer, and for pictures the root mean squared error of 255 levels (less is better), for label
     maps the share of right pixels in per cent.
     """
-    truth, labels = test_pairs.targets, bool(test_pairs.classes)
-    shown = apply_task(base, task, test_pairs.inputs, labels=labels)
-    known = train_pairs.inside.expand_as(train_pairs.targets)
-    values = train_pairs.targets
-    if labels:
-        counts = values[known & (values != IGNORED)].long().bincount()
-        answers = {
-            "the mask": shown,
-            "most frequent class": torch.full_like(truth, int(counts.argmax())),
-        }
-        labelled = truth != IGNORED
-        scores = {
-            k: 100 * float((v == truth)[labelled].double().mean()) for k, v in answers.items()
-        }
-        return pd.DataFrame(scores.items(), columns=["answer", "right pixels (%)"])
-    mean = (values * known).double().sum((0, 2, 3)) / train_pairs.inside.sum()
-    answers = {
-        "the mask": shown.double(),
-        "the picture as it is": test_pairs.inputs.double(),
-        "mean colour": mean[None, :, None, None].expand(truth.shape),
-    }
+    truth, labels, known = test_pairs.targets, bool(test_pairs.classes), train_pairs.targets
     inside = test_pairs.inside.expand_as(truth)
-    scores = {k: float((v - truth)[inside].square().mean().sqrt()) for k, v in answers.items()}
+    answers = {"the mask": apply_task(base, task, test_pairs.inputs, labels=labels)}
+    if labels:
+        counts = known[train_pairs.inside & (known != IGNORED)].long().bincount()
+        answers["most frequent class"] = torch.full_like(truth, int(counts.argmax()))
+        right = {name: (values == truth)[truth != IGNORED] for name, values in answers.items()}
+        scores = {name: 100 * float(values.double().mean()) for name, values in right.items()}
+        return pd.DataFrame(scores.items(), columns=["answer", "right pixels (%)"])
+    mean = (known * train_pairs.inside).double().sum((0, 2, 3)) / train_pairs.inside.sum()
+    answers["the picture as it is"] = test_pairs.inputs
+    answers["mean colour"] = mean[None, :, None, None].expand(truth.shape)
+    errors = {name: (values.double() - truth)[inside] for name, values in answers.items()}
+    scores = {name: float(values.square().mean().sqrt()) for name, values in errors.items()}
     return pd.DataFrame(scores.items(), columns=["answer", "root mean squared error"])

@@ -11,16 +11,7 @@ from torch import Tensor
 
 from lib.continual.losses import gatys
 from lib.continual.methods import generator_of, network
-from lib.continual.tasks import (
-    EVALUATION_BATCH,
-    Segmentation,
-    Style,
-    chroma,
-    grey,
-    ssim,
-    stream_task,
-    style_task,
-)
+from lib.continual.tasks import Segmentation, Style, chroma, grey, ssim, stream_task, style_task
 from lib.continual.trials import ContinualStudy, TaskTrial, base
 from lib.data.images import load_images
 from lib.engine.sweep import Context
@@ -58,18 +49,16 @@ def compare_chains(colour: TaskTrial, style: TaskTrial, context: Context) -> pd.
     Losses are the style task's for the photograph in its colours. ``distance`` is the root mean
     square difference to the re-encoded picture of the same order, RGB in [0, 1];
     ``colour_distance`` is that of chroma alone, which a chain without its colour task does not
-    come near. Of a whole test set these numbers are held, never the pictures.
+    come near.
     """
     task, rows = style_task(style.stream, style.task, context), []
-    for chosen in task.test.images.split(EVALUATION_BATCH):
-        images = chosen.float() / 255
+    for images in task.test_batches():
         outputs = chains(colour, style, images, context)
         losses = {key: vars(task.perceptual(output, images)) for key, output in outputs.items()}
         for order, key in product(ORDERS, outputs):
             if key[0] in (order, ""):
-                goal = outputs[order, "re-encoded"]
-                pairs = {"distance": (outputs[key], goal)}
-                pairs["colour_distance"] = chroma(outputs[key]), chroma(goal)
+                made, goal = outputs[key], outputs[order, "re-encoded"]
+                pairs = {"distance": (made, goal), "colour_distance": (chroma(made), chroma(goal))}
                 apart = {name: (x - y).square().mean((1, 2, 3)) for name, (x, y) in pairs.items()}
                 values = {name: x.tolist() for name, x in (losses[key] | apart).items()}
                 rows.append(pd.DataFrame({"order": order, "way": key[1], **values}))

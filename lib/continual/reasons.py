@@ -102,14 +102,15 @@ def run_classifier(trial: ClassifierTrial, context: Context) -> dict[str, Any]:
     parts = (part.to(context.device) for part in data.test_images.split(EVALUATION_BATCH))
     answers = torch.cat([net(part.float() / 255).argmax(1).cpu() for part in parts])
     labels, largest = data.test_labels, data.train_labels.bincount().argmax()
-    weights = [layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d)]
-    zeros = {
-        name: float((w == 0).cpu().double().mean()) for name, w in zip(LAYERS, weights, strict=True)
-    }
+    layers = [layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    rates = [float((weight == 0).cpu().double().mean()) for weight in layers]
     return {
         "top1": 100 * float((answers == labels).double().mean()),
         "largest": 100 * float((labels == largest).double().mean()),
-        "layers": [{"layer": n, "place": i, "rate": zeros[n]} for i, n in enumerate(LAYERS)],
+        "layers": [
+            {"layer": name, "place": place, "rate": rate}
+            for place, (name, rate) in enumerate(zip(LAYERS, rates, strict=True))
+        ],
     }
 
 
@@ -138,20 +139,16 @@ def _learn(trial: ClassifierTrial, context: Context) -> dict[str, Tensor]:
     with seeded(trial.seed):
         head = nn.Linear(net.linear.in_features, len(data.classes)).to(context.device)
     masked = MaskedNetwork(net, {"linear": head}, norm=POLICY)
-    rate = trial.mask_lr if trial.learned == MASKS else 0.0  # a head leaves all masks at 1
-    reals = [mask.real for mask in masked.masks().values()]
-    groups = [{"params": list(head.parameters())}, {"params": reals, "lr": rate}]
-    _train(trial, masked, data, context, groups)
+    _train(trial, masked, data, context)
     return TaskSwitcher(net, {"it": masked.task()}).use("it").state_dict()
 
 
-def _train(
-    trial: ClassifierTrial, net: nn.Module, data: Labelled, context: Context, groups: Any = None
-) -> None:
+def _train(trial: ClassifierTrial, net: nn.Module, data: Labelled, context: Context) -> None:
     labels, images = (x.to(context.device) for x in (data.train_labels, data.train_images))
     if trial.shuffled:
         rng = torch.Generator().manual_seed(trial.seed)
         labels = labels[torch.randperm(len(labels), generator=rng).to(labels.device)]
+    rate = trial.mask_lr if trial.learned == MASKS else 0.0  # a head leaves all masks at 1
     with own_checkpoint(trial, context) as checkpoint:
         train(
             net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -159,7 +156,7 @@ def _train(
             Epochs(images, batch=trial.sizes.batch, seed=trial.seed),
             steps=trial.sizes.base_steps if trial.learned == BASE else trial.steps,
             lr=trial.lr,
-            groups=groups,
+            groups=net.groups(rate) if isinstance(net, MaskedNetwork) else None,
             schedule=one_cycle,
             checkpoint=checkpoint,
             label=f"{trial.learned}, {trial.sizes.data[trial.data]}",

@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from lib.continual.analysis import best_answers, main_metric, over_seeds, pick
+from lib.continual.analysis import MAIN, best_answers, over_seeds, pick
 from lib.continual.masks import MaskedTask, TaskSwitcher, fingerprint, load_task, save_task
 from lib.continual.methods import generator_of, mask_task, unet_base
 from lib.continual.networks import Generator, UNet
@@ -69,16 +69,15 @@ def write_release(
     """
     trials = {number: planned(sizes, "piggyback", number, 0) for number in TASKS}
     base = rounded(unet_base(trials[2], context))
-    identity = fingerprint(base)
     tasks = {
-        f"T{number}": replace(mask_task(trial, context), base=identity)
+        f"T{number}": replace(mask_task(trial, context), base=fingerprint(base))
         for number, trial in trials.items()
         if number > 1
     }
     blocks = [planned(sizes, "resblock", number, 0) for number in BLOCKS]
     generator = rounded(generator_of(blocks, replace(context, device=torch.device("cpu"))))
     for name, network in ((BASE, base), (GENERATOR, generator)):
-        write_atomically(folder / name, save(_halves(network.state_dict())))
+        write_atomically(folder / name, save(_halves(network)))
     for name, task in tasks.items():
         save_task(folder / f"{name}.safetensors", task)
     switcher, best = TaskSwitcher(base.to(context.device), tasks), best_answers(answers)
@@ -112,43 +111,35 @@ def load_release(folder: Path) -> Release:
             raise ValueError(f"{folder / name} is damaged or not the file that {CARD} names")
     channels = {name: facts["channels"] for name, facts in card["tasks"].items()}
     base = UNet(3, channels["T1"], width=card["width"])
-    _fill(base, folder / BASE)
-    tasks = {
-        name: load_task(folder / f"{name}.safetensors", base) for name in channels if name != "T1"
-    }
     blocks = Generator(width=card["width"], norm=card["norm"])
     for number in BLOCKS:
         blocks.add_task(f"t{number}")
-    _fill(blocks, folder / GENERATOR)
+    for name, network in ((BASE, base), (GENERATOR, blocks)):
+        try:
+            _filled(network, load((folder / name).read_bytes()))
+        except RuntimeError as error:
+            raise ValueError(f"{folder / name} is of another network: {error}") from error
+    tasks = {
+        name: load_task(folder / f"{name}.safetensors", base) for name in channels if name != "T1"
+    }
     return Release(card, base, tasks, blocks)
 
 
 def rounded(network: nn.Module) -> Any:
     """The network with the values that float16 leaves, in float32 and evaluation mode."""
-    network.load_state_dict(_wholes(_halves(network.state_dict())))
-    return network.eval().requires_grad_(False)
+    return _filled(network, _halves(network))
 
 
-def _halves(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _halves(network: nn.Module) -> dict[str, Tensor]:
     """Weights in float16. Statistics and counters stay: a large variance would be infinite."""
-    return {
-        name: (values if "running" in name or not values.is_floating_point() else values.half())
-        .cpu()
-        .contiguous()
-        for name, values in state.items()
-    }
+    state = {name: values.cpu().contiguous() for name, values in network.state_dict().items()}
+    small = (n for n, x in state.items() if x.is_floating_point() and "running" not in n)
+    return state | {name: state[name].half() for name in small}
 
 
-def _wholes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-
-
-def _fill(network: nn.Module, path: Path) -> None:
-    try:
-        network.load_state_dict(_wholes(load(path.read_bytes())))
-    except RuntimeError as error:
-        raise ValueError(f"{path} is of another network: {error}") from error
-    network.eval().requires_grad_(False)
+def _filled(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    network.load_state_dict(state)  # which copies float16 into float32
+    return network.eval().requires_grad_(False)
 
 
 def _licence(stream: Stream) -> str:
@@ -177,7 +168,7 @@ def _task_card(
 ) -> dict[str, Any]:
     """What a task is, and how well it is done: by these weights, over seeds, trivially."""
     task = stream_task(sizes.stream, number, context)
-    metric, method = main_metric(number), "scratch" if number == 1 else "piggyback"
+    metric, method = MAIN[number], "scratch" if number == 1 else "piggyback"
     network = switcher.use(f"T{number}" if number > 1 else None)
     pictures = optimised(sizes.stream, number, context)
     seeds = over_seeds(pick(rows, method, number))

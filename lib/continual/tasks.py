@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import product
 from typing import ClassVar
 
 import torch
@@ -62,14 +63,14 @@ def grey(images: Tensor) -> Tensor:
     return luma(images).repeat(1, 3, 1, 1)
 
 
-def likeness(device: torch.device) -> StructuralSimilarityIndexMeasure:
+def likeness(device: torch.device) -> Metric:
     """Mean structural similarity of (N, 3, H, W) in [0, 1]; the window's sigma is 1.5."""
     return StructuralSimilarityIndexMeasure(data_range=1.0).to(device)
 
 
-def value_of(metric: Metric) -> float:
-    """What a metric has come to."""
-    return float(metric.compute())
+def ssim(a: Tensor, b: Tensor) -> float:
+    """Mean structural similarity of (N, 3, H, W) in [0, 1]; see ``likeness``."""
+    return float(likeness(a.device)(a, b))
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ class _Data:
     A kind of task adds its ``channels`` (outputs of a last layer of its own), ``loss`` (of such
     outputs), ``image_loss`` (of an RGB output; only a segmentation has several, by name),
     ``picture`` (an output as an image), ``metrics`` (of outputs, batch by batch) and ``answers``
-    (trivial ones: name -> the output for inputs). Losses are divided by a unit of their
-    kind: Adam does not mind, and a penalty means the same to all.
+    (trivial ones: name -> the output for inputs). Losses are divided by a unit of their kind, so
+    that a penalty means the same to all.
     """
 
     number: int
@@ -93,6 +94,11 @@ class _Data:
     def images_at(self, part: slice) -> Tensor:
         """Some of the test images in [0, 1]."""
         return self.test.images[part].float() / 255
+
+    def test_batches(self) -> Iterator[Tensor]:
+        """All test images in [0, 1], ``EVALUATION_BATCH`` at a time."""
+        for start in range(0, len(self.test.images), EVALUATION_BATCH):
+            yield self.images_at(slice(start, start + EVALUATION_BATCH))
 
     def prepare(self, last: nn.Conv2d) -> None:
         """Give a new last layer the task's own initial weights; by default those that it has."""
@@ -199,8 +205,8 @@ class Colour(_Data):
             similar.update(to_rgb(luma(images), colours), images)
             if rgb:
                 as_it_is.update(output.clamp(0, 1), images)
-        scores = {"mse": 255**2 * value_of(error), "ssim": value_of(similar)}
-        return scores | ({"ssim_rgb": value_of(as_it_is)} if rgb else {})
+        scores = {"mse": 255**2 * float(error.compute()), "ssim": float(similar.compute())}
+        return scores | ({"ssim_rgb": float(as_it_is.compute())} if rgb else {})
 
     def answers(self) -> dict[str, Forward]:
         """No colour, and the mean colour of the training set everywhere."""
@@ -229,19 +235,17 @@ class Style(_Data):
 
     def metrics(self, scored: Iterable[Scored], rgb: bool) -> dict[str, float]:
         device = self.palette.device
-        means = {name: MeanMetric().to(device) for name in ("total", "content", "style")}
-        to_content, to_optimised = likeness(device), likeness(device)
+        found: dict[str, Metric] = {}
+        found |= {name: MeanMetric().to(device) for name in ("total", "content", "style")}
+        found |= {name: likeness(device) for name in ("ssim_content", "ssim")}
         for output, images, _, optimised in scored:
             picture = self.picture(output, images, rgb)
-            losses = self.perceptual(picture, images)
-            for name, mean in means.items():
-                mean.update(getattr(losses, name))
-            to_content.update(picture, images)
+            for name, values in vars(self.perceptual(picture, images)).items():
+                found[name].update(values)
+            found["ssim_content"].update(picture, images)
             if len(optimised):
-                to_optimised.update(picture[: len(optimised)], optimised)
-        scores = {name: value_of(mean) for name, mean in means.items()}
-        scores["ssim_content"] = value_of(to_content)
-        return scores | ({"ssim": value_of(to_optimised)} if to_optimised.update_called else {})
+                found["ssim"].update(picture[: len(optimised)], optimised)
+        return {name: float(m.compute()) for name, m in found.items() if m.update_called}
 
     def answers(self) -> dict[str, Forward]:
         """The photograph as it is; the style picture pasted over it from its corner; its mean
@@ -255,11 +259,8 @@ class Style(_Data):
             return output
 
         blank = partial(_everywhere, self.perceptual.style.mean((1, 2)))
-        return {
-            "untouched photograph": lambda inputs: inputs,
-            "style picture": paste,
-            "blank picture": blank,
-        }
+        names = ("untouched photograph", "style picture", "blank picture")
+        return dict(zip(names, (lambda inputs: inputs, paste, blank), strict=True))
 
 
 def _everywhere(values: Tensor, inputs: Tensor) -> Tensor:
@@ -317,9 +318,8 @@ def style_task(stream: Stream, number: int, context: Context) -> Style:
 def palette(classes: int) -> Tensor:
     """(K, 3) in [0, 1]: PASCAL VOC's colours, three bits of the number to a bit of each channel."""
     numbers, colours = torch.arange(classes), torch.zeros(classes, 3, dtype=torch.long)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((numbers >> (3 * bit + channel)) & 1) << (7 - bit)
+    for bit, channel in product(range(8), range(3)):
+        colours[:, channel] |= ((numbers >> (3 * bit + channel)) & 1) << (7 - bit)
     return colours / 255
 
 
@@ -338,9 +338,8 @@ def evaluate(
 def _scored(task: Task, forward: Forward, optimised: Tensor | None) -> Iterator[Scored]:
     """The test set in batches: all outputs at once would be a hundred GiB of COCO's classes."""
     pictures = task.images_at(slice(0)) if optimised is None else optimised.to(task.palette)
-    for start in range(0, len(task.test.images), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        images = task.images_at(part)
+    for number, images in enumerate(task.test_batches()):
+        part = slice(number * EVALUATION_BATCH, (number + 1) * EVALUATION_BATCH)
         output = forward(task.inputs(images)).float()
         if not output.isfinite().all():
             raise ArithmeticError(f"task {task.number}: the network's output is not finite")
@@ -350,19 +349,9 @@ def _scored(task: Task, forward: Forward, optimised: Tensor | None) -> Iterator[
 def run_trivial(trial: TrivialTrial, context: Context) -> dict[str, dict[str, dict[str, float]]]:
     """The metrics of a task's trivial answers: ``answers``, name -> metric -> value."""
     task = stream_task(trial.stream, trial.task, context)
-    pictures = optimised(trial.stream, trial.task, context)
-    rgb = isinstance(task, Style)
-    return {
-        "answers": {
-            name: evaluate(task, forward, rgb=rgb, optimised=pictures)
-            for name, forward in task.answers().items()
-        }
-    }
-
-
-def ssim(a: Tensor, b: Tensor) -> float:
-    """Mean structural similarity of (N, 3, H, W) in [0, 1]; see ``likeness``."""
-    return float(likeness(a.device)(a, b))
+    pictures, rgb = optimised(trial.stream, trial.task, context), isinstance(task, Style)
+    answers = task.answers().items()
+    return {"answers": {n: evaluate(task, f, rgb=rgb, optimised=pictures) for n, f in answers}}
 
 
 def run_gatys(trial: GatysTrial, context: Context) -> dict[str, float]:

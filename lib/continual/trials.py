@@ -23,7 +23,8 @@ METHODS = {
     "resblock+piggyback": "task 3's residual blocks frozen, a mask for task 4",
 }
 STREAMS = tuple(METHODS)[:6]  # the methods that learn all five tasks
-DECISIVE = ("scratch", "fine-tune", "piggyback")  # what the paper's main question compares
+# what the paper's main question compares: the seeds after those of the main table have these only
+DECISIVE = ("scratch", "fine-tune", "piggyback")
 ONE_BODY = ("scratch", "fine-tune", "ewc")  # a later task changes the weights of earlier ones
 IMAGE_LOSSES = ("adversarial", "ce", "l1", "l2")
 # The paper does not say what becomes of batch norm. In PyTorch a frozen norm still uses and
@@ -32,16 +33,12 @@ POLICY = "statistics"
 NORM = "instance"  # of the generator: CycleGAN's
 MASKED_BLOCKS = {"base": 3, "task": 4}  # the paper's experiment with both methods
 SEEDED = (2, 4)  # tasks whose masks are learned twice on the same base
-_NORMS = {
-    "piggyback": NORM_POLICIES,
-    "resblock": tuple(NORMS),
-    "resblock+piggyback": tuple(NORMS),
-}
+_NORMS = {"piggyback": NORM_POLICIES, "resblock": (*NORMS,), "resblock+piggyback": (*NORMS,)}
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The five tasks in order, and the budget each is learned with; see ``profile.yaml``."""
+    """The five tasks in order, and the budget each is learned with."""
 
     scenes: tuple[str, str]
     train: tuple[int, int]
@@ -67,7 +64,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class ClassifierSizes:
-    """Of the VGG16 that is trained on one data set, and masked for another; ``profile.yaml``."""
+    """Of the VGG16 that is trained on one data set, and masked for another."""
 
     data: tuple[str, str]
     train: tuple[int, int]
@@ -79,7 +76,7 @@ class ClassifierSizes:
 
 @dataclass(frozen=True)
 class Pruning:
-    """Of task 1's U-Net without some of its weights; see ``profile.yaml``."""
+    """Of task 1's U-Net without some of its weights."""
 
     shares: tuple[float, ...]
     images: int
@@ -87,7 +84,7 @@ class Pruning:
 
 @dataclass(frozen=True)
 class ContinualStudy:
-    """The sizes of the whole notebook; see ``profile.yaml``."""
+    """The sizes of the whole notebook; ``profile.yaml`` says what each is."""
 
     stream: Stream
     seeds: int
@@ -149,11 +146,9 @@ class TaskTrial:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {tuple(METHODS)}, not {self.method!r}")
-        allowed = {
-            "scratch": TASKS,
-            "resblock": (0, *TASKS),
-            "resblock+piggyback": (MASKED_BLOCKS["task"],),
-        }.get(self.method, TASKS[1:])
+        allowed: tuple[int, ...] = TASKS if self.method == "scratch" else TASKS[1:]
+        if self.on_images:
+            allowed = (MASKED_BLOCKS["task"],) if self.masked else (0, *TASKS)
         if self.task not in allowed:
             raise ValueError(f"{self.method} has the tasks {allowed}, not {self.task!r}")
         if self.norms not in _NORMS.get(self.method, ("",)):
@@ -193,20 +188,17 @@ PLAIN: dict[str, Any] = {
 
 def base(trial: TaskTrial) -> TaskTrial:
     """What all trials of a stream start from: task 1's U-Net, or the auto-encoder."""
-    if trial.on_images:
-        return TaskTrial(
-            stream=trial.stream, method="resblock", task=0, norms=trial.norms, seed=trial.seed
-        )
-    return TaskTrial(stream=trial.stream, method="scratch", task=1, seed=trial.seed)
+    method, task = ("resblock", 0) if trial.on_images else ("scratch", 1)
+    norms = trial.norms if trial.on_images else ""
+    return replace(trial, method=method, task=task, norms=norms, **PLAIN)
 
 
 def in_stream(trial: TaskTrial, task: int) -> TaskTrial:
     """The trial of another task in the stream that a trial belongs to."""
     if task == 1 and not trial.on_images:
         return base(trial)
-    method = trial.method
-    if method == "resblock+piggyback" and task != trial.task:
-        method = "resblock"
+    other = trial.method == "resblock+piggyback" and task != trial.task
+    method = "resblock" if other else trial.method
     return replace(trial, method=method, task=task, **PLAIN)
 
 
@@ -221,20 +213,12 @@ def parent(trial: TaskTrial) -> TaskTrial | None:
     return base(trial)
 
 
-def origin(trial: TaskTrial) -> TaskTrial:
-    """The parent of a trial that has one; ValueError for one that starts from random weights."""
-    before = parent(trial)
-    if before is None:
-        raise ValueError(f"task {trial.task} of {trial.method} starts from random weights")
-    return before
-
-
 def history(trial: TaskTrial) -> list[TaskTrial]:
     """The trials whose tasks a network has learned once this one is done, itself the last."""
     if trial.task == 0:
         return []
     if trial.method == "resblock+piggyback":
-        return [origin(trial), trial]
+        return [in_stream(trial, MASKED_BLOCKS["base"]), trial]
     if trial.alone:
         return [trial]
     last = trial.start or trial.task - 1
@@ -253,15 +237,14 @@ def planned(sizes: ContinualStudy, method: str, task: int, seed: int, **changes:
     """
     if task == 1 and method != "resblock":
         method = "scratch"
-    trial = TaskTrial(
-        stream=sizes.stream, method=method, task=task, norms=norms_of(method), seed=seed
-    )
-    return replace(trial, **changes)
+    norms = norms_of(method)
+    plain = TaskTrial(stream=sizes.stream, method=method, task=task, norms=norms, seed=seed)
+    return replace(plain, **changes)
 
 
 def pictures(sizes: ContinualStudy) -> list[GatysTrial]:
     """Both styles by optimisation."""
-    return [GatysTrial(sizes.stream, task) for task in (4, 5)]
+    return [GatysTrial(sizes.stream, task) for task in TASKS if KINDS[task] == "style"]
 
 
 def trivial_answers(sizes: ContinualStudy) -> list[TrivialTrial]:
@@ -276,24 +259,17 @@ def harder_answers(sizes: ContinualStudy) -> list[TrivialTrial]:
 
 
 def phases(sizes: ContinualStudy) -> dict[str, list[TaskTrial]]:
-    """All trials in an order that can be run: a phase needs the weights of earlier ones only.
-
-    The seeds after those of the main table have the methods of ``DECISIVE`` only.
-    """
+    """All trials in an order that can be run: a phase needs the weights of earlier ones only."""
     seeds, controls = range(sizes.seeds + sizes.more), range(sizes.controls)
     bases = [planned(sizes, "scratch", 1, seed) for seed in seeds]
     bases += [planned(sizes, "resblock", 0, seed) for seed in range(sizes.seeds)]
-    return {
-        "bases": bases,
-        **{
-            f"task {task}": [trial for seed in seeds for trial in _streams(sizes, task, seed)]
-            for task in TASKS[1:]
-        },
-        "bases of controls": [
-            planned(sizes, "resblock", 0, seed, norms="batch") for seed in controls
-        ],
-        "controls": [trial for seed in controls for trial in _controls(sizes, seed)],
+    tasks = {
+        f"task {task}": [trial for seed in seeds for trial in _streams(sizes, task, seed)]
+        for task in TASKS[1:]
     }
+    norms = [planned(sizes, "resblock", 0, seed, norms="batch") for seed in controls]
+    others = [trial for seed in controls for trial in _controls(sizes, seed)]
+    return {"bases": bases, **tasks, "bases of controls": norms, "controls": others}
 
 
 def _streams(sizes: ContinualStudy, task: int, seed: int) -> Iterator[TaskTrial]:
@@ -334,17 +310,14 @@ def evidence(sizes: ContinualStudy) -> Iterator[tuple[Callable[..., dict], objec
     table and its controls: whenever the run is stopped, all seeds but the last are complete.
     Last what looks for reasons of the masks' zeros, on the same bases and on classifiers.
     """
-    from lib.continual.methods import run_task  # here: the methods need the trials
+    from lib.continual.methods import run_task  # here: these need the trials
     from lib.continual.reasons import classifiers, prunings, run_classifier, run_pruned
     from lib.continual.tasks import run_gatys, run_trivial
 
-    for picture in pictures(sizes):
-        yield run_gatys, picture
-    for answer in trivial_answers(sizes) + harder_answers(sizes):
-        yield run_trivial, answer
+    yield from ((run_gatys, picture) for picture in pictures(sizes))
+    yield from ((run_trivial, one) for one in trivial_answers(sizes) + harder_answers(sizes))
     for trial in sorted(chain(*phases(sizes).values()), key=attrgetter("seed")):
         yield run_task, trial  # in the order of the phases, as sorting is stable
-    for pruning in prunings(sizes):
-        yield run_pruned, pruning
+    yield from ((run_pruned, pruning) for pruning in prunings(sizes))
     for classifier in sorted(chain(*classifiers(sizes)), key=attrgetter("seed")):
         yield run_classifier, classifier

@@ -14,9 +14,9 @@ from torch import nn
 from lib.continual.analysis import scores
 from lib.continual.audit import (
     AGREEMENT,
+    ONES,
     audit,
     beside_paper,
-    densities,
     piece_files,
     similarity,
     stored_sizes,
@@ -99,7 +99,7 @@ def test_vgg16_has_as_many_weights_in_its_convolutions(table):
 
 def test_similarity_is_that_of_masks_with_these_numbers():
     """A pair of masks built to agree as printed, judged by scikit-learn."""
-    ones, n = densities(), 20_000
+    ones, n = ONES, 20_000
     for row in similarity().itertuples():
         both = round(n * (row.agreement + ones[row.a] + ones[row.b] - 1) / 2)
         first, second = np.zeros(n, int), np.zeros(n, int)

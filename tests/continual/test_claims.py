@@ -227,12 +227,14 @@ def test_a_chain_without_one_of_its_tasks_does_not_pass(tmp_path):
 
 def test_gains_are_shares_of_the_best_trivial_answer(tmp_path):
     tables = Tables(save(tmp_path, True))
-    assert analysis.gain(tables, 2, "piggyback").value == pytest.approx(38 / 6 - 1)
-    assert analysis.gain(tables, 3, "piggyback").value == pytest.approx(1 - 210 / 2000)
-    assert analysis.gain(tables, 5, "fine-tune", start=3).value == pytest.approx(1 - 4e5 / 8e5)
-    assert analysis.gain(tables, "classes", "masks").value == pytest.approx(51 / 10 - 1)
+    assert analysis.gain(tables, 2, method="piggyback").value == pytest.approx(38 / 6 - 1)
+    assert analysis.gain(tables, 3, method="piggyback").value == pytest.approx(1 - 210 / 2000)
+    assert analysis.gain(tables, 5, method="fine-tune", start=3).value == pytest.approx(
+        1 - 4e5 / 8e5
+    )
+    assert analysis.gain(tables, "classes", method="masks").value == pytest.approx(51 / 10 - 1)
     with pytest.raises(Missing, match=r"task 5 for .*affine"):
-        analysis.gain(tables, 5, "piggyback", norms="affine", alone=True)
+        analysis.gain(tables, 5, method="piggyback", norms="affine", alone=True)
 
 
 def test_without_tables_every_row_awaits_them(tmp_path):

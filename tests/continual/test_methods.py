@@ -254,7 +254,7 @@ def test_every_method_has_the_same_budget(of, steps, masked, context):
     names = {id(parameter): name for name, parameter in seen.model.named_parameters()}
     rates = {
         names.pop(id(parameter)): group.get("lr", STREAM.lr)
-        for group in seen.options["groups"]
+        for group in seen.options["groups"] or [{"params": seen.model.parameters()}]
         for parameter in group["params"]
     }
     assert not names, "each parameter is in a group"

@@ -11,8 +11,6 @@ import torch
 from torch import nn
 
 from lib.continual.networks import (
-    DECODER_LAYERS,
-    ENCODER_LAYERS,
     LAYERS,
     NORMS,
     Generator,
@@ -58,7 +56,7 @@ def test_counts_of_any_width(inputs, outputs, width):
 
 def test_layer_names_and_shapes():
     layers = small(width=64).weight_layers()
-    assert tuple(layers) == LAYERS == ENCODER_LAYERS + DECODER_LAYERS
+    assert tuple(layers) == LAYERS
     assert len(LAYERS) == 22
     shapes = {name: tuple(layer.weight.shape[:2]) for name, layer in layers.items()}
     assert shapes["conv1_1"] == (64, 3) and shapes["conv5_2"] == (512, 512)
@@ -228,7 +226,7 @@ def test_bad_calls_are_refused():
     net = small()
     with pytest.raises(ValueError, match=r"\(N, 3, H, W\), not \(2, 1, 8, 8\)"):
         net(torch.rand(2, 1, 8, 8))
-    with pytest.raises(ValueError, match="at least 1 channel, not 0"):
+    with pytest.raises(ValueError, match="out_channels must be at least 1, not 0"):
         net.new_last(0)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_stream import SIZES, STREAM
 
-from lib.continual import pictures
+from lib.continual import pictures, tasks
 from lib.continual.losses import gatys
 from lib.continual.methods import network
 from lib.continual.pictures import ORDERS, chains, compare_chains, one_photograph
@@ -40,7 +40,7 @@ def test_chains_in_batches_are_as_all_images_at_once(context, monkeypatch):
         sizes.append(len(arguments[2]))
         return chains(*arguments)
 
-    monkeypatch.setattr(pictures, "EVALUATION_BATCH", 4)
+    monkeypatch.setattr(tasks, "EVALUATION_BATCH", 4)
     monkeypatch.setattr(pictures, "chains", chained)
     table = compare_chains(COLOUR, STYLE, context)
     assert sizes == [4, 2]

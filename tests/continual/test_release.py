@@ -59,7 +59,7 @@ def test_the_card_has_the_score_of_the_released_weights(written):
     release = load_release(written[0])
     switcher = release.switcher()
     for number in (1, 2, 3):
-        name, metric = f"T{number}", analysis.main_metric(number)
+        name, metric = f"T{number}", analysis.MAIN[number]
         network = switcher.use(name if number > 1 else None)
         score = evaluate(stream_task(SIZES.stream, number, written[2]), network)[metric]
         assert release.card["tasks"][name]["released"] == pytest.approx(score, abs=6e-4)
