@@ -25,12 +25,6 @@ from lib.ledger.tables import Missing, Tables
 MAIN = {1: "miou", 2: "miou", 3: "mse", 4: "total", 5: "total"}  # what a task is judged by
 HIGHER = ("miou", "accuracy", "ssim", "ssim_rgb", "ssim_content")  # better; of others, lower
 MARGIN = 0.05  # of a gain from a single seed, which has no interval: that much shows learning
-TITLES = {
-    "ewc": "EWC",
-    "piggyback": "Piggyback",
-    "resblock": "Resblock",
-    "resblock+piggyback": "Resblock + Piggyback",
-}  # of the methods in figures; the others have their own names
 FIELDS = ("method", "task", "norms", "seed", *PLAIN)
 # in the paper's Table 2 fine-tuning comes to task 5 from task 3; in a stream it comes from task 4
 TABLE_2 = {("fine-tune", 5): {"start": 3}}

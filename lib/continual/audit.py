@@ -81,7 +81,6 @@ def sizes() -> dict[str, float]:
         unet, generator = UNet(out_channels=CLASSES[1]), Generator()
         last_layers = [unet.new_last(CLASSES[task]) for task in (2, 3, 4, 5)]
         blocks, convolutions, whole = generator.add_task("any"), vgg16(10), whole_vgg16()
-    auto_encoder = count_values(generator.encoder, generator.decoder)
     weights = {
         "unet_weights": count_weights(unet.encoder, unet.decoder),
         "encoder_weights": count_weights(unet.encoder),
@@ -91,14 +90,13 @@ def sizes() -> dict[str, float]:
         "vgg_parameters": sum(count_values(whole).values()),
         "unet_layers": len(LAYERS),
     }
-    return {
-        **weights,
+    return weights | {
         "unet": mib(weights["unet_weights"]),
         "decoder": mib(weights["decoder_weights"]),
         "mask": mib(weights["unet_weights"], bits=1),
         "blocks": mib(weights["block_weights"]),
         "block_mask": mib(weights["block_weights"], bits=1),
-        "auto_encoder": mib(sum(auto_encoder.values())),
+        "auto_encoder": mib(sum(count_values(generator.encoder, generator.decoder).values())),
         "unet_with_every_tensor": mib(sum(count_values(unet, *last_layers).values())),
     }
 

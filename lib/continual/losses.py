@@ -58,18 +58,14 @@ class Losses:
 
 
 class FeatureNetwork(nn.Module):
-    """The outputs of some layers of a frozen network, for (N, 3, H, W) images in [0, 1].
-
-    layers: positions in ``network`` whose output is a feature map. An in-place ReLU would overwrite
-    the features before it, so that none of them is left in place.
-    """
+    """The outputs of the layers at some places of a frozen network, for (N, 3, H, W) in [0, 1]."""
 
     def __init__(self, network: nn.Sequential, layers: tuple[int, ...]) -> None:
         super().__init__()
         self.network = network[: max(layers) + 1].eval().requires_grad_(False)
         for layer in self.network.modules():
             if isinstance(layer, nn.ReLU):
-                layer.inplace = False
+                layer.inplace = False  # it would overwrite the features before it
         self.layers = layers
         self.normalise = Normalise(*map(torch.tensor, IMAGENET))
 
@@ -89,11 +85,10 @@ class FeatureNetwork(nn.Module):
 def feature_network(name: str, root: str | Path | None = None) -> FeatureNetwork:
     """A network by name, on the CPU.
 
-    vgg16: ImageNet weights of torchvision, downloaded by it; relu1_2, 2_2 (content), 3_3, 4_3.
-    squeezenet: SqueezeNet 1.1 with ImageNet weights below the data root; a tenth of the work.
-    random: VGG16's first three levels at a quarter of the width with random orthogonal weights,
-        for where no trained network is at hand. Gram matrices of random filters still describe
-        texture: Ustyuzhaninov et al., "What does it take to generate natural textures?", 2017.
+    vgg16: ImageNet weights of torchvision; relu1_2, 2_2 (content), 3_3, 4_3. squeezenet: 1.1, with
+    ImageNet weights below the data root; a tenth of the work. random: VGG16's first three levels at
+    a quarter of the width with random orthogonal weights, whose Gram matrices still describe
+    texture: Ustyuzhaninov et al., "What does it take to generate natural textures?", 2017.
     Raises ValueError for another name, FileNotFoundError for missing weights.
     """
     if name not in FEATURES:
@@ -167,10 +162,9 @@ class PerceptualLoss:
 def gatys(loss: PerceptualLoss, content: Tensor, *, steps: int = 300) -> Tensor:
     """Pictures (N, 3, H, W) in [0, 1] of a small total loss, each optimised by itself.
 
-    content: (N, 3, H, W) in [0, 1], where it starts. steps: iterations of L-BFGS with a strong
-    Wolfe line search. A pixel is the sigmoid of the number that is moved, so it stays in (0, 1):
-    with pixels that are clipped instead, white skies stop the search early.
-    Raises ArithmeticError if a loss becomes NaN or infinite.
+    content: (N, 3, H, W) in [0, 1], where it starts. steps: iterations of L-BFGS. A pixel is the
+    sigmoid of the number that is moved: with pixels that are clipped instead, white skies stop the
+    search early. Raises ArithmeticError if a loss becomes NaN or infinite.
     """
     return torch.cat([_optimised(loss, image[None], steps) for image in content])
 
@@ -179,8 +173,13 @@ def gatys(loss: PerceptualLoss, content: Tensor, *, steps: int = 300) -> Tensor:
 def _optimised(loss: PerceptualLoss, content: Tensor, steps: int) -> Tensor:
     # L-BFGS cannot take the strides of a permuted picture
     numbers = content.clamp(EDGE, 1 - EDGE).logit().contiguous().requires_grad_()
-    options: dict[str, Any] = {"history_size": 20, "line_search_fn": "strong_wolfe"}
-    optimiser = torch.optim.LBFGS([numbers], max_iter=steps, max_eval=2 * steps, **options)
+    optimiser = torch.optim.LBFGS(
+        [numbers],
+        max_iter=steps,
+        max_eval=2 * steps,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
     with torch.no_grad():
         scale = loss(content, content).total.sum().clamp(min=1e-12)  # steps fit losses near 1
 

@@ -35,6 +35,7 @@ from lib.networks.sizes import CONVOLUTIONS
 INITIAL, THRESHOLD = 1e-2, 5e-3
 NORM_POLICIES = ("frozen", "statistics", "affine")
 NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm)
+Heads = Mapping[str, nn.Module]  # layer name -> the task's own module in its place
 
 
 class _Select(torch.autograd.Function):
@@ -69,10 +70,8 @@ class WeightMask(nn.Module):
 class MaskedTask:
     """All that has to be kept of a task beside the base network, on the CPU.
 
-    base: ``fingerprint`` of the base network.
-    norm: the one of ``NORM_POLICIES`` that it was trained with.
-    masks: layer name -> bool tensor of the weight's shape, True where the weight is used.
-    heads: layer name -> the task's own module in its place.
+    base: the base's ``fingerprint``. norm: one of ``NORM_POLICIES``. masks: layer name -> bool
+    tensor of the weight's shape, True where the weight is used. heads: see ``Heads``.
     norms: name in the base's state -> the task's own statistics and affine parameters.
     """
 
@@ -84,41 +83,30 @@ class MaskedTask:
 
     def to(self, device: torch.device) -> MaskedTask:
         """A copy on a device, its heads in evaluation mode and without gradients."""
-        heads = {
-            name: copy.deepcopy(head).to(device).eval().requires_grad_(False)
-            for name, head in self.heads.items()
-        }
-        masks, norms = (
-            {name: values.to(device, copy=True) for name, values in tensors.items()}
-            for tensors in (self.masks, self.norms)
-        )
+        heads = copy.deepcopy(self.heads)
+        for head in heads.values():
+            head.to(device).eval().requires_grad_(False)
+        masks = {name: mask.to(device, copy=True) for name, mask in self.masks.items()}
+        norms = {name: values.to(device, copy=True) for name, values in self.norms.items()}
         return replace(self, masks=masks, heads=heads, norms=norms)
 
 
 class MaskedNetwork(Freezable):
     """A frozen copy of a base network with masks, heads and norms of one task's own.
 
-    What has a gradient: the masks, the heads, and with policy ``affine`` the norms. Biases and all
-    other layers are the base's. Weight decay pulls masks towards 0, below the threshold: use none.
+    Every Conv2d and ConvTranspose2d outside the heads gets a mask. Trained are masks, heads, and
+    with policy ``affine`` the norms. Weight decay would pull masks below the threshold: use none.
 
-    base: left as it is; of the copy, every Conv2d and ConvTranspose2d outside the heads gets a
-        mask. The attribute ``base`` is its fingerprint.
-    heads: layer name -> the task's own module, put in the place of the base's and trained.
+    heads: layer name -> the task's own module, put in the place of the base's.
     within: name of the submodule to which masks and norm policy are confined; "" is the network.
     norm: ``frozen``: the base's statistics and affine parameters, in training too; ``statistics``:
         the task's own statistics, which start as the base's; ``affine``: and its own affine
-        parameters, trained (train_bn of the method's authors).
-    Raises ValueError for names that the base has not, a policy that is none of the three, and if
-    there is nothing to mask.
+        parameters (train_bn of the method's authors).
+    Raises ValueError for a name that the base has not, another policy, and nothing to mask.
     """
 
     def __init__(
-        self,
-        base: nn.Module,
-        heads: Mapping[str, nn.Module] | None = None,
-        *,
-        within: str = "",
-        norm: str = "frozen",
+        self, base: nn.Module, heads: Heads | None = None, *, within: str = "", norm: str = "frozen"
     ) -> None:
         super().__init__()
         heads = dict(heads or {})
@@ -209,9 +197,8 @@ def fingerprint(network: nn.Module) -> str:
 class TaskSwitcher:
     """One network for all tasks of a base; a switch writes the chosen weights into it, in place.
 
-    base: copied, so it stays as it is. tasks: by name.
-    ``network`` is in evaluation mode on the base's device, and is the base until the first switch.
-    Raises ValueError for a task of another base.
+    ``network``, a copy of the base on its device in evaluation mode, is the base until the first
+    switch. Raises ValueError for a task of another base.
     """
 
     def __init__(self, base: nn.Module, tasks: Mapping[str, MaskedTask]) -> None:
@@ -231,10 +218,7 @@ class TaskSwitcher:
         self._tasks |= {name: task.to(device) for name, task in tasks.items()}
 
     def use(self, name: str | None) -> nn.Module:
-        """``network``, as the task of this name; None gives the base back. Always the same object.
-
-        Raises ValueError for a name that is not among the tasks.
-        """
+        """``network``, as the task of this name; None is the base. ValueError for another name."""
         if name not in self._tasks:
             raise ValueError(f"no task {name!r}; there are {', '.join(filter(None, self._tasks))}")
         task = self._tasks[name]
@@ -259,9 +243,8 @@ def save_task(path: Path, task: MaskedTask, card: str = "") -> None:
     """Write a task's file; raises OSError, with the path, and then leaves an earlier file.
 
     It is a safetensors file with the entries ``mask/<layer>`` (uint8: bits in C order, the first
-    one highest), ``norm/<name in the base's state>`` and ``head/<layer>/<name>``. The metadata has
-    the base's fingerprint, the norm policy, the card and a checksum of everything.
-    card: what the task is, its data and their licence, in words for people.
+    one highest), ``norm/<name in the base's state>`` and ``head/<layer>/<name>``; its metadata are
+    base, norm, a checksum of everything and the card: what the task is, for people.
     """
     bits = {name: np.packbits(mask.cpu().numpy()) for name, mask in task.masks.items()}
     tensors = {f"mask/{name}": torch.from_numpy(packed) for name, packed in bits.items()}
@@ -273,16 +256,12 @@ def save_task(path: Path, task: MaskedTask, card: str = "") -> None:
     write_atomically(path, save(tensors, about | {"content": content}))
 
 
-def load_task(
-    path: Path, base: nn.Module, heads: Mapping[str, nn.Module] | None = None
-) -> MaskedTask:
-    """Read a task's file.
+def load_task(path: Path, base: nn.Module, heads: Heads | None = None) -> MaskedTask:
+    """Read a task's file; base: the network that the masks were trained on.
 
-    base: the network that the masks were trained on.
-    heads: layer name -> a module like the task's own; a copy gets the file's values. Without any,
-        a U-Net's last layer has as many outputs as the file has.
-    Raises FileNotFoundError, and ValueError for a truncated or damaged file, for another base and
-    for heads that are not those of the file (as with another number of classes).
+    heads: modules like the task's own; copies get the file's values. Without any, a U-Net's last
+        layer has as many outputs as the file has.
+    Raises FileNotFoundError, and ValueError for a damaged file, another base and other heads.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -311,13 +290,10 @@ def load_task(
     return task.to(torch.device("cpu"))
 
 
-def _head_tensors(heads: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def _head_tensors(heads: Heads) -> dict[str, Tensor]:
     """``<layer>/<name>`` -> parameter or buffer of a head."""
-    return {
-        f"{layer}/{name}": values
-        for layer, head in heads.items()
-        for name, values in head.state_dict().items()
-    }
+    states = {layer: head.state_dict().items() for layer, head in heads.items()}
+    return {f"{layer}/{name}": x for layer, state in states.items() for name, x in state}
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> str:

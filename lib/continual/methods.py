@@ -33,10 +33,7 @@ Loss = Callable[[nn.Module, Batch], Tensor]
 
 @dataclass(frozen=True)
 class Learner:
-    """What a method trains: a network, its loss on a batch, and what is kept at the end.
-
-    adversary: the discriminator of the loss, if it has one.
-    """
+    """What a method trains, its loss, what is kept at the end, and a loss's discriminator."""
 
     network: nn.Module
     loss: Loss
@@ -47,11 +44,9 @@ class Learner:
 def run_task(trial: TaskTrial, context: Context) -> dict[str, Any]:
     """Learn the task, then score it and every earlier one: ``T2 miou`` and so on."""
     learned = _learned(trial, context)
-    last_losses = learned["losses"][-max(1, len(learned["losses"]) // 10) :]
-    metrics: dict[str, Any] = {
-        "train_loss": float(last_losses.mean()),
-        "train_seconds": float(learned["seconds"]),
-    }
+    losses = learned["losses"]
+    metrics: dict[str, Any] = {"train_loss": float(losses[-max(1, len(losses) // 10) :].mean())}
+    metrics["train_seconds"] = float(learned["seconds"])
     if trial.masked:
         metrics["zero_rates"] = zero_rates(masks(trial, context))
     if trial.task == 0:
@@ -70,8 +65,7 @@ def network(
 ) -> Callable[[Tensor], Tensor]:
     """What a trial has learned, in evaluation mode: network inputs to outputs.
 
-    body: of a U-Net, take all but the last layer from this trial, so that an earlier task's last
-    layer stands on a network that has learned something else since.
+    body: of a U-Net, the later trial that all but the last layer are taken from.
     """
     state = _network_state(trial, context)
     if trial.on_images:
@@ -120,8 +114,7 @@ def draws(trial: TaskTrial) -> int:
 
 def batches(trial: TaskTrial, task: Task) -> Callable[[int], Batch]:
     """Step -> mirrored training images and their label maps; equal for all methods of a seed."""
-    images, labels = task.train.images, task.train.labels
-    seed = draws(trial)
+    images, labels, seed = task.train.images, task.train.labels, draws(trial)
     if trial.shuffled:
         rng = torch.Generator().manual_seed(seed)
         labels = labels[torch.randperm(len(labels), generator=rng).to(labels.device)]
@@ -173,7 +166,7 @@ def _learn(trial: TaskTrial, context: Context) -> dict[str, Tensor]:
     stream, before = trial.stream, parent(trial)
     task = stream_task(trial.task_stream, trial.task or 1, context)
     earlier = _learned(before, context) if before else {}
-    learner = _LEARNERS[trial.method](trial, task, earlier, context)
+    learner = _LEARNERS.get(trial.method, _whole)(trial, task, earlier, context)
     net = learner.network
     begin = time.perf_counter()
     with own_checkpoint(trial, context) as checkpoint:
@@ -207,10 +200,22 @@ def _identity(trial: TaskTrial, context: Context) -> dict[str, float]:
     return {"rmse": float(error.compute()), "ssim": float(similar.compute())}
 
 
-def _own_loss(task: Task) -> Loss:
+def _loss(task: Task, blocks: str = "", kind: str = "", adversary: Adversary | None = None) -> Loss:
+    """Of a last layer's output; with blocks of the RGB output: the paper's losses for a
+    segmentation (kind), L2 for colour, the style loss; and of the identity.
+    """
+
     def loss(net: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch
-        return task.loss(net(task.inputs(images)).float(), images, labels)
+        if kind == "identity":
+            return (net(images).float() - images).abs().mean()
+        inputs = task.inputs(images)
+        if not blocks:
+            return task.loss(net(inputs).float(), images, labels)
+        output = net(inputs, blocks).float()
+        if adversary:
+            return adversary.loss(inputs, output, task.target_image(images, labels))
+        return task.image_loss(kind, output, images, labels)
 
     return loss
 
@@ -243,7 +248,7 @@ def _whole(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> L
         net.last = _new_last(net, trial, task)
     if trial.method == "decoder":
         net.freeze("encoder")
-    return Learner(net, _own_loss(task), _kept(net))
+    return Learner(net, _loss(task), _kept(net))
 
 
 def _ewc(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
@@ -263,38 +268,35 @@ def _anchor(trial: TaskTrial, before: Tensors, context: Context) -> Anchor:
     """All tasks before the trial's; the importance for the last of them is computed now."""
     last, earlier = parent(trial) or trial, None
     if last.method == "ewc":
-        importances, values = (
-            {name: tensor.to(context.device) for name, tensor in part(before, kind).items()}
-            for kind in ("importance", "anchor")
-        )
-        earlier = Anchor(importances, values)
+        kept = {name: values.to(context.device) for name, values in before.items()}
+        earlier = Anchor(part(kept, "importance"), part(kept, "anchor"))
     task = stream_task(trial.stream, last.task, context)
     net = _unet(last, part(before, "net"), context.device)
     names = [name for name, _ in net.named_parameters() if not name.startswith("last.")]
     single = batches(replace(last, stream=replace(last.stream, batch=1)), task)
     images = (single(step) for step in range(trial.stream.importance_images))
-    return extended(earlier, net, importance(net, _own_loss(task), images, names))
+    return extended(earlier, net, importance(net, _loss(task), images, names))
 
 
 def _piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
     original = _unet(trial, part(before, "net"), context.device)
     last = _new_last(original, trial, task)
     net = MaskedNetwork(original, {"last": last}, norm=trial.norms)
-    return Learner(net, _own_loss(task), lambda: _kept_mask(original, net))
+    return Learner(net, _loss(task), lambda: _kept_mask(original, net))
 
 
 def _resblock(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
     net = _generator(trial, part(before, "net"), context)
     if trial.task == 0:
-        return Learner(
-            net, lambda net, batch: (net(batch[0]).float() - batch[0]).abs().mean(), _kept(net)
-        )
+        return Learner(net, _loss(task, kind="identity"), _kept(net))
     name, adversary = f"t{trial.task}", None
     net.add_task(name, seed=draws(trial))
     if isinstance(task, Segmentation) and trial.loss in ("", "adversarial"):
-        options = {"width": trial.stream.width, "layers": trial.stream.patches}
-        adversary = Adversary(PatchDiscriminator(6, **options, seed=trial.seed).to(context.device))
-    return Learner(net, _image_loss(trial, task, name, adversary), _kept(net), adversary)
+        judge = PatchDiscriminator(
+            6, width=trial.stream.width, layers=trial.stream.patches, seed=trial.seed
+        )
+        adversary = Adversary(judge.to(context.device))
+    return Learner(net, _loss(task, name, trial.loss, adversary), _kept(net), adversary)
 
 
 def _resblock_piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:
@@ -306,31 +308,12 @@ def _resblock_piggyback(trial: TaskTrial, task: Task, before: Tensors, context: 
         kept = _kept_mask(original, net).items()
         return {k.replace(f"net/tasks.{first}.", f"net/tasks.{own}."): v for k, v in kept}
 
-    return Learner(net, _image_loss(trial, task, first), keep)
-
-
-def _image_loss(
-    trial: TaskTrial, task: Task, blocks: str, adversary: Adversary | None = None
-) -> Loss:
-    """Of an RGB output: the paper's losses for a segmentation, L2 for colour, the style loss."""
-
-    def loss(net: nn.Module, batch: Batch) -> Tensor:
-        images, labels = batch
-        inputs = task.inputs(images)
-        output = net(inputs, blocks).float()
-        if adversary:
-            return adversary.loss(inputs, output, task.target_image(images, labels))
-        return task.image_loss(trial.loss, output, images, labels)
-
-    return loss
+    return Learner(net, _loss(task, first, trial.loss), keep)
 
 
 _LEARNERS: dict[str, Callable[[TaskTrial, Task, Tensors, Context], Learner]] = {
-    "scratch": _whole,
-    "fine-tune": _whole,
     "ewc": _ewc,
-    "decoder": _whole,
     "piggyback": _piggyback,
     "resblock": _resblock,
     "resblock+piggyback": _resblock_piggyback,
-}
+}  # of the others it is _whole

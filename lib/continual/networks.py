@@ -20,7 +20,7 @@ CVPR 2017: it sees input and output together and judges every patch.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -76,11 +76,10 @@ class _Unit(nn.Sequential):
 class UNet(Freezable):
     """Maps (N, C_in, H, W) to (N, C_out, H, W) scores, without a final activation.
 
-    width: channels of the first level; the paper's is 64.
-    seed: of the initial weights.
-    ``encoder`` and ``decoder`` hold the layers by the names of figure 3 (``LAYERS``), ``last`` the
-    task's own layer. Any height and width: the border is repeated up to a multiple of 16, and the
-    output is cropped back. Raises ValueError for sizes below 1 and for images of other channels.
+    width: channels of the first level; the paper's is 64. seed: of the initial weights.
+    ``encoder`` and ``decoder`` hold the layers by name (``LAYERS``), ``last`` is the task's own.
+    Any height and width: the border is repeated up to a multiple of 16, and the output cropped
+    back. Raises ValueError for sizes below 1 and for images of other channels.
     """
 
     def __init__(
@@ -136,7 +135,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
-        first, second = (_same_size(channels, channels, norm) for _ in range(2))
+        first, second = (_convolution(channels, channels, norm) for _ in range(2))
         self.residual = nn.Sequential(*first, *second[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,13 +146,11 @@ class Generator(Freezable):
     """Maps (N, 3, H, W) to (N, 3, H, W), both in [0, 1], by way of the named tasks.
 
     width: channels of the first layer, a fourth of those in the residual blocks; CycleGAN's is 64.
-    norm: ``instance`` or ``batch``.
-    seed: of the initial weights.
+    norm: ``instance`` or ``batch``. seed: of the initial weights.
     ``net(images)`` is the auto-encoder, ``net(images, "colour")`` the task,
     ``net(images, "colour", "gogh")`` the second after the first without decoding in between.
-    Any height and width: the border is repeated up to a multiple of 4, at least 8, and the output
-    is cropped back. Raises ValueError for a width below 1, an unknown norm or task, and images of
-    other channels.
+    Any height and width: padded to a multiple of 4, at least 8, and cropped back. Raises ValueError
+    for a width below 1, an unknown norm or task, and images of other channels.
     """
 
     def __init__(self, *, width: int = 64, norm: str = "instance", seed: int = 0) -> None:
@@ -164,22 +161,19 @@ class Generator(Freezable):
         self.width, self.norm = width, norm
         with seeded(seed):
             self.encoder = _initialised(
-                *_same_size(3, width, norm, size=7),
-                *_resized(nn.Conv2d, width, 2 * width, norm),
-                *_resized(nn.Conv2d, 2 * width, 4 * width, norm),
+                *_convolution(3, width, norm, size=7),
+                *_convolution(width, 2 * width, norm, stride=2),
+                *_convolution(2 * width, 4 * width, norm, stride=2),
             )
             self.decoder = _initialised(
-                *_resized(nn.ConvTranspose2d, 4 * width, 2 * width, norm, output_padding=1),
-                *_resized(nn.ConvTranspose2d, 2 * width, width, norm, output_padding=1),
+                *_transposed(4 * width, 2 * width, norm),
+                *_transposed(2 * width, width, norm),
                 nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect"),
             )
         self.tasks = nn.ModuleDict()
 
     def add_task(self, name: str, *, seed: int = 0) -> nn.Sequential:
-        """New residual blocks under a name; they are returned, for an optimiser or a file.
-
-        Raises ValueError for a name that is taken, empty or has a dot.
-        """
+        """New residual blocks; ValueError for a name that is taken, empty or has a dot."""
         if name in self.tasks or not name or "." in name:
             raise ValueError(f"a task's name must be new, not empty and without dot: {name!r}")
         with seeded(seed):
@@ -208,19 +202,19 @@ class Generator(Freezable):
 
 
 # A bias before the norm does nothing. With instance norm it is kept for CycleGAN's parameter count.
-def _same_size(inputs: int, outputs: int, norm: str, *, size: int = 3) -> list[nn.Module]:
-    """A convolution with reflected borders, its norm and a ReLU."""
-    options: dict[str, Any] = {"padding": size // 2, "padding_mode": "reflect"}
-    layer = nn.Conv2d(inputs, outputs, size, bias=norm == "instance", **options)
+def _convolution(
+    inputs: int, outputs: int, norm: str, *, size: int = 3, stride: int = 1
+) -> list[nn.Module]:
+    """A convolution, its norm and a ReLU; where it keeps the resolution, borders are reflected."""
+    borders: Literal["reflect", "zeros"] = "reflect" if stride == 1 else "zeros"
+    padding, bias = size // 2, norm == "instance"
+    layer = nn.Conv2d(inputs, outputs, size, stride, padding, bias=bias, padding_mode=borders)
     return [layer, NORMS[norm](outputs), nn.ReLU()]
 
 
-def _resized(
-    kind: type[nn.Module], inputs: int, outputs: int, norm: str, **options: int
-) -> list[nn.Module]:
-    """A (transposed) convolution that halves (doubles) the resolution, its norm and a ReLU."""
-    bias = norm == "instance"
-    layer = kind(inputs, outputs, 3, stride=2, padding=1, bias=bias, **options)
+def _transposed(inputs: int, outputs: int, norm: str) -> list[nn.Module]:
+    """A transposed convolution that doubles the resolution, its norm and a ReLU."""
+    layer = nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=norm == "instance")
     return [layer, NORMS[norm](outputs), nn.ReLU()]
 
 

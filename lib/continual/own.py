@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from lib.data.images import list_images, open_picture
 from lib.data.segmented import IGNORED
 from lib.engine.training import one_cycle, seeded, train
 
-RATES = {"lr": 2e-3, "mask_lr": 1e-3}  # of the last layer and of the masks, as in the medium run
+LR, MASK_LR = 2e-3, 1e-3  # of the last layer and of the masks, as in the medium run
 TESTED = 5  # every so many-th pair is kept for the test
 
 
@@ -41,8 +41,8 @@ class Pairs:
     def part(self, places: Sequence[int]) -> Pairs:
         """Some of the pairs."""
         at = list(places)
-        tensors = {name: getattr(self, name)[at] for name in ("inputs", "targets", "inside")}
-        return replace(self, names=tuple(self.names[place] for place in at), **tensors)
+        names = tuple(self.names[place] for place in at)
+        return Pairs(names, self.inputs[at], self.targets[at], self.inside[at], self.classes)
 
     def split(self) -> tuple[Pairs, Pairs]:
         """For training, and every fifth pair for the test; ValueError for a single pair."""
@@ -55,13 +55,11 @@ class Pairs:
 def load_pairs(folder: str | Path, *, size: int = 64) -> Pairs:
     """Read ``folder/inputs`` and ``folder/targets``, whose pictures have the same names.
 
-    Suffixes may differ: ``inputs/lake.jpg`` goes with ``targets/lake.png``. With a file
-    ``folder/classes.txt``, a name a line, the targets are label maps: palette or grey pictures
-    whose pixels are numbers of classes from 0 on, and 255 for what is ignored.
-    size: pixels of the longer side; a smaller picture stays as it is.
-    Raises FileNotFoundError for a folder that is not there or has no pictures, and ValueError,
-    naming the file, for a picture without partner, of another size than its partner, or not
-    readable, and for a label that is no class's number.
+    Suffixes may differ. With a file ``folder/classes.txt``, a name a line, the targets are label
+    maps: palette or grey pictures whose pixels are numbers of classes from 0 on, and 255 for what
+    is ignored. size: pixels of the longer side; a smaller picture stays as it is.
+    Raises FileNotFoundError for a folder without pictures, and ValueError, naming the file, for one
+    without partner, of another size than it, or not readable, and for a label that is no class.
     """
     names_file = Path(folder) / "classes.txt"
     lines = names_file.read_text("utf-8").split("\n") if names_file.is_file() else []
@@ -157,8 +155,8 @@ def learn_mask(
             loss,
             batch_of,
             steps=steps,
-            lr=RATES["lr"],
-            groups=network.groups(RATES["mask_lr"]),
+            lr=LR,
+            groups=network.groups(MASK_LR),
             schedule=one_cycle,
             label="a task of your own",
         )
@@ -167,10 +165,7 @@ def learn_mask(
 
 @torch.no_grad()
 def apply_task(base: UNet, task: MaskedTask, inputs: Tensor, *, labels: bool = False) -> Tensor:
-    """The task's answer to (N, 3, H, W) uint8 pictures of any size.
-
-    (N, 3, H, W) uint8 pictures, or with labels (N, 1, H, W) uint8 numbers of classes.
-    """
+    """(N, 3, H, W) uint8 pictures to such or, with labels, to (N, 1, H, W) uint8 classes."""
     network = TaskSwitcher(base, {"own": task}).use("own")
     device = base.last.weight.device
     output = torch.cat([network(x.to(device).float() / 255).cpu() for x in inputs.split(32)])
@@ -182,8 +177,7 @@ def apply_task(base: UNet, task: MaskedTask, inputs: Tensor, *, labels: bool = F
 def score_task(base: UNet, task: MaskedTask, train_pairs: Pairs, test_pairs: Pairs) -> pd.DataFrame:
     """How good the task is on pairs that it has not seen, beside trivial answers.
 
-    answer, and for pictures the root mean squared error of 255 levels (less is better), for label
-    maps the share of right pixels in per cent.
+    For pictures the root mean squared error of 255 levels, for label maps right pixels in per cent.
     """
     truth, labels, known = test_pairs.targets, bool(test_pairs.classes), train_pairs.targets
     inside = test_pairs.inside.expand_as(truth)

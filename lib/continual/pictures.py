@@ -25,9 +25,8 @@ def chains(
 ) -> dict[tuple[str, str], Tensor]:
     """(order, way) -> what two tasks' residual blocks make of (N, 3, H, W) images turned grey.
 
-    Blocks map features to features, so that those of two tasks may follow each other in one pass
-    ("chained"). The other way decodes the first task's image and encodes it again ("re-encoded").
-    Besides, without a way: each task alone, and neither, which is the auto-encoder.
+    "chained": both in one pass. "re-encoded": with an image decoded in between. Besides, without an
+    order: each task alone, and neither, which is the auto-encoder.
     Raises ValueError for trials that do not share their auto-encoder.
     """
     if base(colour) != base(style):

@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from lib.continual.analysis import MAIN, best_answers, over_seeds, pick
+from lib.continual.analysis import MAIN
 from lib.continual.masks import MaskedTask, TaskSwitcher, fingerprint, load_task, save_task
 from lib.continual.methods import generator_of, mask_task, unet_base
 from lib.continual.networks import Generator, UNet
@@ -42,10 +42,8 @@ REQUIRED = ("what", "licence", "limits", "commit", "width", "size", "norm", "tas
 
 @dataclass(frozen=True)
 class Release:
-    """What a folder of released weights holds, on the CPU.
-
-    card: the facts. base: task 1's network. tasks: "T2" to "T5". blocks: the auto-encoder, with
-    the residual blocks "t3" and "t4".
+    """The card's facts, task 1's network, the tasks "T2" to "T5", and the auto-encoder with the
+    residual blocks "t3" and "t4"; on the CPU.
     """
 
     card: dict[str, Any]
@@ -59,13 +57,12 @@ class Release:
 
 
 def write_release(
-    folder: Path, sizes: ContinualStudy, rows: pd.DataFrame, answers: pd.DataFrame, context: Context
+    folder: Path, sizes: ContinualStudy, table: pd.DataFrame, context: Context
 ) -> dict[str, Any]:
     """Write the networks of seed 0 with their card, and return the card's facts.
 
-    rows, answers: of ``analysis.scores`` and ``trivial_table``; the card has the mean over all
-    seeds with its interval, and the score of the very weights that are released.
-    Raises NotStored where the networks of the run were not kept.
+    table: ``analysis.table_2``, as the card has the mean over all seeds besides the score of the
+    very weights that are released. Raises NotStored where the run's networks were not kept.
     """
     trials = {number: planned(sizes, "piggyback", number, 0) for number in TASKS}
     base = rounded(unet_base(trials[2], context))
@@ -80,7 +77,8 @@ def write_release(
         write_atomically(folder / name, save(_halves(network)))
     for name, task in tasks.items():
         save_task(folder / f"{name}.safetensors", task)
-    switcher, best = TaskSwitcher(base.to(context.device), tasks), best_answers(answers)
+    switcher = TaskSwitcher(base.to(context.device), tasks)
+    means = table[(table.method == "piggyback") & (table.metric == table.task.map(MAIN))]
     card = {
         "what": WHAT,
         "licence": _licence(sizes.stream),
@@ -90,8 +88,8 @@ def write_release(
         "size": sizes.stream.size,
         "norm": generator.norm,
         "tasks": {
-            f"T{number}": _task_card(sizes, number, switcher, rows, best, context)
-            for number in TASKS
+            f"T{row.task}": _task_card(sizes.stream, row, switcher, context)
+            for row in means.itertuples()
         },
         "files": {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))},
     }
@@ -102,8 +100,8 @@ def write_release(
 def load_release(folder: Path) -> Release:
     """Read a folder of released weights.
 
-    Raises FileNotFoundError, and ValueError, both with the file's name, for a card that is cut or
-    lacks a fact, and for a file that is not the one that the card names.
+    Raises FileNotFoundError, and ValueError, with the file's name, for a card that is cut and for a
+    file that is not the one that the card names.
     """
     card = _read_card(folder / CARD)
     for name, wanted in card["files"].items():
@@ -159,31 +157,26 @@ def _limits(stream: Stream, context: Context) -> str:
 
 
 def _task_card(
-    sizes: ContinualStudy,
-    number: int,
-    switcher: TaskSwitcher,
-    rows: pd.DataFrame,
-    best: Mapping[tuple[int, str], float],
-    context: Context,
+    stream: Stream, row: Any, switcher: TaskSwitcher, context: Context
 ) -> dict[str, Any]:
     """What a task is, and how well it is done: by these weights, over seeds, trivially."""
-    task = stream_task(sizes.stream, number, context)
-    metric, method = MAIN[number], "scratch" if number == 1 else "piggyback"
-    network = switcher.use(f"T{number}" if number > 1 else None)
-    pictures = optimised(sizes.stream, number, context)
-    seeds = over_seeds(pick(rows, method, number))
-    styled = number in (4, 5)
+    task = stream_task(stream, row.task, context)
+    network = switcher.use(f"T{row.task}" if row.task > 1 else None)
+    found = evaluate(task, network, optimised=optimised(stream, row.task, context))
+    score, mean, low, high, trivial = (
+        round(float(x), 3) for x in (found[row.metric], row.mean, row.low, row.high, row.trivial)
+    )
     return {
-        "data": sizes.stream.scenes[1 if number == 2 else 0],
+        "data": stream.scenes[1 if row.task == 2 else 0],
         "classes": list(task.train.classes) if isinstance(task, Segmentation) else [],
-        "style": sizes.stream.styles[number - 4] if styled else "",
+        "style": stream.styles[row.task - 4] if row.task > 3 else "",
         "channels": task.channels,
-        "metric": metric,
-        "released": round(evaluate(task, network, optimised=pictures)[metric], 3),
-        "mean": round(float(seeds.value), 3),
-        "interval": [round(float(seeds.low), 3), round(float(seeds.high), 3)],
-        "seeds": seeds.n,
-        "trivial": round(float(best[number, metric]), 3),
+        "metric": row.metric,
+        "released": score,
+        "mean": mean,
+        "interval": [low, high],
+        "seeds": row.n,
+        "trivial": trivial,
     }
 
 

@@ -97,8 +97,7 @@ class _Data:
 
     def test_batches(self) -> Iterator[Tensor]:
         """All test images in [0, 1], ``EVALUATION_BATCH`` at a time."""
-        for start in range(0, len(self.test.images), EVALUATION_BATCH):
-            yield self.images_at(slice(start, start + EVALUATION_BATCH))
+        return (part.float() / 255 for part in self.test.images.split(EVALUATION_BATCH))
 
     def prepare(self, last: nn.Conv2d) -> None:
         """Give a new last layer the task's own initial weights; by default those that it has."""
@@ -281,22 +280,20 @@ def stream_task(stream: Stream, number: int, context: Context) -> Task:
 @cache
 def _load(stream: Stream, number: int, device: torch.device, data_root: str) -> Task:
     root, place = data_root or None, 1 if number == 2 else 0
-    scenes, count = stream.scenes[place], stream.train[place]
-    train = _scenes(scenes, "train", stream.size, count, device, root)
-    test = _scenes(scenes, "test", stream.size, stream.test, device, root)
-    colours = palette(len(train.classes)).to(device)
-    if KINDS[number] == "segmentation":
-        return Segmentation(number, train, test, colours)
-    if KINDS[number] == "colour":
-        return Colour(number, train, test, colours)
-    _, style = load_images(stream.styles[number - 4], size=stream.style_size, channels=3, root=root)
-    perceptual = PerceptualLoss(
-        feature_network(stream.features, root).to(device),
-        style[0] / 255,
-        content_weight=stream.content,
-        style_weight=stream.style,
+    counts = {"train": stream.train[place], "test": stream.test}
+    train, test = (
+        _scenes(stream.scenes[place], split, stream.size, count, device, root)
+        for split, count in counts.items()
     )
-    return Style(number, train, test, colours, perceptual)
+    data = (number, train, test, palette(len(train.classes)).to(device))
+    if KINDS[number] != "style":
+        return Segmentation(*data) if KINDS[number] == "segmentation" else Colour(*data)
+    _, style = load_images(stream.styles[number - 4], size=stream.style_size, channels=3, root=root)
+    features = feature_network(stream.features, root).to(device)
+    perceptual = PerceptualLoss(
+        features, style[0] / 255, content_weight=stream.content, style_weight=stream.style
+    )
+    return Style(*data, perceptual)
 
 
 @cache  # tasks of the same scenes share them
@@ -327,10 +324,9 @@ def palette(classes: int) -> Tensor:
 def evaluate(
     task: Task, forward: Forward, *, rgb: bool = False, optimised: Tensor | None = None
 ) -> dict[str, float]:
-    """The task's metrics on its test images.
+    """The task's metrics on its test images; ArithmeticError for an output that is not finite.
 
     rgb: whether the outputs are images. optimised: Gatys' pictures of the first test images.
-    Raises ArithmeticError for an output that is not finite.
     """
     return task.metrics(_scored(task, forward, optimised), rgb)
 

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
-from lib.continual.masks import NORM_POLICIES
-from lib.continual.networks import NORMS
+import yaml
 
 TASKS = (1, 2, 3, 4, 5)
 KINDS = {1: "segmentation", 2: "segmentation", 3: "colour", 4: "style", 5: "style"}
-METHODS = {
-    "scratch": "each task from random weights",
-    "fine-tune": "the whole network, from the task before",
-    "ewc": "fine-tune, important weights held where they were",
-    "decoder": "task 1's encoder frozen, a decoder for each task",
-    "piggyback": "task 1's network frozen, a mask and a last layer for each task",
-    "resblock": "an auto-encoder frozen, residual blocks for each task",
-    "resblock+piggyback": "task 3's residual blocks frozen, a mask for task 4",
-}
+_FACTS = yaml.safe_load(Path(__file__).with_name("methods.yaml").read_text(encoding="utf-8"))
+METHODS = {name: facts["what"] for name, facts in _FACTS.items()}
+TITLES = {name: facts["title"] for name, facts in _FACTS.items()}  # of figures
 STREAMS = tuple(METHODS)[:6]  # the methods that learn all five tasks
 # what the paper's main question compares: the seeds after those of the main table have these only
 DECISIVE = ("scratch", "fine-tune", "piggyback")
 ONE_BODY = ("scratch", "fine-tune", "ewc")  # a later task changes the weights of earlier ones
 IMAGE_LOSSES = ("adversarial", "ce", "l1", "l2")
-# The paper does not say what becomes of batch norm. In PyTorch a frozen norm still uses and
-# collects the batch's statistics while it trains: that is the reading, the others are controls.
-POLICY = "statistics"
-NORM = "instance"  # of the generator: CycleGAN's
+POLICY = _FACTS["piggyback"]["norms"][0]
 MASKED_BLOCKS = {"base": 3, "task": 4}  # the paper's experiment with both methods
 SEEDED = (2, 4)  # tasks whose masks are learned twice on the same base
-_NORMS = {"piggyback": NORM_POLICIES, "resblock": (*NORMS,), "resblock+piggyback": (*NORMS,)}
 
 
 @dataclass(frozen=True)
@@ -117,17 +107,14 @@ class TrivialTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskTrial:
-    """Task ``task`` of a stream, learned by ``method``.
+    """Task ``task`` of a stream, learned by ``method``; tasks and norms are in ``methods.yaml``.
 
-    Task 1 is what every U-Net method starts from (method ``scratch``), and task 0, of ``resblock``,
-    the auto-encoder on the identity.
-    norms: of piggyback a policy of ``NORM_POLICIES``, of the generator ``instance`` or ``batch``.
+    Task 1 of ``scratch`` is what every U-Net method starts from, and task 0 the auto-encoder.
     loss: of residual blocks that learn a segmentation; the others have one loss only.
     start: fine-tune's task to start from; 0 is the one before.
     seed: of everything. run: another order of images and another last layer on the same base.
     shuffled: label maps belong to other images, so that there is nothing to learn but their mean.
-    scenes: task 2 with another data set than the stream's, as a control; "" is the stream's.
-    alone: a control, scored on its own task only.
+    scenes: task 2 with another data set than the stream's. alone: scored on its own task only.
     """
 
     stream: Stream
@@ -146,12 +133,10 @@ class TaskTrial:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {tuple(METHODS)}, not {self.method!r}")
-        allowed: tuple[int, ...] = TASKS if self.method == "scratch" else TASKS[1:]
-        if self.on_images:
-            allowed = (MASKED_BLOCKS["task"],) if self.masked else (0, *TASKS)
-        if self.task not in allowed:
-            raise ValueError(f"{self.method} has the tasks {allowed}, not {self.task!r}")
-        if self.norms not in _NORMS.get(self.method, ("",)):
+        tasks, norms = tuple(_FACTS[self.method]["tasks"]), _FACTS[self.method]["norms"]
+        if self.task not in tasks:
+            raise ValueError(f"{self.method} has the tasks {tasks}, not {self.task!r}")
+        if self.norms not in norms:
             raise ValueError(f"{self.method} has no norms {self.norms!r}")
         segments = self.method == "resblock" and KINDS.get(self.task) == "segmentation"
         if self.loss not in ("", *(IMAGE_LOSSES if segments else ())):
@@ -179,11 +164,8 @@ class TaskTrial:
 
 
 # what the trials of the main table have; with another value a trial is a control
-PLAIN: dict[str, Any] = {
-    field.name: field.default
-    for field in fields(TaskTrial)
-    if field.name in ("loss", "start", "run", "shuffled", "scenes", "alone")
-}
+PLAIN: dict[str, Any] = {"loss": "", "start": 0, "run": 0, "shuffled": False}
+PLAIN |= {"scenes": "", "alone": False}
 
 
 def base(trial: TaskTrial) -> TaskTrial:
@@ -227,7 +209,7 @@ def history(trial: TaskTrial) -> list[TaskTrial]:
 
 def norms_of(method: str) -> str:
     """The reading of a method's norms that the main table takes."""
-    return {"piggyback": POLICY, "resblock": NORM, "resblock+piggyback": NORM}.get(method, "")
+    return _FACTS[method]["norms"][0]
 
 
 def planned(sizes: ContinualStudy, method: str, task: int, seed: int, **changes: Any) -> TaskTrial:
@@ -306,9 +288,8 @@ def _controls(sizes: ContinualStudy, seed: int) -> Iterator[TaskTrial]:
 def evidence(sizes: ContinualStudy) -> Iterator[tuple[Callable[..., dict], object]]:
     """Every trial with its function, in the order in which a long run should take them.
 
-    First what every seed is compared with. Then seed after seed, each with its bases, its main
-    table and its controls: whenever the run is stopped, all seeds but the last are complete.
-    Last what looks for reasons of the masks' zeros, on the same bases and on classifiers.
+    First what every seed is compared with, then seed after seed: whenever the run is stopped, all
+    seeds but the last are complete. Last what looks for reasons of the masks' zeros.
     """
     from lib.continual.methods import run_task  # here: these need the trials
     from lib.continual.reasons import classifiers, prunings, run_classifier, run_pruned

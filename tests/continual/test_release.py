@@ -34,7 +34,8 @@ def written(tmp_path_factory):
     rows = pd.concat([rows, rows.assign(seed=1, value=rows["value"] + 1)])
     answers = analysis.trivial_table(records.table(trivial_answers(SIZES)))
     context = Context(torch.device("cpu"), artefacts=store)
-    return folder, write_release(folder, SIZES, rows, answers, context), context
+    table = analysis.table_2(rows, answers)
+    return folder, write_release(folder, SIZES, table, context), context
 
 
 @pytest.fixture
