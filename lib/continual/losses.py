@@ -28,10 +28,10 @@ information), and is divided by its mean over all weights, as the tasks' losses 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,6 @@ EDGE = 0.01  # Gatys' black and white start this far inside, where the sigmoid h
 # which layers' outputs are taken; the second is the content layer
 FEATURES = {"vgg16": (3, 8, 15, 22), "squeezenet": (1, 4, 7, 9), "random": (3, 8, 15)}
 CONTENT = 1
-Image = TypeVar("Image")
 
 
 @dataclass(frozen=True)
@@ -132,12 +131,7 @@ class PerceptualLoss:
     """
 
     def __init__(
-        self,
-        network: FeatureNetwork,
-        style: Tensor,
-        *,
-        content_weight: float = 1e5,
-        style_weight: float = 1e10,
+        self, network: FeatureNetwork, style: Tensor, content_weight: float, style_weight: float
     ) -> None:
         self.network, self.content_weight, self.style_weight = network, content_weight, style_weight
         self.style = style.to(network.normalise.mean)
@@ -237,26 +231,18 @@ class Anchor:
     values: dict[str, Tensor]
 
 
-def importance(
-    model: nn.Module,
-    loss: Callable[[nn.Module, Image], Tensor],
-    images: Iterable[Image],
-    names: Iterable[str],
-) -> dict[str, Tensor]:
-    """Mean squared gradient of the named parameters over single images, divided by its mean.
+def importance(parameters: Mapping[str, Tensor], losses: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Mean squared gradient of the parameters over the losses of single images, by its mean.
 
-    loss: (model, image) -> scalar. The model is taken as it is (call ``eval()`` before).
-    Raises ValueError if there is no image or no gradient at all.
+    Raises ValueError if there is no loss or no gradient at all.
     """
-    named = dict(model.named_parameters())
-    parameters = {name: named[name] for name in names}
     sums = {name: torch.zeros_like(values) for name, values in parameters.items()}
     count = 0
-    for image in images:
-        gradients = torch.autograd.grad(loss(model, image), list(parameters.values()))
+    for loss in losses:
+        count += 1
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
         for total, gradient in zip(sums.values(), gradients, strict=True):
             total += gradient.square()
-        count += 1
     whole = sum(float(squares.sum()) for squares in sums.values())
     if not whole > 0:
         raise ValueError(f"no importance from {count} images: no gradient")

@@ -272,10 +272,10 @@ def _anchor(trial: TaskTrial, before: Tensors, context: Context) -> Anchor:
         earlier = Anchor(part(kept, "importance"), part(kept, "anchor"))
     task = stream_task(trial.stream, last.task, context)
     net = _unet(last, part(before, "net"), context.device)
-    names = [name for name, _ in net.named_parameters() if not name.startswith("last.")]
+    shared = {name: x for name, x in net.named_parameters() if not name.startswith("last.")}
     single = batches(replace(last, stream=replace(last.stream, batch=1)), task)
-    images = (single(step) for step in range(trial.stream.importance_images))
-    return extended(earlier, net, importance(net, _loss(task), images, names))
+    losses = (_loss(task)(net, single(step)) for step in range(trial.stream.importance_images))
+    return extended(earlier, net, importance(shared, losses))
 
 
 def _piggyback(trial: TaskTrial, task: Task, before: Tensors, context: Context) -> Learner:

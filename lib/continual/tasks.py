@@ -290,9 +290,7 @@ def _load(stream: Stream, number: int, device: torch.device, data_root: str) -> 
         return Segmentation(*data) if KINDS[number] == "segmentation" else Colour(*data)
     _, style = load_images(stream.styles[number - 4], size=stream.style_size, channels=3, root=root)
     features = feature_network(stream.features, root).to(device)
-    perceptual = PerceptualLoss(
-        features, style[0] / 255, content_weight=stream.content, style_weight=stream.style
-    )
+    perceptual = PerceptualLoss(features, style[0] / 255, stream.content, stream.style)
     return Style(*data, perceptual)
 
 

@@ -77,10 +77,10 @@ def test_gram_is_numpys_image_by_image():
 
 
 def test_the_losses_are_numpys_on_a_tiny_network():
-    """The style image has another size; the default weights are the common ones."""
+    """The style image has another size; the weights are the common ones."""
     network, style = tiny(), images(1, (7, 20), seed=1)[0]
     outputs, contents = images(seed=2), images(seed=3)
-    found = PerceptualLoss(network, style)(outputs, contents)
+    found = PerceptualLoss(network, style, 1e5, 1e10)(outputs, contents)
     assert isinstance(found, Losses)
     for number in range(2):
         features = [
@@ -122,7 +122,7 @@ def test_the_network_stays_as_it_is():
     before = {name: values.clone() for name, values in network.state_dict().items()}
     output = images().requires_grad_()
     contents = images(seed=1).requires_grad_()
-    loss = PerceptualLoss(network, images(1)[0])
+    loss = PerceptualLoss(network, images(1)[0], 1e5, 1e10)
     first = loss(output, contents).total
     assert torch.equal(first, loss(output, contents).total)
     first.sum().backward()
@@ -133,7 +133,8 @@ def test_the_network_stays_as_it_is():
 
 def test_neither_autocast_nor_64_bits_change_the_loss():
     network, style = feature_network("random"), images(1, (16, 16), seed=1)[0]
-    loss, output, content = PerceptualLoss(network, style), images(seed=2), images(seed=3)
+    loss = PerceptualLoss(network, style, 1e5, 1e10)
+    output, content = images(seed=2), images(seed=3)
     expected = loss(output, content)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert network(output)[0].dtype == torch.bfloat16
@@ -250,7 +251,7 @@ def test_the_losses_are_those_of_torchvisions_squeezenet():
                 kept.append(x.clone().numpy())
         return kept
 
-    found = PerceptualLoss(network, style[0])(output, content)
+    found = PerceptualLoss(network, style[0], 1e5, 1e10)(output, content)
     wanted = [each[0] for each in features(style)]
     for number in range(2):
         ours, theirs = ([each[number] for each in features(batch)] for batch in (output, content))
@@ -288,7 +289,7 @@ def stripes_of(dark: float, red: float) -> PerceptualLoss:
     """The loss against a style of stripes, on random features."""
     style = torch.full((3, 16, 24), dark)
     style[0, :, ::4] = red
-    return PerceptualLoss(feature_network("random"), style, style_weight=1e8)
+    return PerceptualLoss(feature_network("random"), style, 1e5, 1e8)
 
 
 @pytest.fixture(scope="module")
@@ -400,6 +401,11 @@ def samples(count: int = 7, seed: int = 0) -> list[tuple[torch.Tensor, float]]:
     return [(torch.tensor(rng.normal(size=2)), float(rng.normal())) for _ in range(count)]
 
 
+def importance_of(model: nn.Module, loss, images, names=NAMES) -> dict[str, torch.Tensor]:
+    parameters = {name: model.get_parameter(name) for name in names}
+    return importance(parameters, (loss(model, image) for image in images))
+
+
 def flat(values: dict[str, torch.Tensor]) -> np.ndarray:
     return torch.cat([values[name].flatten() for name in NAMES]).numpy()
 
@@ -426,7 +432,7 @@ def test_importance_by_hand():
     x = (3, 0), t = 4: error -1, gradient (-6, 0, -2). Squares: 4 + 36, 4 + 0, 4 + 4; mean 52 / 3.
     """
     two = [(torch.tensor(x).double(), t) for x, t in (([1.0, 1], 2.0), ([3.0, 0], 4.0))]
-    found = importance(linear([1, 2]), squared, two, NAMES)
+    found = importance_of(linear([1, 2]), squared, two)
     assert flat(found) == pytest.approx(np.array([40, 4, 8]) * 3 / 52)
 
 
@@ -436,7 +442,7 @@ def test_importance_is_the_mean_of_squares_image_by_image():
         [2 * (w @ x.numpy() + b - t) * np.array([*x.numpy(), 1]) for x, t in samples()]
     )
     expected = (gradients**2).mean(0)
-    found = flat(importance(linear(w.tolist(), b), squared, iter(samples()), iter(NAMES)))
+    found = flat(importance_of(linear(w.tolist(), b), squared, samples()))
     np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-12)
     of_the_batch = gradients.mean(0) ** 2
     assert abs(found - of_the_batch / of_the_batch.mean()).max() > 0.1
@@ -444,11 +450,11 @@ def test_importance_is_the_mean_of_squares_image_by_image():
 
 def test_importance_has_mean_one_whatever_the_unit_of_the_loss_and_the_number_of_images():
     model = linear([0.3, -1.2])
-    found = flat(importance(model, squared, samples(), NAMES))
-    other = importance(model, lambda *it: 1000 * squared(*it), 3 * samples(), NAMES)
+    found = flat(importance_of(model, squared, samples()))
+    other = importance_of(model, lambda *it: 1000 * squared(*it), 3 * samples())
     np.testing.assert_allclose(flat(other), found, rtol=1e-12)
     assert found.mean() == pytest.approx(1)
-    assert list(importance(model, squared, samples(), ["bias"])) == ["bias"]
+    assert list(importance_of(model, squared, samples(), ["bias"])) == ["bias"]
 
 
 @pytest.mark.parametrize(
@@ -457,7 +463,7 @@ def test_importance_has_mean_one_whatever_the_unit_of_the_loss_and_the_number_of
 )
 def test_no_gradient_is_refused(images, factor, named):
     with pytest.raises(ValueError, match=named):
-        importance(linear([1, 2]), lambda *it: factor * squared(*it), images, NAMES)
+        importance_of(linear([1, 2]), lambda *it: factor * squared(*it), images)
 
 
 def test_the_penalty_is_zero_at_the_anchor_of_one_task_which_stays_when_the_model_moves():
@@ -497,7 +503,7 @@ def test_a_second_task_is_learnt_beside_the_first_only_with_the_penalty():
     seen = torch.tensor([1.0, 0]).double()
     noisy = [(seen, 1.5), (seen, 0.5)]  # at the optimum no gradient would be left
     start = linear([1, 0])
-    anchor = extended(None, start, importance(start, squared, noisy, ["weight"]))
+    anchor = extended(None, start, importance_of(start, squared, noisy, ["weight"]))
     ends = {}
     for strength in (0, 20):
         model = linear([1, 0])
