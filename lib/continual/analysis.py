@@ -309,8 +309,7 @@ def _cell(tables: Tables, **cell: Any) -> pd.Series | float:
         return _kappas(tables, **cell)
     if "places" in cell:
         places = cell.pop("places")
-        rates = _classifier(tables, **cell)
-        return rates[rates["place"].isin(places)].groupby("seed")["rate"].mean()
+        return _classifier(tables, **cell).pivot_table("rate", "seed", "place")[places].mean(axis=1)
     if "share" in cell:
         where = {"which": "smallest", "norms": "stored"} | cell
         del where["task"]
