@@ -17,33 +17,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.data.catalogue import refuse_below
+from lib.data.catalogue import DATASETS, refuse_below
 from lib.engine.training import seeded
 
 # mean and deviation of each colour channel, in pixel values of [0, 1]
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-RESNET20_SHA256 = "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8"
+(RESNET20_SHA256,) = DATASETS["resnet20-cifar10"].checksums
 
 
-class Classifier(nn.Module):
+class Normalise(nn.Module):
+    """(x - mean) / std of each colour channel of (N, 3, H, W), as the weights are used to."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        # in the state: weights never meet another normalisation than their own
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean.view(3, 1, 1).clone())
+        self.register_buffer("std", std.view(3, 1, 1).clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class Classifier(Normalise):
     """Normalisation, ``features`` (a subclass's), global average, one linear layer.
 
     channels: of the last feature map. Normalisation is by the mean and the deviation of CIFAR-10,
-    unless the state that is loaded has others.
+    unless the state that is loaded has others. It is in the network and not in the data: an image
+    that is optimised sees its gradient in pixel values and its bounds at 0 and 1.
     Raises ValueError for less than one class or channel, and for images of another shape.
     """
 
     def __init__(self, classes: int, width: int, channels: int) -> None:
-        super().__init__()
+        super().__init__(*map(torch.tensor, CIFAR10))
         refuse_below(1, classes=classes, width=width)
-        # Inside the network and not in the data: an image that is optimised sees its gradient
-        # in pixel values and its bounds at 0 and 1, whatever the network was trained with. In the
-        # state: weights never meet another normalisation than their own.
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(CIFAR10[0]).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(CIFAR10[1]).view(3, 1, 1))
         self.linear = nn.Linear(channels, classes)
 
     def features(self, x: Tensor) -> Tensor:
@@ -54,7 +63,7 @@ class Classifier(nn.Module):
         shape = tuple(images.shape)
         if shape[1] != 3 or shape[2] % 32 or shape[3] % 32:
             raise ValueError(f"images must be (N, 3, H, W), H and W multiples of 32, not {shape}")
-        return self.linear(self.features((images - self.mean) / self.std).mean((2, 3)))
+        return self.linear(self.features(super().forward(images)).mean((2, 3)))
 
 
 class VGG(Classifier):
@@ -130,11 +139,8 @@ vgg16 = partial(VGG, ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8)))
 # learns in minutes on a CPU. A VGG16 that is narrow enough for that is so deep for its width that
 # its output hardly follows its input; this one stays easy to steer
 vgg5 = partial(VGG, ((1, 1), (1, 2), (1, 4), (1, 8)))
-CLASSIFIERS: dict[str, Callable[[int, int], Classifier]] = {
-    "vgg16": vgg16,
-    "vgg5": vgg5,
-    "resnet20": ResNet20,
-}
+CLASSIFIERS: dict[str, Callable[[int, int], Classifier]]
+CLASSIFIERS = {"vgg16": vgg16, "vgg5": vgg5, "resnet20": ResNet20}
 
 
 def build_classifier(architecture: str, classes: int, width: int, seed: int) -> Classifier:
@@ -158,7 +164,5 @@ def pretrained_resnet20(path: str | Path) -> Classifier:
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["state_dict"]
     network = ResNet20(10)
     weights = {name.removeprefix("module."): value for name, value in state.items()}
-    for name, values in zip(("mean", "std"), IMAGENET, strict=True):
-        weights[name] = torch.tensor(values).view(3, 1, 1)
-    network.load_state_dict(weights)
+    network.load_state_dict(weights | Normalise(*map(torch.tensor, IMAGENET)).state_dict())
     return network.eval()

@@ -3,7 +3,7 @@
 Every network takes (N, 3, H, W) float images with pixel values in [0, 1] and normalises them by
 itself. AlexNet and ResNet-18 are the paper's. SqueezeNet 1.1, MobileNetV2, MobileNetV1 of three
 widths (Howard et al. 2017), EfficientNet-Lite0 and DeepLabv3 on a MobileNetV2 (Chen et al. 2017)
-fit a CPU. VGG5 and ResNet-20 are for images of 32 px.
+fit a CPU. VGG5 and ResNet-20 are for images of 32 px. ``sources.yaml`` has their tables.
 """
 
 from __future__ import annotations
@@ -17,61 +17,23 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lib.data.catalogue import DATASETS, locate, refuse_below
 from lib.engine.files import naming
 from lib.engine.training import seeded
-from lib.networks.classifiers import IMAGENET, ResNet20, pretrained_resnet20, vgg5
+from lib.networks.classifiers import IMAGENET, Normalise, ResNet20, pretrained_resnet20, vgg5
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as IMAGENET, for TensorFlow's networks
-# blocks of a stage: channels between their 1x1 convolutions in units of their input's, kernel,
-# stride of the first, channels, number
-V1 = ((1, 3, 1, 64, 1), (1, 3, 2, 128, 2), (1, 3, 2, 256, 2), (1, 3, 2, 512, 6), (1, 3, 2, 1024, 2))
-LITE0 = (
-    *((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3)),
-    *((6, 5, 2, 192, 4), (6, 3, 1, 320, 1)),
-)
-SHARES = {"mobilenet_v1_0.25": 0.25, "mobilenet_v1_0.5": 0.5, "mobilenet_v1_0.75": 0.75}
-MOBILE = ("efficientnet_lite0", *SHARES)
+_TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+ARCHITECTURES: dict[str, dict[str, Any]] = _TABLES["architectures"]
+TRAINED_ON: dict[str, int] = _TABLES["classes"]  # what weights were trained on -> classes
+MOBILE = tuple(name for name, facts in ARCHITECTURES.items() if "stages" in facts)
 DEEPLAB = "deeplabv3_mobilenet_v2"
-TENSORFLOWS = ("mobilenet_v2", DEEPLAB, *MOBILE)
-ARCHITECTURES = ("alexnet", "resnet18", "squeezenet1_1", "vgg5", "resnet20", *TENSORFLOWS)
-# what weights were trained on -> number of classes; voc2012: pixels, background is a class
-TRAINED_ON = {
-    **{"imagenet": 1000, "places365": 365, "inat_birds": 965, "inat_insects": 1022},
-    **{"cifar10": 10, "voc2012": 21},
-}
-# published weights: network and what it was trained on -> where the catalogue has the file; those
-# without are torchvision's, which downloads them
-PUBLISHED = {
-    ("alexnet", "imagenet"): "",
-    ("resnet18", "imagenet"): "",
-    ("alexnet", "places365"): "places365",
-    ("resnet18", "places365"): "places365",
-    ("squeezenet1_1", "imagenet"): "squeezenet1_1-imagenet",
-    ("mobilenet_v2", "imagenet"): "mobilenet_v2-imagenet",
-    ("mobilenet_v2", "inat_birds"): "mobilenet_v2-inat_birds",
-    ("mobilenet_v2", "inat_insects"): "mobilenet_v2-inat_insects",
-    **{(name, "imagenet"): f"{name}-imagenet" for name in MOBILE},
-    (DEEPLAB, "voc2012"): f"{DEEPLAB}-voc",
-    ("resnet20", "cifar10"): "resnet20-cifar10",
-}
-
-
-class Normalise(nn.Module):
-    """(x - mean) / std of each colour channel, as the weights are used to."""
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        super().__init__()
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", mean.view(3, 1, 1).clone())
-        self.register_buffer("std", std.view(3, 1, 1).clone())
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+# network and what its weights were trained on -> their data set, or torchvision
+PUBLISHED = {(a, t): name for a in ARCHITECTURES for t, name in ARCHITECTURES[a]["weights"].items()}
 
 
 class SourceNetwork(nn.Module):
@@ -105,52 +67,50 @@ def source_network(architecture: str, classes: int, *, width: int, seed: int) ->
     Raises ValueError for an unknown architecture and for less than one class.
     """
     if architecture not in ARCHITECTURES:
-        raise ValueError(f"architecture must be one of {ARCHITECTURES}, not {architecture!r}")
+        raise ValueError(f"architecture must be one of {[*ARCHITECTURES]}, not {architecture!r}")
     refuse_below(1, classes=classes)
     with seeded(seed):
-        layers, head, kept = _parts(architecture, classes, width)
-    mean, std = map(torch.tensor, HALF if architecture in TENSORFLOWS else IMAGENET)
-    return SourceNetwork(nn.Sequential(Normalise(mean, std), *layers), head, kept + 1)
+        layers, head = _parts(architecture, classes, width)
+    facts = ARCHITECTURES[architecture]
+    normalise = Normalise(*map(torch.tensor, HALF if "half" in facts else IMAGENET))
+    return SourceNetwork(nn.Sequential(normalise, *layers), head, facts["kept"] + 1)
 
 
-def _parts(architecture: str, classes: int, width: int) -> tuple[list[nn.Module], nn.Module, int]:
-    """The layers before the head, the head, and how many of the layers may stay as they are."""
+def _parts(architecture: str, classes: int, width: int) -> tuple[list[nn.Module], nn.Module]:
+    """The layers before the head, and the head."""
     from torchvision.models import get_model  # here: importing it takes a second
 
     net: Any
     if architecture == "vgg5":
-        net = vgg5(1, width)
-        return list(net.layers), _pooled(8 * width, classes), 8
+        return list(vgg5(1, width).layers), _pooled(8 * width, classes)
     if architecture == "resnet20":
         net = ResNet20(1, width)
         layers = [net.conv1, net.bn1, nn.ReLU(), *net.layer1, *net.layer2, *net.layer3]
-        return layers, _pooled(4 * width, classes), 9
+        return layers, _pooled(4 * width, classes)
     if architecture in MOBILE:
         net = _pad_as_tensorflow(_mobile(architecture, classes))
         blocks = [block for stage in net.blocks for block in stage]
-        stem, top, head = net[:3], net[4:-4], net[-4:]
-        return [*stem, *blocks, *top], head, 3 + len(blocks) - len(net.blocks[-1])
+        return [*net[:3], *blocks, *net[4:-4]], net[-4:]
     if architecture == DEEPLAB:
         net = _pad_as_tensorflow(_deeplab(classes))
         pool = nn.AdaptiveAvgPool2d(1)  # of a linear layer's outputs: as of its inputs
-        return [*net.features, net.pyramid], nn.Sequential(net.logits, pool, nn.Flatten()), 18
+        return [*net.features, net.pyramid], nn.Sequential(net.logits, pool, nn.Flatten())
     net = get_model(architecture)
     if architecture == "alexnet":
         layers = [*net.features, net.avgpool, nn.Flatten(), *net.classifier[:-1]]
-        return layers, nn.Linear(4096, classes), 8
+        return layers, nn.Linear(4096, classes)
     if architecture == "resnet18":
         layers = [net.conv1, net.bn1, net.relu, net.maxpool]
         layers += [*net.layer1, *net.layer2, *net.layer3, *net.layer4]
-        return layers, _pooled(512, classes), 10
+        return layers, _pooled(512, classes)
     if architecture == "squeezenet1_1":
         last = nn.Conv2d(512, classes, 1)
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.get_parameter("bias"))
-        pool = nn.AdaptiveAvgPool2d(1)
-        head = nn.Sequential(nn.Dropout(0.5), last, nn.ReLU(inplace=True), pool, nn.Flatten())
-        return list(net.features), head, 12
+        net.classifier[1] = last
+        return list(net.features), nn.Sequential(*net.classifier, nn.Flatten())
     features = _pad_as_tensorflow(net.features)  # MobileNetV2
-    return list(features), _pooled(1280, classes, nn.Dropout(0.2)), 17
+    return list(features), _pooled(1280, classes, nn.Dropout(0.2))
 
 
 def _pooled(channels: int, classes: int, *before: nn.Module) -> nn.Sequential:
@@ -163,7 +123,7 @@ def _pad_as_tensorflow(network: Any) -> Any:
     """Give convolutions of stride 2 the padding "SAME" that the weights were trained with."""
 
     def pad(convolution: nn.Conv2d, inputs: tuple[Tensor]) -> Tensor:
-        # an odd pixel more goes to the right and below
+        # an odd pixel goes to the right and below
         total = [convolution.kernel_size[0] - 2 + side % 2 for side in inputs[0].shape[2:]]
         height, width = ((each // 2, each - each // 2) for each in total)
         return F.pad(inputs[0], (*width, *height))
@@ -188,7 +148,8 @@ class _Block(nn.Sequential):
 
 def _mobile(architecture: str, classes: int) -> Any:
     """MobileNetV1 or EfficientNet-Lite0, with the names that the library timm has for the parts."""
-    lite, share = architecture not in SHARES, SHARES.get(architecture, 1)
+    facts = ARCHITECTURES[architecture]
+    lite, share = "share" not in facts, facts.get("share", 1)
 
     def unit(number: int, name: str, inputs: int, outputs: int, kernel: int = 1, stride: int = 1,
              groups: int = 1) -> dict[str, nn.Module]:  # fmt: skip
@@ -200,24 +161,22 @@ def _mobile(architecture: str, classes: int) -> Any:
         return {name: convolution, f"bn{number}": norm, f"act{number}": nn.ReLU6()}
 
     def block(inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> nn.Module:
-        inner, last = inputs * expand, "conv_pwl" if expand > 1 else "conv_pw"
-        parts = unit(1, "conv_pw", inputs, inner) if expand > 1 else {}
-        number = 2 if parts else 1
-        parts |= unit(number, "conv_dw", inner, inner, kernel, stride, inner)
-        parts |= unit(number + 1, last, inner, outputs)
+        inner, wider = inputs * expand, expand > 1
+        parts = unit(1, "conv_pw", inputs, inner) if wider else {}
+        parts |= unit(1 + wider, "conv_dw", inner, inner, kernel, stride, inner)
+        parts |= unit(2 + wider, "conv_pwl" if wider else "conv_pw", inner, outputs)
         if lite:
-            del parts[f"act{number + 1}"]
+            del parts[f"act{2 + wider}"]
         return _Block(parts, adds=lite and stride == 1 and inputs == outputs)
 
-    inputs, stages = int(32 * share), []
-    parts = unit(1, "conv_stem", 3, inputs, 3, 2)
-    for expand, kernel, stride, channels, count in LITE0 if lite else V1:
-        outputs = int(channels * share)
-        blocks = [block(inputs, outputs, kernel, stride, expand)]
-        blocks += [block(outputs, outputs, kernel, 1, expand) for _ in range(count - 1)]
-        stages.append(nn.Sequential(*blocks))
-        inputs = outputs
-    parts["blocks"] = nn.Sequential(*stages)
+    inputs = int(32 * share)
+    parts: dict[str, Any] = unit(1, "conv_stem", 3, inputs, 3, 2) | {"blocks": nn.Sequential()}
+    for expand, kernel, stride, channels, count in facts["stages"]:
+        outputs, stage = int(channels * share), nn.Sequential()
+        for place in range(count):
+            stage.append(block(inputs, outputs, kernel, 1 if place else stride, expand))
+            inputs = outputs
+        parts["blocks"].append(stage)
     if lite:
         parts |= unit(2, "conv_head", inputs, 1280)
         inputs = 1280
@@ -284,14 +243,13 @@ def published_network(
     if (architecture, trained_on) not in PUBLISHED:
         known = ", ".join(f"{a} on {t}" for a, t in PUBLISHED)
         raise ValueError(f"no weights of {architecture} on {trained_on}; there are: {known}")
-    name = PUBLISHED[architecture, trained_on]
-    if not name:
+    name, classes = PUBLISHED[architecture, trained_on], TRAINED_ON[trained_on]
+    if name == "torchvision":
         return torchvision_network(architecture, "IMAGENET1K_V1")
     (file,) = (file for file in DATASETS[name].files if file.startswith(architecture))
     path = locate(name, root) / file
     if architecture == "resnet20":
         return pretrained_resnet20(path)
-    classes = TRAINED_ON[trained_on]
     if architecture in MOBILE:
         network = _mobile(architecture, classes)
     elif architecture == DEEPLAB:
@@ -340,9 +298,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     """
     with naming(path, "file of weights"):
         if path.suffix == ".safetensors":
-            # DeepLab's
-            state = {re.sub("^(?=image_pool|aspp|concat)", "pyramid.", name): values
-                     for name, values in load_file(path).items()}  # fmt: skip
+            file = load_file(path)
+            # DeepLab's has the layers of the pyramid beside the others
+            parts = (re.sub("^(?=image_pool|aspp|concat)", "pyramid.", name) for name in file)
+            state = dict(zip(parts, file.values(), strict=True))
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         for name, values in state.items():

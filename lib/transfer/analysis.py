@@ -31,20 +31,14 @@ from lib.ledger.estimates import (
     pairs_in_order,
 )
 from lib.ledger.tables import Missing, Tables, estimate_table
+from lib.networks.sources import ARCHITECTURES
 from lib.transfer.scores import SCORES
-from lib.transfer.sources import source_name
+from lib.transfer.sources import UNTRAINED, source_name
 from lib.transfer.trials import PERMUTATIONS, TransferStudy
 
 KEYS, MODEL = ["network", "source"], ["target", "network", "source"]
-UNTRAINED = "no training"
 IMAGENET = "ImageNet accuracy"  # the trivial ranker
 RANDOM = "random choice"
-# top-1 on ImageNet in per cent, published with the weights; what was never trained on it has 0
-IMAGENET_ACCURACY = {
-    **{"mobilenet_v2": 70.8, "squeezenet1_1": 58.2, "alexnet": 56.5, "resnet18": 69.8},
-    **{"mobilenet_v1_0.25": 41.5, "mobilenet_v1_0.5": 59.1, "mobilenet_v1_0.75": 67.2},
-    "efficientnet_lite0": 75.1,
-}
 NEAR_BEST = 0.2  # accuracy: sources that end this close to a network's best one
 LEARNED = 2  # times chance: a model that ends below has learned nothing, early or late
 POOLS = (3, 5)  # models that a choice is made from
@@ -59,9 +53,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     table["network"] = [fields["architecture"] for fields in table["source"]]
     table["source"] = [source_name(fields) for fields in table["source"]]
     table["target"] = [fields["name"] for fields in table["target"]]
-    if "recipe" in table:
-        table["momentum"] = [fields["momentum"] for fields in table["recipe"]]
-    return table
+    return table.assign(momentum=table["recipe"].str["momentum"]) if "recipe" in table else table
 
 
 def written_out(table: pd.DataFrame) -> pd.DataFrame:
@@ -103,12 +95,11 @@ def table_1(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     for name, digits in (("softmax", 1), ("emd", 0), ("normalised_emd", 3)):
         shown[name] = _texts(scores[[name, f"{name}_low", f"{name}_high"]], digits)
     shown["coverage"] = scores["source_word_coverage"].round(2).to_numpy()
-    for metric, title in (("best", "max accuracy %"), ("chosen", "chosen by halves %")):
+    titles = {"best": "max accuracy %", "chosen": "chosen by halves %"}
+    for metric, title in (titles | {"best_epoch": "epoch", "reached": "epochs to 95 %"}).items():
         means = scores[MODEL].merge(accuracies(fine, metric), on=MODEL)
-        shown[title] = _texts(means[["value", "low", "high"]], 1)
-    for metric, title in (("best_epoch", "epoch"), ("reached", "epochs to 95 %")):
-        means = scores[MODEL].merge(accuracies(fine, metric), on=MODEL)
-        shown[title] = means["value"].round(1).to_numpy()
+        texts = _texts(means[["value", "low", "high"]], 1)
+        shown[title] = texts if metric in titles else means["value"].round(1).to_numpy()
     return shown
 
 
@@ -123,14 +114,12 @@ def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """One row a target, model and score, with intervals; accuracies as shares."""
     means = accuracies(fine).set_index(MODEL)[["value", "low", "high"]] / 100
     means.columns = ["accuracy", "accuracy_low", "accuracy_high"]
-    ends = {"value": "", "low": "_low", "high": "_high"}
-    parts = [
-        scores[[*MODEL, "images", "outputs"]].assign(
-            score=name, **{column: scores.get(name + end, np.nan) for column, end in ends.items()}
-        )
-        for name in RANKERS
-        if name in scores
-    ]
+    parts = []
+    for name in RANKERS:
+        part = scores[[*MODEL, "images", "outputs"]].assign(score=name, value=scores.get(name))
+        for end in ("low", "high"):
+            part[end] = scores.get(f"{name}_{end}", np.nan)
+        parts += [part] if name in scores else []
     return pd.concat(parts, ignore_index=True).merge(means.reset_index(), on=MODEL)
 
 
@@ -138,11 +127,13 @@ def models(points: pd.DataFrame) -> pd.DataFrame:
     """``against_accuracy`` as one row a model: ``MODEL``, accuracy, and all that ranks.
 
     In each score more is better. Two rankers look at no score: a random choice, for which all
-    models are the same, and the published ImageNet accuracy, where any was trained on it.
+    models are the same, and the published ImageNet accuracy, 0 for what was never trained on it,
+    where any was.
     """
     signed = points.assign(value=points["value"] * points["score"].map(RANKERS))
     table = signed.pivot_table("value", [*MODEL, "accuracy"], "score", sort=False).reset_index()
-    published = table["network"].map(IMAGENET_ACCURACY)
+    facts = table["network"].map(ARCHITECTURES.get, na_action="ignore")
+    published = facts.str.get("imagenet_accuracy").astype(float)
     published = published.where(table["source"].str.startswith("imagenet")).fillna(0.0)
     return table.assign(**{RANDOM: 0.0} | ({IMAGENET: published} if published.any() else {}))
 
@@ -180,10 +171,17 @@ def _complete(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[counts == counts.max()]
 
 
+def correlation(rows: pd.DataFrame) -> Estimate:
+    """``kendall_of_groups`` of a table of score, truth and group; ``Missing`` for too few."""
+    if len(rows) < POOLS[0]:
+        raise Missing(f"{len(rows)} models cannot be ranked")
+    return kendall_of_groups(rows, draws=DRAWS)
+
+
 def _over_targets(
     rows: pd.DataFrame,
-    statistic: Callable[[pd.DataFrame], float],
-    single: Callable[[pd.DataFrame], Estimate],
+    statistic: Callable[[pd.DataFrame], float] = lambda part: kendall(*part.to_numpy().T),
+    single: Callable[[pd.DataFrame], Estimate] = correlation,
 ) -> Estimate:
     """Mean of a statistic of each target's models, with an interval over targets.
 
@@ -261,8 +259,8 @@ def rank(tables: Tables, score: str, within: bool = False, table: str = "scores"
 
     table: scores, or unfrozen for the control in which nothing is.
     """
-    rows = _models(tables, [score], within, table)[[score, "accuracy", "group", "target"]]
-    return _over_targets(rows, lambda part: kendall(*part.to_numpy().T), correlation)
+    rows = _models(tables, [score], within, table)
+    return _over_targets(rows[[score, "accuracy", "group", "target"]])
 
 
 def early(tables: Tables, score: str) -> Estimate:
@@ -275,15 +273,13 @@ def early(tables: Tables, score: str) -> Estimate:
     ends = means.groupby(KEYS)[["best", "chance"]].transform("mean")
     learned = means[ends["best"] > LEARNED * ends["chance"]]
     rows = _models(tables, [score], within=True).merge(learned, on=MODEL)
-    rows = rows.assign(soon=-rows["reached"])[[score, "soon", "group", "target"]]
-    return _over_targets(rows, lambda part: kendall(*part.to_numpy().T), correlation)
+    return _over_targets(rows.assign(soon=-rows["reached"])[[score, "soon", "group", "target"]])
 
 
 def better(tables: Tables, first: str, second: str, within: bool = False) -> Estimate:
     """Kendall's tau of one score less that of another, paired by target, see ``rank``.
 
-    p, of a single target: of the test that swaps the two scores' ranks of a model, for each model
-    or not.
+    p, of a single target: of the test that swaps the two scores' ranks of any of the models.
     """
     rows = _models(tables, [first, second], within)
 
@@ -306,10 +302,10 @@ def better(tables: Tables, first: str, second: str, within: bool = False) -> Est
     return _over_targets(rows[[first, second, "accuracy", "group", "target"]], difference, swapped)
 
 
-def choice(tables: Tables, score: str, over: str, pool: int = POOLS[0]) -> Estimate:
+def choice(tables: Tables, score: str, over: str) -> Estimate:
     """Points of accuracy that a choice by one ranker gains over that by another, over targets.
 
-    The mean over all pools of so many models. The models are those of the run; of a single target
+    The mean over all pools of three models. The models are those of the run; of a single target
     the interval is about the chance of their fine-tunings alone, over seeds.
     """
     rows = _complete(_models(tables, [score, over])[[*MODEL, *dict.fromkeys([score, over])]])
@@ -318,7 +314,7 @@ def choice(tables: Tables, score: str, over: str, pool: int = POOLS[0]) -> Estim
     for target, part in rows.groupby("target"):
         best = runs[runs["target"] == target].pivot_table("best", "seed", KEYS)
         accuracy = best.reindex(columns=pd.MultiIndex.from_frame(part[KEYS])).to_numpy()
-        one, other = (chosen_accuracy(part[s].to_numpy(), accuracy, pool) for s in (score, over))
+        one, other = (chosen_accuracy(part[s].to_numpy(), accuracy) for s in (score, over))
         index = pd.MultiIndex.from_product([[target], best.index], names=["target", "seed"])
         gains.append(pd.Series(one - other, index))
     return _paired(pd.concat(gains))
@@ -410,10 +406,3 @@ def _paired(values: pd.Series) -> Estimate:
         raise Missing("no seed has all the fine-tunings that this needs")
     by_target = values.groupby("target").mean()
     return mean_interval((by_target if len(by_target) > 1 else values).to_numpy())
-
-
-def correlation(rows: pd.DataFrame) -> Estimate:
-    """``kendall_of_groups`` of a table of score, truth and group; ``Missing`` for too few."""
-    if len(rows) < POOLS[0]:
-        raise Missing(f"{len(rows)} models cannot be ranked")
-    return kendall_of_groups(rows, draws=DRAWS)

@@ -13,7 +13,9 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
+from lib.data.images import list_images, open_picture
 from lib.data.words import class_vectors, load_vectors
+from lib.engine.files import is_rubbish
 from lib.engine.sweep import available_devices
 from lib.engine.training import progress, seeded
 from lib.networks.sources import torchvision_network
@@ -47,7 +49,8 @@ def rank_sources(
 ) -> pd.DataFrame:
     """Score networks on pictures; the best source for a fine-tuning on them comes first.
 
-    folder: has a folder of pictures for each class, at least two, called as the class.
+    folder: has a folder of pictures for each class, at least two, called as the class. Pictures
+        are taken as viewers show them; what systems leave there is no class and no picture.
     networks: names of torchvision's classifiers, such as resnet18, whose best weights are
         downloaded once, or networks of your own.
     words: vectors for the names of classes, see ``load_vectors``; without any the EMD scores are
@@ -55,48 +58,46 @@ def rank_sources(
     by: the score that decides the order. trained: with False no weights are downloaded.
     Returns a row a network: network, every score, images, outputs, and which of the folder's
     classes and how many outputs have no word, so that the EMD scores leave them out.
-    Raises ValueError for a name that is not there, for fewer than two classes and for a network
-    whose classes are not as many as its outputs, FileNotFoundError for a folder without classes.
+    Raises ValueError for a name that is not there, for fewer than two classes, for a damaged
+    picture and for a network whose classes are not as many as its outputs, FileNotFoundError for a
+    folder without classes and a class without pictures.
     """
-    from torchvision import datasets  # here: importing it takes a second
-
     if by not in SCORES:
         raise ValueError(f"by must be one of {tuple(SCORES)}, not {by!r}")
+    folder = Path(folder).expanduser().resolve()
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    paths = {path.name: list_images(str(path)) for path in inside if not is_rubbish(path.name)}
+    if len(paths) < 2:
+        told = f"{folder} has {'one class' if paths else 'no folder of a class'}"
+        raise (ValueError if paths else FileNotFoundError)(f"{told}; a ranking needs two")
+    classes, pictures = tuple(paths), [path for part in paths.values() for path in part]
+    labels = np.repeat(np.arange(len(classes)), [len(part) for part in paths.values()])
     vectors = load_vectors(words, root) if words else None
     rows = []
-    for model in [
-        _published(each, trained) if isinstance(each, str) else each for each in networks
-    ]:
-        pictures = datasets.ImageFolder(str(Path(folder).expanduser()), transform=model.transform)
-        if len(pictures.classes) < 2:
-            raise ValueError(f"{folder} has one class; a ranking needs two")
+    for model in [_published(n, trained) if isinstance(n, str) else n for n in networks]:
         features, logits = _described(model, pictures)
         outputs = model.classes or ("",) * logits.shape[1]
         if len(outputs) != logits.shape[1]:
             told = f"{logits.shape[1]} outputs and {len(outputs)} names of classes"
             raise ValueError(f"{model.name} has {told}")
-        named = [np.full((len(side), 1), np.nan) for side in (outputs, pictures.classes)]
+        named = [np.full((len(side), 1), np.nan) for side in (outputs, classes)]
         if vectors is not None and model.classes:
             found = [
-                class_vectors(side, vectors, synonyms, complete=False)
-                for side in (outputs, pictures.classes)
+                class_vectors(n, vectors, synonyms, complete=False) for n in (outputs, classes)
             ]
-            named = [each.vectors for each in found]
-        missing = [np.isnan(each).any(1) for each in named]
-        scores = all_scores(
-            logits.softmax(1).numpy(), features.numpy(), np.array(pictures.targets), cdist(*named)
-        )
-        pairs = zip(pictures.classes, missing[1], strict=True)
+            named = [side.vectors for side in found]
+        lacking = [np.isnan(side).any(1) for side in named]
+        scores = all_scores(logits.softmax(1).numpy(), features.numpy(), labels, cdist(*named))
         rows.append(
             {"network": model.name, **scores, "images": len(pictures), "outputs": len(outputs)}
-            | {"classes without a word": ", ".join(name for name, lacks in pairs if lacks)}
-            | {"outputs without a word": int(missing[0].sum())}
+            | {"classes without a word": ", ".join(np.array(classes)[lacking[1]])}
+            | {"outputs without a word": int(lacking[0].sum())}
         )
     return pd.DataFrame(rows).sort_values(by, ascending=SCORES[by] < 0, ignore_index=True)
 
 
 def _published(name: str, trained: bool) -> OwnNetwork:
-    from torchvision import models
+    from torchvision import models  # here: importing it takes a second
 
     known = models.list_models(module=models)
     if name not in known:
@@ -108,7 +109,7 @@ def _published(name: str, trained: bool) -> OwnNetwork:
 
 
 @torch.no_grad()
-def _described(model: OwnNetwork, pictures: torch.utils.data.Dataset) -> tuple[Tensor, Tensor]:
+def _described(model: OwnNetwork, pictures: Sequence[Path]) -> tuple[Tensor, Tensor]:
     """(N, D) of what goes into the last layer, a map's averaged over its pixels, (N, C) logits."""
     device = torch.device(available_devices()[0])
     network = model.network.to(device).eval()
@@ -119,8 +120,10 @@ def _described(model: OwnNetwork, pictures: torch.utils.data.Dataset) -> tuple[T
         values = inputs[0].float().cpu()
         features.append(values.flatten(2).mean(2) if values.ndim == 4 else values)
 
-    handle = last.register_forward_pre_hook(keep)
-    loader = torch.utils.data.DataLoader(pictures, batch_size=EVALUATION_BATCH)
-    logits = [network(x.to(device)).float().cpu() for x, _ in progress(loader, desc=model.name)]
+    handle, logits = last.register_forward_pre_hook(keep), []
+    for start in progress(range(0, len(pictures), EVALUATION_BATCH), desc=model.name):
+        paths = pictures[start : start + EVALUATION_BATCH]
+        batch = torch.stack([model.transform(open_picture(path)) for path in paths])
+        logits.append(network(batch.to(device)).float().cpu())
     handle.remove()
     return torch.cat(features), torch.cat(logits)

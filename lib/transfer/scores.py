@@ -1,21 +1,18 @@
 """Scores that say before any fine-tuning how well a source model would suit a target task.
 
-The first half needs the model's softmax output on the target's images and its class names:
-``probabilities`` (N, C), one row an image, C source classes, adding up to 1; ``labels`` (N,),
-target classes 0..T-1; ``distances`` (C, T) between class names, NaN where one of the two has no
-word: such classes are left out of the EMD scores alone. The softmax and the EMD score are
-those of Ueno, Azuma and Kondo, "A study of selecting models for efficient transfer learning in
-image recognition" (in Japanese), section 3. LEEP and NCE are others'.
+``probabilities`` (N, C): the model's softmax output on N images, over C source classes. ``labels``
+(N,): target classes 0..T-1. ``distances`` (C, T): between class names, NaN where one of the two has
+no word: such classes are left out of the EMD scores alone. ``features`` (N, D): what goes into the
+model's last layer. The softmax and the EMD score are those of Ueno, Azuma and Kondo, "A study of
+selecting models for efficient transfer learning in image recognition" (in Japanese), section 3.
 
-The second half needs the model's features alone: ``features`` (N, D) and ``labels`` (N,).
-
-Everything is computed in float64. ``all_scores`` raises ValueError for arrays whose shapes do not
-fit, for no images, for NaN and infinite values, for probabilities that are negative or do not add
-up to 1, for labels that are not integers of 0..T-1 or all the same, and for negative distances. The
-functions of single scores take arrays that are known to be good.
+Everything is computed in float64. ``all_scores`` checks what it is given; the functions of single
+scores take arrays that are known to be good.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -53,9 +50,13 @@ def all_scores(
 
     On one BLAS thread: several wait for each other in the eigenvalues of a few hundred features,
     many times as long as the work itself when other processes use the cores too.
+    Raises ValueError for arrays whose shapes do not fit, for no images, for NaN and infinite
+    values, for probabilities that are negative or do not add up to 1, for labels that are not
+    integers of 0..T-1 or all the same, and for negative distances.
     """
-    probabilities, features, labels, distances = _checked(
-        probabilities, features, labels, distances
+    labels = np.asarray(labels)
+    probabilities, features, distances = _checked(
+        labels, probabilities=probabilities, features=features, distances=distances
     )
     return {
         "softmax": softmax_score(probabilities),
@@ -72,10 +73,11 @@ def all_scores(
 def named_scores(
     probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarray
 ) -> dict[str, float]:
-    """The EMD as it is, over that of a uniform output, and less that: all need distances of names.
+    """The EMD, normalised: over that of a uniform output, and centred: less that, an image.
 
-    Of classes whose distances are NaN, images and outputs are left out, and the probabilities of
-    the other outputs are divided by their sum. NaN if nothing is left.
+    An uninformed model has 1 and 0, whatever the names. Of classes whose distances are NaN, images
+    and outputs are left out, and the probabilities of the other outputs are divided by their sum.
+    NaN if nothing is left.
     """
     outputs, classes = (np.isfinite(distances).any(axis) for axis in (1, 0))
     if not (outputs.all() and classes.all()):
@@ -86,11 +88,8 @@ def named_scores(
     if not probabilities.size:
         return dict.fromkeys(("emd", "normalised_emd", "centred_emd"), float("nan"))
     emd, uniform = emd_score(probabilities, labels, distances), uniform_emd(labels, distances)
-    return {
-        "emd": emd,
-        "normalised_emd": emd / uniform,
-        "centred_emd": (emd - uniform) / len(labels),
-    }
+    centred = (emd - uniform) / len(labels)
+    return {"emd": emd, "normalised_emd": emd / uniform, "centred_emd": centred}
 
 
 def softmax_score(probabilities: np.ndarray) -> float:
@@ -101,8 +100,8 @@ def softmax_score(probabilities: np.ndarray) -> float:
 def emd_score(probabilities: np.ndarray, labels: np.ndarray, distances: np.ndarray) -> float:
     """Sum over images of the earth mover's distance to the true class, f(x_i)^T w_{t_i} (3.2).
 
-    All mass must go to one class, so there is nothing to optimise: the distance is the mean of the
-    class distances. 0 or more, lower is taken as closer.
+    As all mass must go to one class, it is the mean of the class distances. 0 or more, lower is
+    taken as closer.
     """
     return float((class_sums(probabilities, labels, distances.shape[1]).T * distances).sum())
 
@@ -115,19 +114,15 @@ def class_sums(probabilities: np.ndarray, labels: np.ndarray, classes: int) -> n
 
 
 def uniform_emd(labels: np.ndarray, distances: np.ndarray) -> float:
-    """The EMD score of a uniform output: what the class names alone decide.
-
-    The EMD score over this is the normalised EMD: 1 is uninformed, whatever the class names. The
-    EMD of an image less that of a uniform output is the centred EMD: 0 is uninformed.
-    """
+    """The EMD score of a uniform output: what the class names alone decide."""
     return float(distances.mean(0)[labels].sum())
 
 
 def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Log expected empirical prediction: 0 or less, higher is better.
 
-    Mean of log sum_z P(y_i | z) f(x_i)_z with the empirical P(y | z) = sum of f_z over the images
-    of y, over its sum over all. Nguyen, Hassner, Seeger and Archambeau, ICML 2020, eqs. 1 and 2.
+    Mean of log sum_z P(y_i | z) f(x_i)_z with P(y | z) = sum of f_z over the images of y, over its
+    sum over all. Nguyen, Hassner, Seeger and Archambeau, ICML 2020, eqs. 1 and 2.
     """
     joint = class_sums(probabilities, labels, int(labels.max()) + 1)
     total = joint.sum(0)
@@ -237,14 +232,13 @@ def main_directions(features: np.ndarray, most: int) -> np.ndarray:
 
 def _spectrum(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Squared singular values (K,) of features U S V^T, and U^T targets (K, T)."""
-    if features.shape[0] >= features.shape[1]:
-        values, right = np.linalg.eigh(features.T @ features)
-        large = values > SMALLEST * max(values[-1], 1e-300)
-        projected = right[:, large].T @ (features.T @ targets)
-        return values[large], projected / np.sqrt(values[large])[:, None]
-    values, left = np.linalg.eigh(features @ features.T)
+    wide = features.shape[0] < features.shape[1]
+    values, vectors = np.linalg.eigh(features @ features.T if wide else features.T @ features)
     large = values > SMALLEST * max(values[-1], 1e-300)
-    return values[large], left[:, large].T @ targets
+    values, vectors = values[large], vectors[:, large].T
+    if wide:
+        return values, vectors @ targets
+    return values, vectors @ (features.T @ targets) / np.sqrt(values)[:, None]
 
 
 def _one_hot(labels: np.ndarray) -> np.ndarray:
@@ -252,19 +246,15 @@ def _one_hot(labels: np.ndarray) -> np.ndarray:
     return np.eye(codes.max() + 1)[codes]
 
 
-def _checked(
-    probabilities: np.ndarray, features: np.ndarray, labels: np.ndarray, distances: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The arrays in float64, labels as they are."""
-    labels = np.asarray(labels)
-    named = {"probabilities": probabilities, "features": features, "distances": distances}
-    tables = {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
-    for name, values in tables.items():
+def _checked(labels: np.ndarray, **tables: np.ndarray) -> Iterable[np.ndarray]:
+    """Probabilities, features and distances in float64."""
+    for name in tables:
+        values = tables[name] = np.asarray(tables[name], dtype=np.float64)
         if values.ndim != 2 or not values.size:
             raise ValueError(f"{name} are a table of at least one row, not {values.shape}")
-        known, there = np.isfinite(values), ~np.isnan(values)
+        known, unknown = np.isfinite(values), np.isnan(values)
         if name == "distances":  # NaN are whole rows and columns
-            known |= ~np.outer(there.any(1), there.any(0))
+            known |= unknown.all(1, keepdims=True) | unknown.all(0)
         if not known.all():
             raise ValueError(f"one of the {name} is NaN or infinite")
         if name != "features" and (values < 0).any():
@@ -282,4 +272,4 @@ def _checked(
     worst = int(np.abs(sums - 1).argmax())
     if abs(sums[worst] - 1) > TOLERANCE:
         raise ValueError(f"the probabilities of image {worst} add up to {sums[worst]:.4g}, not 1")
-    return outputs, features, labels, distances
+    return tables.values()

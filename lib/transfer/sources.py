@@ -18,14 +18,18 @@ from lib.networks.sizes import count_parameters
 from lib.networks.sources import SourceNetwork, load_published, source_network
 
 EVALUATION_BATCH = 100  # images
+UNTRAINED = "no training"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task of ``lib.data.labelled`` and how much of it: see ``load_labelled``."""
+    """A task of ``lib.data.labelled`` and how much of it: see ``load_labelled``.
+
+    size: pixels of its images; those of the network that they are for.
+    """
 
     name: str
-    size: int
+    size: int = 0
     train: int = 0
     test: int = 0
 
@@ -88,16 +92,13 @@ class Source:
 
 def source_name(fields: dict) -> str:
     """The name of the source with these fields, such as a record has."""
-    steps = [fields["weights"]] if fields["weights"] else []
-    steps += [stage["task"]["name"] for stage in fields["stages"]]
-    return " & ".join(steps) or "no training"
+    steps = [fields["weights"], *(stage["task"]["name"] for stage in fields["stages"])]
+    return " & ".join(filter(None, steps)) or UNTRAINED
 
 
 def task_data(task: Task, context: Context) -> Labelled:
     """The task's images, on the CPU."""
-    return load_labelled(
-        task.name, size=task.size, train=task.train, test=task.test, root=context.data_root
-    )
+    return load_labelled(**asdict(task), root=context.data_root)
 
 
 def source_names(source: Source, context: Context) -> tuple[str, ...]:
@@ -130,36 +131,25 @@ def _train(source: Source, context: Context) -> dict[str, Tensor]:
     """The last stage, from the source without it; as in the paper, its best test epoch."""
     *before, stage = source.stages
     network = load_source(replace(source, stages=tuple(before)), context)
-    data = task_data(stage.task, context)
-    _, best = fine_tune(
-        network, source, data, stage.recipe, seed=source.seed, mirror=stage.task.mirrored
-    )
-    return best
+    return fine_tune(network, source, stage, task_data(stage.task, context), source.seed)[1]
 
 
 def fine_tune(
-    network: SourceNetwork,
-    source: Source,
-    data: Labelled,
-    recipe: Recipe,
-    *,
-    seed: int,
-    mirror: bool,
+    network: SourceNetwork, source: Source, stage: Stage, data: Labelled, seed: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Give a network a new head and train it in place with cross entropy.
+    """Give a source's network a new head and train it in place on a stage's data.
 
     Returns correct[e, i], whether test image i is right after epoch e + 1, and the state of the
     whole network after the epoch with the highest test accuracy.
     """
-    device = next(network.parameters()).device
-    classes = len(data.classes)
+    device, recipe = next(network.parameters()).device, stage.recipe
     # its head alone; a seed stands for the weights that are drawn after those of the layers
-    whole = source_network(source.architecture, classes, width=source.width, seed=seed)
-    network.head = whole.head.to(device)
+    fresh = source_network(source.architecture, len(data.classes), width=source.width, seed=seed)
+    network.head = fresh.head.to(device)
     start = network.kept if recipe.frozen else 0
     early, late = network.layers[:start].eval(), network.part(start)
-    images = data.train_images
-    batches: Epochs | Mirrored
+    images, mirror = data.train_images, stage.task.mirrored
+    batches: Epochs
     if recipe.frozen:  # batches of what the early layers make of the images
         plain = _activations(early, images, device)
         mirrored = _activations(early, images.flip(3), device) if mirror else plain
@@ -179,11 +169,10 @@ def fine_tune(
             return
         late.eval()
         parts = (_scaled(part) for part in tests.split(EVALUATION_BATCH))
-        predicted = torch.cat([late(part).argmax(1) for part in parts])
-        most = max((hits.sum() for hits in correct), default=-1)
-        correct.append((predicted == truth).cpu())
-        if correct[-1].sum() > most:
+        hits = (torch.cat([late(part).argmax(1) for part in parts]) == truth).cpu()
+        if hits.sum() > max((before.sum() for before in correct), default=-1):
             best.update({name: value.clone() for name, value in network.state_dict().items()})
+        correct.append(hits)
 
     with seeded(seed):  # dropout draws from the global generator
         train(

@@ -16,14 +16,7 @@ from lib.data.words import ClassVectors, class_vectors, load_vectors
 from lib.engine.artefacts import artefact
 from lib.engine.sweep import Context
 from lib.networks.sources import TRAINED_ON
-from lib.transfer.scores import (
-    SCORES,
-    all_scores,
-    class_sums,
-    main_directions,
-    named_scores,
-    uniform_emd,
-)
+from lib.transfer import scores
 from lib.transfer.sources import (
     EVALUATION_BATCH,
     Recipe,
@@ -67,57 +60,18 @@ class TransferStudy:
     """The numbers of a profile; ``profile.yaml`` says what each of them is."""
 
     words: str
-    target: str
+    target: Task
     parts: tuple[str, ...]
-    train: int
-    test: int
-    stage: str
-    stage_train: int
-    stage_test: int
+    stage: Task
     families: tuple[SourceFamily, ...]
     general: str
-    frozen: bool
-    unfrozen: int
-    epochs: int
-    decay_every: int
-    lr: float
-    batch: int
+    recipe: Recipe
+    other_momenta: tuple[float, ...]
     seeds: int
     draws: int
-    momenta: tuple[float, ...]
+    unfrozen: int
+    base_recipe: Recipe
     base_images: int
-    base_epochs: int
-    base_lr: float
-    base_batch: int
-
-
-def recipe(sizes: TransferStudy, momentum: float | None = None) -> Recipe:
-    """The paper's recipe with the profile's numbers; the first momentum is the main reading."""
-    names = ("epochs", "lr", "decay_every", "batch", "frozen")
-    numbers = {name: getattr(sizes, name) for name in names}
-    return Recipe(**numbers, momentum=sizes.momenta[0] if momentum is None else momentum)
-
-
-def stage(
-    sizes: TransferStudy, family: SourceFamily, *, scratch: bool, momentum: float | None = None
-) -> Stage:
-    """The task in between; nothing is frozen in a network that was not trained before."""
-    task = Task(name=sizes.stage, size=family.size, train=sizes.stage_train, test=sizes.stage_test)
-    return Stage(task, replace(recipe(sizes, momentum), frozen=sizes.frozen and not scratch))
-
-
-def _base_stage(sizes: TransferStudy, family: SourceFamily, base: str) -> Stage:
-    """A long training with a high learning rate, where published weights are not at hand."""
-    count = 0 if base == "digits" else sizes.base_images  # all there are
-    base_recipe = Recipe(
-        epochs=sizes.base_epochs,
-        lr=sizes.base_lr,
-        decay_every=max(1, sizes.base_epochs // 2),
-        batch=sizes.base_batch,
-        momentum=0.9,
-        frozen=False,
-    )
-    return Stage(Task(name=base, size=family.size, train=count, test=200), base_recipe)
 
 
 def sources(
@@ -125,34 +79,33 @@ def sources(
 ) -> list[Source]:
     """Untrained, then each base, alone and after the stage, then the stage alone.
 
-    momentum: of the stage, as of the fine-tuning: the paper has one recipe for both.
+    momentum: of the stage, as of the fine-tuning: the paper has one recipe for both. Nothing is
+    frozen in a network that was not trained before.
     """
-    untrained = Source(
-        architecture=family.architecture,
-        width=family.width,
-        weights="",
-        vocabulary=family.vocabulary,
-    )
-    planned = [untrained]
+    task, recipe = replace(sizes.stage, size=family.size), sizes.recipe
+    if momentum is not None:
+        recipe = replace(recipe, momentum=momentum)
+    same = {name: getattr(family, name) for name in ("architecture", "width", "vocabulary")}
+    planned = [blank := Source(**same, weights="")]
     for base in (*family.bases, *family.alone):
-        if base in TRAINED_ON and not sizes.base_epochs:
-            trained = replace(untrained, weights=base, vocabulary=base)
+        if base in TRAINED_ON and not sizes.base_recipe.epochs:
+            trained = replace(blank, weights=base, vocabulary=base)
         else:
-            trained = replace(untrained, stages=(_base_stage(sizes, family, base),))
+            images = 0 if base == "digits" else sizes.base_images  # all there are
+            drawn = Task(name=base, size=family.size, train=images, test=200)
+            trained = replace(blank, stages=(Stage(drawn, sizes.base_recipe),))
         planned.append(trained)
         if family.staged and base in family.bases:
-            step = stage(sizes, family, scratch=False, momentum=momentum)
-            planned.append(replace(trained, stages=(*trained.stages, step)))
+            planned.append(replace(trained, stages=(*trained.stages, Stage(task, recipe))))
     if family.staged:
-        step = stage(sizes, family, scratch=True, momentum=momentum)
-        planned.append(replace(untrained, stages=(step,)))
+        planned.append(replace(blank, stages=(Stage(task, replace(recipe, frozen=False)),)))
     return planned
 
 
 def trained_sources(sizes: TransferStudy) -> list[Source]:
     """Those that are trained here, bases first: each of their stages starts from them."""
     planned = [source for family in sizes.families for source in sources(sizes, family)]
-    for momentum in sizes.momenta[1:]:
+    for momentum in sizes.other_momenta:
         planned += sources(sizes, sizes.families[0], momentum)
     staged = dict.fromkeys(source for source in planned if source.stages)
     return sorted(staged, key=lambda source: len(source.stages))
@@ -192,45 +145,38 @@ class ScoreTrial:
 
 def targets(sizes: TransferStudy) -> tuple[str, ...]:
     """What the sources are fine-tuned on: the parts of the target, then all of it."""
-    return (*sizes.parts, sizes.target)
+    return (*sizes.parts, sizes.target.name)
 
 
-def seeds(sizes: TransferStudy, target: str = "") -> range:
-    """Of the fine-tunings on a target: several on the first one, to tell what a seed changes."""
-    return range(sizes.seeds if (target or sizes.target) == targets(sizes)[0] else 1)
-
-
-def _target(sizes: TransferStudy, size: int, name: str = "") -> Task:
-    return Task(name=name or sizes.target, size=size, train=sizes.train, test=sizes.test)
-
-
-def score_trials(sizes: TransferStudy, target: str = "") -> list[ScoreTrial]:
-    """One for each source of each network, the target at the network's image size.
-
-    target: one of ``targets``; the whole one if empty.
-    """
+def score_trials(sizes: TransferStudy) -> list[ScoreTrial]:
+    """Target by target one for each source of each network, at the network's image size."""
     return [
         ScoreTrial(source=source, target=task, words=sizes.words, draws=sizes.draws)
+        for name in targets(sizes)
         for family in sizes.families
-        for task in [_target(sizes, family.size, target)]
+        for task in [replace(sizes.target, name=name, size=family.size)]
         for source in sources(sizes, family)
     ]
 
 
-def fine_tunings(sizes: TransferStudy, target: str = "") -> list[FineTuneTrial]:
-    """The main reading with every seed; on the whole target the first network's other readings."""
-    models = [(scored.source, scored.target) for scored in score_trials(sizes, target)]
-    first, whole = sizes.families[0], target in ("", sizes.target)
-    return [
-        FineTuneTrial(source=source, target=task, recipe=recipe(sizes), seed=seed)
-        for seed in seeds(sizes, target)
-        for source, task in models
-    ] + [
-        FineTuneTrial(
-            source=source, target=_target(sizes, first.size), recipe=recipe(sizes, momentum)
-        )
-        for momentum in (sizes.momenta[1:] if whole else ())
-        for source in sources(sizes, first, momentum)
+def fine_tunings(sizes: TransferStudy) -> list[FineTuneTrial]:
+    """Target by target the main reading, on the first one with every seed.
+
+    Then the first network's other readings, on the whole target.
+    """
+    first, family = targets(sizes)[0], sizes.families[0]
+    main = [
+        FineTuneTrial(source=scored.source, target=scored.target, recipe=sizes.recipe, seed=seed)
+        for name in targets(sizes)
+        for seed in range(sizes.seeds if name == first else 1)
+        for scored in score_trials(sizes)
+        if scored.target.name == name
+    ]
+    task = replace(sizes.target, size=family.size)
+    return main + [
+        FineTuneTrial(source=source, target=task, recipe=replace(sizes.recipe, momentum=momentum))
+        for momentum in sizes.other_momenta
+        for source in sources(sizes, family, momentum)
     ]
 
 
@@ -241,12 +187,12 @@ def unfrozen(sizes: TransferStudy) -> tuple[list[ScoreTrial], list[FineTuneTrial
     """
     if not sizes.unfrozen:
         return [], []
-    task = _target(sizes, sizes.unfrozen, targets(sizes)[0])
-    models, free = sources(sizes, sizes.families[0]), replace(recipe(sizes), frozen=False)
-    return (
-        [ScoreTrial(source=s, target=task, words=sizes.words, draws=sizes.draws) for s in models],
-        [FineTuneTrial(source=source, target=task, recipe=free) for source in models],
-    )
+    count, free = len(sources(sizes, sizes.families[0])), replace(sizes.recipe, frozen=False)
+    scored = [
+        replace(trial, target=replace(trial.target, size=sizes.unfrozen))
+        for trial in score_trials(sizes)[:count]
+    ]
+    return scored, [FineTuneTrial(source=t.source, target=t.target, recipe=free) for t in scored]
 
 
 def evidence(sizes: TransferStudy) -> list[tuple[Callable, Any]]:
@@ -255,39 +201,37 @@ def evidence(sizes: TransferStudy) -> list[tuple[Callable, Any]]:
     Target by target with one seed, first the sources that are there already, then those that are
     trained here; then the whole target, what is unfrozen, more seeds, and the other momenta.
     """
+    main = {trial.source for trial in score_trials(sizes)}
+    loose, free = unfrozen(sizes)
     planned: list[tuple[Callable, Any]] = [(run_source, each) for each in trained_sources(sizes)]
-    main = {source for family in sizes.families for source in sources(sizes, family)}
-    groups = [(score_trials(sizes, name), fine_tunings(sizes, name)) for name in targets(sizes)]
-    for scored, tuned in (*groups, unfrozen(sizes)):
-        planned += [(run_scores, each) for each in scored]
-        planned += [(run_fine_tuning, each) for each in tuned]
+    planned += [(run_scores, trial) for trial in score_trials(sizes) + loose]
+    planned += [(run_fine_tuning, trial) for trial in fine_tunings(sizes) + free]
 
-    def turn(step: tuple[Callable, Any]) -> tuple[int, ...]:
+    def turn(step: tuple[Callable, Any]) -> tuple[int, int]:
         trial = step[1]
         if isinstance(trial, Source):  # before what starts from it
-            return (1 if trial in main else 6, len(trial.stages) - 9)
-        other = isinstance(trial, FineTuneTrial) and trial.recipe != recipe(sizes)
+            return 1 if trial in main else 6, len(trial.stages) - 9
         place = targets(sizes).index(trial.target.name)
-        late = 4 * (trial.target.size == sizes.unfrozen) or 6 * other
-        late = late or 5 * (getattr(trial, "seed", 0) > 0) or 3 * (place == len(sizes.parts) > 0)
-        return (late or 2 * bool(trial.source.stages), place)
+        late = {
+            6: isinstance(trial, FineTuneTrial) and trial.recipe.momentum in sizes.other_momenta,
+            5: trial.seed > 0,
+            4: trial.target.size == sizes.unfrozen,
+            3: place == len(sizes.parts) > 0,
+            2: bool(trial.source.stages),
+        }
+        return next((phase for phase, applies in late.items() if applies), 0), place
 
     return sorted(planned, key=turn)
 
 
 def run_fine_tuning(trial: FineTuneTrial, context: Context) -> dict:
-    """Test accuracies in per cent of every epoch, and what is made of them.
+    """Test accuracies in per cent of every epoch, and what ``summarise`` makes of them.
 
-    best: highest test accuracy, which is what the paper prints, and its epoch. chosen: the epoch
-    is chosen on one half of the test images and counted on the other, both ways, averaged.
-    reached: first epoch with 95 % of the last accuracy. chance: of the most frequent class.
+    chance: accuracy of the most frequent class.
     """
-    network = load_source(trial.source, context)
-    data = task_data(trial.target, context)
-    start = time.perf_counter()
-    correct, _ = fine_tune(
-        network, trial.source, data, trial.recipe, seed=trial.seed, mirror=trial.target.mirrored
-    )
+    network, data = load_source(trial.source, context), task_data(trial.target, context)
+    stage, start = Stage(trial.target, trial.recipe), time.perf_counter()
+    correct, _ = fine_tune(network, trial.source, stage, data, trial.seed)
     return {
         "train_images": len(data.train_images),
         "test_images": len(data.test_images),
@@ -298,16 +242,19 @@ def run_fine_tuning(trial: FineTuneTrial, context: Context) -> dict:
 
 
 def summarise(correct: Tensor) -> dict[str, Any]:
-    """What a fine-tuning's (epochs, images) hits amount to; see ``run_fine_tuning``."""
+    """What a fine-tuning's (epochs, images) hits amount to, in per cent.
+
+    best: highest test accuracy, which is what the paper prints, and its epoch. chosen: the epoch
+    is chosen on one half of the test images and counted on the other, both ways, averaged.
+    reached: first epoch with 95 % of the last accuracy.
+    """
     curve = 100 * correct.double().mean(1)
-    best = int(curve.argmax())
-    halves = correct[:, 0::2].double().mean(1), correct[:, 1::2].double().mean(1)
-    chosen = [100 * float(b[a.argmax()]) for a, b in (halves, halves[::-1])]
+    even, odd = (correct[:, place::2].double().mean(1) for place in (0, 1))
     return {
         "curve": [round(value, 4) for value in curve.tolist()],
-        "best": float(curve[best]),
-        "best_epoch": best + 1,
-        "chosen": sum(chosen) / 2,
+        "best": float(curve.max()),
+        "best_epoch": int(curve.argmax()) + 1,
+        "chosen": (100 * float(odd[even.argmax()]) + 100 * float(even[odd.argmax()])) / 2,
         "final": float(curve[-1]),
         "reached": int((curve >= REACHED * curve[-1]).double().argmax()) + 1,
     }
@@ -342,29 +289,28 @@ def named_distances(
 
 
 def run_scores(trial: ScoreTrial, context: Context) -> dict:
-    """Every score with the ends of its 95 % interval, and the control of shuffled names.
+    """Every score with the ends of its 95 % interval, and the controls.
 
     NAME_low, NAME_high: from half samples, whose spread about the whole is that of the whole
-    about the truth. shuffled: normalised EMD when the source's class names are permuted, with the
-    interval of the permutations. coverage: of the words of both vocabularies. own_NAME: of the
+    about the truth. shuffled: normalised EMD with permuted names of the source's classes, mean and
+    the middle 95 % of permutations. coverage: of the words of both vocabularies. own_NAME: of the
     classes alone all of whose words have a vector, so that none is replaced by hand.
     """
     bank = load_bank(BankTrial(source=trial.source, target=trial.target), context)
     arrays = {name: tensor.numpy() for name, tensor in bank.items()}
     distances, source, target = named_distances(trial, context)
-    labels = arrays["labels"]
-    start = time.perf_counter()
-    values = all_scores(**arrays, distances=distances)
-    seconds = time.perf_counter() - start
-    record = {"images": len(labels), "outputs": len(distances), "score_seconds": round(seconds, 2)}
+    labels, start = arrays["labels"], time.perf_counter()
+    values = scores.all_scores(**arrays, distances=distances)
+    record: dict[str, float] = {"images": len(labels), "outputs": len(distances)}
+    record["score_seconds"] = round(time.perf_counter() - start, 2)
     for name, spread in score_spread(arrays, distances, trial).items():
-        record[name] = values[name]
-        record[f"{name}_low"] = values[name] - 1.96 * spread
-        record[f"{name}_high"] = values[name] + 1.96 * spread
-    record["uniform_emd"] = uniform_emd(labels, distances)
-    record |= _shuffled(arrays, distances, trial.seed)
+        value, half = values[name], 1.96 * spread
+        record |= {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
+    record["uniform_emd"] = scores.uniform_emd(labels, distances)
+    low, high = np.quantile(shuffled := _shuffled(arrays, distances, trial.seed), [0.025, 0.975])
+    record |= {"shuffled": float(np.mean(shuffled)), "shuffled_low": low, "shuffled_high": high}
     own = np.where(np.outer(source.own, target.own), distances, np.nan)
-    found = named_scores(arrays["probabilities"].astype(np.float64), labels, own)
+    found = scores.named_scores(arrays["probabilities"].astype(np.float64), labels, own)
     record |= {f"own_{name}": value for name, value in found.items()}
     record |= {"own_images": int(target.own[labels].sum()), "own_outputs": int(source.own.sum())}
     for role, vectors in (("source", source), ("target", target)):
@@ -376,37 +322,28 @@ def run_scores(trial: ScoreTrial, context: Context) -> dict:
 def score_spread(
     arrays: dict[str, np.ndarray], distances: np.ndarray, trial: ScoreTrial
 ) -> dict[str, float]:
-    """Standard deviation of every score over random halves of each class.
+    """Standard deviation of every score over random halves of each class, of two images at least.
 
     Features are taken along their ``DIRECTIONS`` main directions.
     """
     rng, labels = np.random.default_rng(trial.seed), arrays["labels"]
-    arrays = arrays | {"features": main_directions(arrays["features"], DIRECTIONS)}
-    draws: dict[str, list[float]] = {name: [] for name in SCORES}
+    arrays = arrays | {"features": scores.main_directions(arrays["features"], DIRECTIONS)}
+    draws = []
     for _ in range(trial.draws):
-        half = _half(labels, rng)
+        order = rng.permutation(len(labels))
+        members = [order[labels[order] == label] for label in np.unique(labels)]
+        half = np.concatenate([places[: max(2, len(places) // 2)] for places in members])
         part = {name: values[half] for name, values in arrays.items()}
-        for name, value in all_scores(**part, distances=distances).items():
-            draws[name].append(value * len(labels) / len(half) if name in SUMS else value)
-    return {name: float(np.std(values, ddof=1)) for name, values in draws.items()}
+        found = scores.all_scores(**part, distances=distances)
+        draws.append(found | {name: found[name] * len(labels) / len(half) for name in SUMS})
+    return {name: float(np.std([draw[name] for draw in draws], ddof=1)) for name in scores.SCORES}
 
 
-def _half(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Places of a random half of each class, of at least two images."""
-    shuffled = rng.permutation(len(labels))
-    members = [shuffled[labels[shuffled] == label] for label in np.unique(labels)]
-    return np.concatenate([places[: max(2, len(places) // 2)] for places in members])
-
-
-def _shuffled(arrays: dict[str, np.ndarray], distances: np.ndarray, seed: int) -> dict[str, float]:
-    """The normalised EMD with permuted names: mean and the middle 95 % of permutations."""
+def _shuffled(arrays: dict[str, np.ndarray], distances: np.ndarray, seed: int) -> list[float]:
+    """The normalised EMD of each permutation of the names."""
     rng, labels = np.random.default_rng(seed), arrays["labels"]
     # summed by class first: a permutation then costs next to nothing
-    sums = class_sums(arrays["probabilities"], labels, distances.shape[1])
-    uniform = uniform_emd(labels, distances)
-    values = [
-        float((sums.T * distances[rng.permutation(len(distances))]).sum() / uniform)
-        for _ in range(PERMUTATIONS)
-    ]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return {"shuffled": float(np.mean(values)), "shuffled_low": low, "shuffled_high": high}
+    sums = scores.class_sums(arrays["probabilities"], labels, distances.shape[1]).T
+    uniform = scores.uniform_emd(labels, distances)
+    permuted = (distances[rng.permutation(len(distances))] for _ in range(PERMUTATIONS))
+    return [float((sums * names).sum() / uniform) for names in permuted]

@@ -16,7 +16,8 @@ from lib.transfer.scores import SCORES
 def tables():
     """Ten models of three networks of the medium plan, with accuracy as the normalised EMD says."""
     sizes = load_profile(trials.TransferStudy, "medium")
-    sizes = replace(sizes, families=tuple(replace(f, alone=()) for f in sizes.families[:3]))
+    families = tuple(replace(f, alone=()) for f in sizes.families[:3])
+    sizes = replace(sizes, parts=(), families=families)
     fine, scores = [], []
     for place, scored in enumerate(trials.score_trials(sizes)):
         key = {"network": scored.source.architecture, "source": scored.source.name}

@@ -62,7 +62,7 @@ def walk():
 
     def one_step(network, loss, batches, *, steps, observe, **options):
         """One step is like another; two epochs end with it, as a list may be asked for its 1."""
-        assert steps == len(batches) * PAPER.epochs
+        assert steps == len(batches) * PAPER.recipe.epochs
 
         def ends(_):
             observe(len(batches))
@@ -90,7 +90,7 @@ def test_every_source_is_made_tuned_and_described(name, walk):
     source, target = SOURCES[name]
     with walk.working():
         outputs = sources.run_source(source, CONTEXT)["outputs"]
-        trial = study.FineTuneTrial(source=source, target=target, recipe=study.recipe(PAPER))
+        trial = study.FineTuneTrial(source=source, target=target, recipe=PAPER.recipe)
         record = study.run_fine_tuning(trial, CONTEXT)
         bank = study.load_bank(study.BankTrial(source=source, target=target), CONTEXT)
     assert (record["train_images"], record["test_images"]) == (6_903, 2_241)

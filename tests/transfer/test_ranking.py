@@ -113,3 +113,46 @@ def test_one_class_cannot_be_ranked(folder, tmp_path):
     shutil.copytree(folder / "house", tmp_path / "house")
     with pytest.raises(ValueError, match="has one class"):
         rank_sources(tmp_path, NETWORKS[:1], trained=False)
+
+
+def test_pictures_are_read_as_viewers_show_them(folder, tmp_path):
+    """Sideways with a mark that says so, 16 bits, transparent, among what systems leave there."""
+    for name in ("grass", "house"):
+        (tmp_path / name).mkdir()
+    upright = np.zeros((40, 64), np.uint8)
+    upright[:20] = 250  # the upper half is bright
+    Image.fromarray(upright.astype(np.uint16) * 257).save(tmp_path / "grass/deep.png")
+    turned = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
+    marks = Image.Exif()
+    marks[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.save(tmp_path / "grass/turned.png", exif=marks)
+    for place in range(2):
+        clear = np.full((40, 64, 4), (0, 0, 0, 255), np.uint8)
+        clear[:20, :, 3] = 0  # nothing in the upper half: white paper
+        Image.fromarray(clear).save(tmp_path / f"house/clear{place}.png")
+    for rubbish in ("grass/._deep.png", "house/Thumbs.db", "grass/.hidden.jpg"):
+        (tmp_path / rubbish).write_bytes(b"no picture")
+    for name in ("__MACOSX", ".ipynb_checkpoints"):
+        shutil.copytree(folder / "house", tmp_path / name)
+    seen = []
+
+    def transform(picture):
+        seen.append(np.asarray(picture))
+        return pixels(picture)
+
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    found = rank_sources(tmp_path, [OwnNetwork("any", network, transform)])
+    assert found["images"].item() == len(seen) == 4
+    for picture, bright in zip(seen, (250, 250, 255, 255), strict=True):
+        assert picture.shape == (40, 64, 3)
+        assert (picture[:20] == bright).all() and (picture[20:] == 0).all()
+
+
+def test_a_damaged_picture_and_a_class_without_one_are_named(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "own")
+    (tmp_path / "own/house/7.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"house/7\.png is not a readable image"):
+        rank_sources(tmp_path / "own", NETWORKS[:1], trained=False)
+    (tmp_path / "own/tree").mkdir()
+    with pytest.raises(FileNotFoundError, match="own/tree"):
+        rank_sources(tmp_path / "own", NETWORKS[:1], trained=False)

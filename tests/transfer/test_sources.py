@@ -30,7 +30,7 @@ def tuned(context, recipe, source=BLANK, seed=0):
     network = load_source(source, context)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     data = study.task_data(TARGET, context)
-    correct, best = fine_tune(network, source, data, recipe, seed=seed, mirror=True)
+    correct, best = fine_tune(network, source, Stage(TARGET, recipe), data, seed)
     return before, network, correct, best
 
 
@@ -103,7 +103,7 @@ def test_dropout_hangs_on_the_seed(context):
     for _ in range(2):
         torch.rand(3)
         network = study.source_network("mobilenet_v2", 10, width=0, seed=0)
-        fine_tune(network, source, data, recipe, seed=0, mirror=True)
+        fine_tune(network, source, Stage(TARGET, recipe), data, 0)
         states.append(network.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 

@@ -17,7 +17,6 @@ from lib.transfer.trials import (
     ScoreTrial,
     TransferStudy,
     evidence,
-    recipe,
     score_trials,
     sources,
     targets,
@@ -36,8 +35,7 @@ def test_planned_trials_are_the_pinned_ones(profile):
     assert len({trial_key(trial) for trial in planned}) == len(planned)
     planned += [
         BankTrial(source=scored.source, target=scored.target)
-        for trials in [*(score_trials(sizes, name) for name in targets(sizes)), unfrozen(sizes)[0]]
-        for scored in trials
+        for scored in score_trials(sizes) + unfrozen(sizes)[0]
     ]
     pinned = PINNED[PINNED["profile"] == profile]
     found = {(type(trial).__name__, trial_key(trial)) for trial in planned}
@@ -63,8 +61,8 @@ def test_another_momentum_is_that_of_the_stage_too(profile):
     without = [trial for trial in tuned if trial.recipe.momentum == 0]
     assert len(without) == len(sources(sizes, sizes.families[0]))
     for trial in without:
-        steps = [step for step in trial.source.stages if step.task.name == sizes.stage]
-        assert bool(steps) == (sizes.stage in trial.source.name)
+        steps = [step for step in trial.source.stages if step.task.name == sizes.stage.name]
+        assert bool(steps) == (sizes.stage.name in trial.source.name)
         assert all(step.recipe.momentum == 0 for step in steps)
 
 
@@ -75,7 +73,7 @@ def test_the_control_has_nothing_frozen_and_small_images():
     assert {trial.source for trial in tuned} == set(sources(sizes, sizes.families[0]))
     for trial in tuned:
         assert (trial.target.name, trial.target.size) == (sizes.parts[0], 64)
-        assert trial.recipe == replace(recipe(sizes), frozen=False)
+        assert trial.recipe == replace(sizes.recipe, frozen=False)
     assert unfrozen(load_profile(TransferStudy, "paper")) == ([], [])
 
 
@@ -89,7 +87,7 @@ def test_five_targets_come_first_and_with_one_seed():
     assert [t.target.name[-1] for t in tuned[: 5 * 18]] == [n for n in "12345" for _ in range(18)]
     assert all(trial.seed == 0 for trial in tuned[: 5 * models])
     assert {t.target.name for t in tuned[: 5 * models]} == set(sizes.parts)
-    counts = Counter(t.target.name for t in tuned if t.recipe == recipe(sizes))
+    counts = Counter(t.target.name for t in tuned if t.recipe == sizes.recipe)
     assert counts == {name: 21 for name in targets(sizes)} | {sizes.parts[0]: 3 * 21}
     # every score is there before the fine-tuning that it is to foretell
     scored = [(t.source, t.target) for t in planned if isinstance(t, ScoreTrial)]

@@ -31,7 +31,7 @@ def test_the_paper_profile_has_the_papers_six_sources():
             "no training", "imagenet", "imagenet & caltech256", "places365",
             "places365 & caltech256", "caltech256",
         ]  # fmt: skip
-    recipe = trials.recipe(sizes)
+    recipe = sizes.recipe
     assert (recipe.epochs, recipe.lr, recipe.decay_every, recipe.decay) == (30, 1e-3, 7, 0.1)
     assert not recipe.frozen
 
@@ -70,11 +70,24 @@ def test_permuted_names_are_permuted_distances(context):
     assert found["shuffled"] == pytest.approx(np.mean(values))
 
 
-def test_halves_are_half_of_each_class():
-    labels = np.repeat([0, 1, 2], [10, 4, 3])
-    half = trials._half(labels, np.random.default_rng(0))
-    assert np.bincount(labels[half]).tolist() == [5, 2, 2]
-    assert len(set(half)) == len(half)
+def test_halves_are_half_of_each_class(monkeypatch):
+    """Sums count twice as much of a half; nine images of seventeen here."""
+    labels, drawn = np.repeat([0, 1, 2], [10, 4, 3]), []
+
+    def scores_of(places, labels, features, distances):
+        drawn.append(places[:, 0].astype(int))
+        return dict.fromkeys(SCORES, float(len(drawn)))
+
+    monkeypatch.setattr(
+        trials.scores, "all_scores", lambda probabilities, **rest: scores_of(probabilities, **rest)
+    )
+    arrays = {"probabilities": np.arange(17)[:, None], "features": np.eye(17), "labels": labels}
+    found = trials.score_spread(arrays, np.ones((1, 3)), replace(TRIAL, draws=3))
+    for half in drawn:
+        assert np.bincount(labels[half]).tolist() == [5, 2, 2]
+        assert len(set(half)) == 9
+    assert found["knn"] == pytest.approx(1)  # of 1, 2 and 3
+    assert found["emd"] == found["softmax"] == pytest.approx(17 / 9)
 
 
 def test_a_class_without_a_word_is_named(context):
