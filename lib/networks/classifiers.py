@@ -134,10 +134,10 @@ def _initialise(network: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-# five max-pools, and one linear layer instead of three: 14,728,266 parameters for 10 classes
+# one linear layer instead of three: 14,728,266 parameters for 10 classes
 vgg16 = partial(VGG, ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8)))
-# learns in minutes on a CPU. A VGG16 that is narrow enough for that is so deep for its width that
-# its output hardly follows its input; this one stays easy to steer
+# learns in minutes on a CPU; the output of a VGG16 that is narrow enough for that hardly follows
+# its input
 vgg5 = partial(VGG, ((1, 1), (1, 2), (1, 4), (1, 8)))
 CLASSIFIERS: dict[str, Callable[[int, int], Classifier]]
 CLASSIFIERS = {"vgg16": vgg16, "vgg5": vgg5, "resnet20": ResNet20}
@@ -158,8 +158,7 @@ def pretrained_resnet20(path: str | Path) -> Classifier:
     Raises FileNotFoundError, and ValueError for any other file, before it is unpickled.
     """
     data = Path(path).read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != RESNET20_SHA256:
+    if (sha256 := hashlib.sha256(data).hexdigest()) != RESNET20_SHA256:
         raise ValueError(f"{path} has sha256 {sha256[:8]}..., not {RESNET20_SHA256[:8]}...")
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["state_dict"]
     network = ResNet20(10)

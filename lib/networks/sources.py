@@ -100,14 +100,12 @@ def _parts(architecture: str, classes: int, width: int) -> tuple[list[nn.Module]
         layers = [*net.features, net.avgpool, nn.Flatten(), *net.classifier[:-1]]
         return layers, nn.Linear(4096, classes)
     if architecture == "resnet18":
-        layers = [net.conv1, net.bn1, net.relu, net.maxpool]
-        layers += [*net.layer1, *net.layer2, *net.layer3, *net.layer4]
-        return layers, _pooled(512, classes)
+        stem, stages = list(net.children())[:4], list(net.children())[4:8]
+        return stem + [block for stage in stages for block in stage], _pooled(512, classes)
     if architecture == "squeezenet1_1":
-        last = nn.Conv2d(512, classes, 1)
+        net.classifier[1] = last = nn.Conv2d(512, classes, 1)
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.get_parameter("bias"))
-        net.classifier[1] = last
         return list(net.features), nn.Sequential(*net.classifier, nn.Flatten())
     features = _pad_as_tensorflow(net.features)  # MobileNetV2
     return list(features), _pooled(1280, classes, nn.Dropout(0.2))
@@ -124,9 +122,8 @@ def _pad_as_tensorflow(network: Any) -> Any:
 
     def pad(convolution: nn.Conv2d, inputs: tuple[Tensor]) -> Tensor:
         # an odd pixel goes to the right and below
-        total = [convolution.kernel_size[0] - 2 + side % 2 for side in inputs[0].shape[2:]]
-        height, width = ((each // 2, each - each // 2) for each in total)
-        return F.pad(inputs[0], (*width, *height))
+        down, across = (convolution.kernel_size[0] - 2 + n % 2 for n in inputs[0].shape[2:])
+        return F.pad(inputs[0], (across // 2, -(-across // 2), down // 2, -(-down // 2)))
 
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
@@ -135,15 +132,11 @@ def _pad_as_tensorflow(network: Any) -> Any:
     return network
 
 
-class _Block(nn.Sequential):
-    """Layers by name; what went in is added where it has the shape of what comes out."""
-
-    def __init__(self, layers: dict[str, nn.Module], adds: bool) -> None:
-        super().__init__(OrderedDict(layers))
-        self.adds = adds
+class _Residual(nn.Sequential):
+    """Layers to whose output their input is added."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x) if self.adds else super().forward(x)
+        return x + super().forward(x)
 
 
 def _mobile(architecture: str, classes: int) -> Any:
@@ -167,7 +160,8 @@ def _mobile(architecture: str, classes: int) -> Any:
         parts |= unit(2 + wider, "conv_pwl" if wider else "conv_pw", inner, outputs)
         if lite:
             del parts[f"act{2 + wider}"]
-        return _Block(parts, adds=lite and stride == 1 and inputs == outputs)
+        adds = lite and stride == 1 and inputs == outputs
+        return (_Residual if adds else nn.Sequential)(OrderedDict(parts))
 
     inputs = int(32 * share)
     parts: dict[str, Any] = unit(1, "conv_stem", 3, inputs, 3, 2) | {"blocks": nn.Sequential()}
@@ -298,13 +292,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     """
     with naming(path, "file of weights"):
         if path.suffix == ".safetensors":
-            file = load_file(path)
-            # DeepLab's has the layers of the pyramid beside the others
-            parts = (re.sub("^(?=image_pool|aspp|concat)", "pyramid.", name) for name in file)
-            state = dict(zip(parts, file.values(), strict=True))
+            state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         for name, values in state.items():
             if not values.isfinite().all():
                 raise ValueError(f"{name} has numbers that are not finite")
-    return {name.replace("module.", ""): values for name, values in state.items()}
+    # Places365's have a prefix; DeepLab's has the layers of the pyramid beside the others
+    names = (re.sub("^(?=image_pool|aspp|concat)", "pyramid.", name) for name in state)
+    return {name.replace("module.", ""): v for name, v in zip(names, state.values(), strict=True)}

@@ -105,9 +105,9 @@ def table_1(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 def _texts(rows: pd.DataFrame, digits: int) -> list[str]:
     """Each row's number, and its interval where it has one."""
-    texts = rows.map(f"{{:,.{digits}f}}".format)
-    ends = "[" + texts.iloc[:, 1] + ", " + texts.iloc[:, 2] + "]"
-    return (texts.iloc[:, 0] + " " + ends.where(rows.iloc[:, 1].notna(), "")).str.strip().tolist()
+    number = f"{{:,.{digits}f}}"
+    with_ends = f"{number} [{number}, {number}]"
+    return [(number if np.isnan(row[1]) else with_ends).format(*row) for row in rows.to_numpy()]
 
 
 def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -116,10 +116,9 @@ def against_accuracy(fine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     means.columns = ["accuracy", "accuracy_low", "accuracy_high"]
     parts = []
     for name in RANKERS:
+        low, high = (scores.get(f"{name}_{end}", np.nan) for end in ("low", "high"))
         part = scores[[*MODEL, "images", "outputs"]].assign(score=name, value=scores.get(name))
-        for end in ("low", "high"):
-            part[end] = scores.get(f"{name}_{end}", np.nan)
-        parts += [part] if name in scores else []
+        parts += [part.assign(low=low, high=high)] if name in scores else []
     return pd.concat(parts, ignore_index=True).merge(means.reset_index(), on=MODEL)
 
 
@@ -164,8 +163,7 @@ def groups(sizes: TransferStudy) -> dict[str, list[str]]:
 
 def _complete(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the targets that have all models, in a run that grows."""
-    rows = rows.dropna()
-    if rows.empty:
+    if (rows := rows.dropna()).empty:
         raise Missing("no model has all that this needs")
     counts = rows.groupby("target")["target"].transform("size")
     return rows[counts == counts.max()]
@@ -244,7 +242,7 @@ def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame
         for score in (*rankers(part), RANDOM) if enough else ():
             lost = []
             for _, some in _complete(part[[score, "accuracy", "target"]]).groupby("target"):
-                values, accuracy = some[score].to_numpy(), some["accuracy"].to_numpy()
+                values, accuracy = some[[score, "accuracy"]].to_numpy().T
                 best = chosen_accuracy(accuracy, accuracy, pool)
                 lost.append(best - chosen_accuracy(values, accuracy, pool))
             rows.append((score, group, pool, float(np.mean(lost))))
@@ -343,8 +341,8 @@ def ratio(tables: Tables, score: str, source: str, over: str, by_classes: bool =
 def names(tables: Tables, source: str) -> Estimate:
     """Normalised EMD of a source less that with permuted class names; middle 95 % of these."""
     columns = ("normalised_emd", "shuffled", "shuffled_low", "shuffled_high")
-    rows = _of_role(tables.rows("shuffled", *KEYS, *columns), source)
-    true, mean, low, high = (float(rows.iloc[0][column]) for column in columns)
+    row = _of_role(tables.rows("shuffled", *KEYS, *columns), source).iloc[0]
+    true, mean, low, high = (float(row[column]) for column in columns)
     return Estimate(true - mean, true - high, true - low, PERMUTATIONS)
 
 
@@ -394,15 +392,14 @@ def _of_role(rows: pd.DataFrame, role: str) -> pd.DataFrame:
     (general, stage), (other, _) = two
     parts = {"untrained": UNTRAINED, "general": general, "other": other, "stage": stage}
     source = " & ".join(parts[part] for part in role.split(" & "))
-    if source not in set(own["source"]):
+    if (rows := own[own["source"] == source]).empty:
         raise Missing(f"the source {source} is not there")
-    return own[own["source"] == source]
+    return rows
 
 
 def _paired(values: pd.Series) -> Estimate:
     """Mean of paired differences by (target, seed): over targets, or over the seeds of one."""
-    values = values.dropna()
-    if values.empty:
+    if (values := values.dropna()).empty:
         raise Missing("no seed has all the fine-tunings that this needs")
     by_target = values.groupby("target").mean()
     return mean_interval((by_target if len(by_target) > 1 else values).to_numpy())

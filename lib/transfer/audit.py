@@ -1,10 +1,8 @@
 """What follows from Ueno et al.'s Table 1 alone.
 
-Twelve models, two scores and one accuracy each, without spread: rank correlations, what the sums
-say about the number of images and the class names, and what a choice by score costs.
-``paper_table_1.csv`` is the paper's table; ``paper_findings.csv`` says what is worked out from it.
-``caltech101_folders.csv`` has the number of images in each folder of the target's archive, which
-are numbered from 1. They add up to the archive's 9,144, and to 8,677 without the background.
+Twelve models, two scores and one accuracy each, without spread. ``paper_findings.csv`` says what is
+worked out from the table; ``caltech101_folders.csv`` has the number of images in each folder of the
+target's archive: 9,144, and 8,677 without the background.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from scipy import stats
 from lib.ledger.estimates import MEASURES, agreement
 from lib.ledger.tables import compared_with_print
 from lib.transfer.analysis import correlation
+from lib.transfer.sources import UNTRAINED
 
 HERE = Path(__file__).parent
 # classes: of the source's output; section 4.2 has those of ImageNet and of Caltech-256
@@ -78,10 +77,8 @@ def printed_accuracies(names: pd.Series, general: str, other: str, stage: str) -
 
     general, other, stage: what takes the place of ImageNet, Places365 and Caltech-256.
     """
-    roles = {"ImageNet": general, "Places365": other, "Caltech-256": stage}
-    steps = {name: [roles.get(step, step) for step in name.split(" & ")] for name in SOURCES}
-    ours = {" & ".join(step): name for name, step in steps.items()}
-    ours["no training"] = "untrained"
+    roles = {"ImageNet": general, "Places365": other, "Caltech-256": stage, "untrained": UNTRAINED}
+    ours = {" & ".join(map(roles.__getitem__, name.split(" & "))): name for name in SOURCES}
     columns = [(100 * part["accuracy"]).map("{:.2f}".format) for part in PARTS.values()]
     return names.map(ours).map(columns[0] + " / " + columns[1]).fillna("")
 
@@ -89,7 +86,8 @@ def printed_accuracies(names: pd.Series, general: str, other: str, stage: str) -
 def regrets(sources: tuple[str, ...] = SOURCES) -> pd.DataFrame:
     """Accuracy lost by the top-scored model, best minus chosen: rankers by networks."""
     columns = {}
-    for network, part in ((name, rows.loc[list(sources)]) for name, rows in PARTS.items()):
+    for network, rows in PARTS.items():
+        part = rows.loc[list(sources)]
         accuracy = part["accuracy"]
         chosen = {score: accuracy[(sign * part[score]).idxmax()] for score, sign in SIGN.items()}
         chosen |= {"ImageNet model": accuracy["ImageNet"], "random choice": accuracy.mean()}
@@ -110,8 +108,7 @@ def splits(test: int) -> list[str]:
     1 to 50 % of each folder or of all images, rounded down, up or to the nearest, with the
     background folder or without.
     """
-    without = FOLDERS.drop(BACKGROUND)
-    counts = {"all folders": FOLDERS, "without background": without}
+    counts = {"all folders": FOLDERS, "without background": FOLDERS.drop(BACKGROUND)}
     counts |= {f"{name}, as one": pd.Series([part.sum()]) for name, part in counts.items()}
     return [
         f"{percent} % of {name}, {rounding.__name__}"
@@ -128,9 +125,9 @@ def _of_ranks() -> dict[str, float]:
     By the text better models peak earlier: the correlation with the epoch should be below 0.
     """
     values: dict[str, float] = {}
+    group = pd.Series(pd.factorize(TABLE_1["network"])[0], name="group")
     for score, sign in SIGN.items():
-        pairs = {"score": sign * TABLE_1[score], "accuracy": TABLE_1["accuracy"]}
-        both = pd.DataFrame(pairs | {"group": pd.factorize(TABLE_1["network"])[0]})
+        both = pd.concat([sign * TABLE_1[score], TABLE_1["accuracy"], group], axis=1)
         values[f"p-{score}-both"] = correlation(both).p or 0.0
         for network, part in PARTS.items():
             ranks, accuracy = sign * part[score], part["accuracy"]
@@ -142,9 +139,8 @@ def _of_ranks() -> dict[str, float]:
                 f"kendall-pretrained-{score}-{network}": few,
                 f"epoch-{score}-{network}": agreement(ranks, part["epoch"], "Spearman"),
             }
-    for network, part in PARTS.items():
-        ratios = normalised()[network].dropna()
-        accuracy = part["accuracy"][ratios.index]
+    for network, ratios in normalised().dropna().items():
+        accuracy = PARTS[network]["accuracy"][ratios.index]
         values[f"kendall-normalised-{network}"] = agreement(-ratios, accuracy)
     return values
 
@@ -152,9 +148,8 @@ def _of_ranks() -> dict[str, float]:
 def _of_sums() -> dict[str, float]:
     """What the sums say about the images that they are of, and about the names of the classes.
 
-    A maximum of C probabilities is at least 1 / C: their sum bounds the number of images. An
-    untrained network's EMD is the mean distance of the names, whatever the network. Two AlexNets
-    know nothing before they are fine-tuned: the untrained and the constant one.
+    A maximum of C probabilities is at least 1 / C: their sum bounds the number of images. Two
+    AlexNets know nothing before they are fine-tuned: the untrained and the constant one.
     """
     untrained, constant = (PARTS["AlexNet"].loc[name] for name in ("untrained", "Caltech-256"))
     other = PARTS["ResNet-18"].loc["untrained", "emd"]
@@ -162,9 +157,9 @@ def _of_sums() -> dict[str, float]:
     rest = FOLDERS.sum() - test
     first, second = untrained["accuracy"], constant["accuracy"]
     error = sqrt((first * (1 - first) + second * (1 - second)) / test)
+    emd = {network: part["emd"] for network, part in PARTS.items()}
     return {
-        f"places-{network}": part["emd"]["Places365"] - part["emd"]["untrained"]
-        for network, part in PARTS.items()
+        f"places-{name}": part["Places365"] - part["untrained"] for name, part in emd.items()
     } | {
         "untrained-emd": 100 * (untrained["emd"] - other) / untrained["emd"],
         "emd-image-untrained": untrained["emd"] / rest,

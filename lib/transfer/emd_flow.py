@@ -42,18 +42,17 @@ def draw_emd_flow(
     emd = (flows["probability"] * flows["distance"]).sum()
     steps = f"3  EMD = Σ p · d = {emd:.2f}\n4  sum over {images:,} images = {total:,.0f}"
     right.set_title(steps, weight="bold")
-    mappable = ScalarMappable(scale, DISTANCES)
-    figure.colorbar(
-        mappable, ax=right, location="bottom", shrink=0.5, label="1  distance d of names"
-    )
+    label = "1  distance d of names"
+    colours = ScalarMappable(scale, DISTANCES)
+    figure.colorbar(colours, ax=right, location="bottom", shrink=0.5, label=label)
     return figure
 
 
 def _grouped(flows: pd.DataFrame) -> list[tuple[str, float, float]]:
     """Name, probability and distance of the most probable classes, then of all others together."""
     ordered = flows.sort_values("probability", ascending=False, kind="stable")
-    shown, rest = ordered[:NAMED], ordered[NAMED:]
-    groups = list(zip(shown["source"], shown["probability"], shown["distance"], strict=True))
+    ordered, rest = ordered[["source", "probability", "distance"]][:NAMED], ordered[NAMED:]
+    groups = list(ordered.itertuples(index=False, name=None))
     if total := rest["probability"].sum():
         mean = float(np.average(rest["distance"], weights=rest["probability"]))
         groups.append((f"{len(rest)} others", total, mean))
@@ -66,11 +65,8 @@ def _draw_ribbons(ax: Axes, groups: list[tuple[str, float, float]], scale: Norma
     x = np.linspace(0.55, 1.25, 50)
     ease = (1 - np.cos(np.linspace(0, np.pi, 50))) / 2  # from 0 to 1, level at both ends
     y, end = sum(heights) / 2, 0.5
-    for place, top, heading in (
-        (0, y, "source class"),
-        (0.5, y, "2  probability p"),
-        (1.34, end, "true class"),
-    ):
+    headings = {"source class": (0, y), "2  probability p": (0.5, y), "true class": (1.34, end)}
+    for heading, (place, top) in headings.items():
         ax.text(place, top + 0.05, heading, ha="right", va="bottom", fontsize=SMALL, color=GREY)
     for (name, probability, distance), height in zip(groups, heights, strict=True):
         y -= height / 2

@@ -58,9 +58,8 @@ def rank_sources(
     by: the score that decides the order. trained: with False no weights are downloaded.
     Returns a row a network: network, every score, images, outputs, and which of the folder's
     classes and how many outputs have no word, so that the EMD scores leave them out.
-    Raises ValueError for a name that is not there, for fewer than two classes, for a damaged
-    picture and for a network whose classes are not as many as its outputs, FileNotFoundError for a
-    folder without classes and a class without pictures.
+    Raises ValueError for a name that is not there, one class alone, a damaged picture and a network
+    with other classes than outputs, FileNotFoundError for no class and a class without pictures.
     """
     if by not in SCORES:
         raise ValueError(f"by must be one of {tuple(SCORES)}, not {by!r}")

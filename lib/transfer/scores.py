@@ -150,13 +150,13 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
     targets = _one_hot(labels)  # (N, T)
     count, squares = len(targets), (targets**2).sum(0)
     values, projected = _spectrum(features, targets)  # (K,), (K, T)
-    squared = projected**2
-    alpha, beta = np.ones(targets.shape[1]), np.ones(targets.shape[1])
+    values, squared = values[:, None], projected**2
+    alpha = beta = np.ones(targets.shape[1])
     for _ in range(ITERATIONS):
         ratio = alpha / beta
-        shrunk = values[:, None] + ratio
-        gamma = (values[:, None] / shrunk).sum(0)
-        weights = (values[:, None] * squared / shrunk**2).sum(0)
+        shrunk = values + ratio
+        gamma = (values / shrunk).sum(0)
+        weights = (values * squared / shrunk**2).sum(0)
         residual = squares - squared.sum(0) + (squared * (ratio / shrunk) ** 2).sum(0)
         residual = np.maximum(residual, 1e-12 * squares)  # a perfect fit, up to rounding
         alpha = gamma / np.maximum(weights, 1e-300)
@@ -164,7 +164,7 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
         if np.all(np.abs(alpha / beta - ratio) <= CLOSE * ratio):
             break
     evidence = 0.5 * (
-        np.log(alpha / (alpha + beta * values[:, None])).sum(0)
+        np.log(alpha / (alpha + beta * values)).sum(0)
         + count * np.log(beta / (2 * np.pi))
         - beta * residual
         - alpha * weights
