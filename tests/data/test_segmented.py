@@ -412,7 +412,7 @@ def test_scenes_are_those_of_their_domain(domain):
 
 def test_bad_requests_are_refused(voc, tmp_path):
     for name, split, size, count, message in (
-        ("cityscapes", "train", 8, 0, r"'oxford-iiit-pet'\), not 'cityscapes'"),
+        ("cifar10", "train", 8, 0, r"'oxford-iiit-pet'\) or a folder, not 'cifar10'"),
         ("voc2012", "val", 8, 0, r"\('train', 'test'\), not 'val'"),
         ("voc2012", "train", 8, -1, "count must be at least 0, not -1"),
         ("voc2012", "train", 0, 3, "size must be at least 1, not 0"),
