@@ -1,18 +1,18 @@
 """Claims as data: ``claims.yaml`` of a study -> quantity -> rule -> verdict.
 
 A quantity is a function of the study's ``analysis.py``. It takes the tables that a run has saved,
-so that a ledger can be judged again from the committed files alone. A rule is fixed with the
-claim, before its number is looked at.
+so that a ledger can be judged again from the committed files alone.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,9 +35,6 @@ COLUMNS = (
     "paper id statement whose measure rule printed value low high n per trivial comparable "
     "finding number why headline evidence"
 ).split()
-_RULE = re.compile(
-    r"(?P<sign>[<>]) (?P<border>\S+)|within (?P<around>\S+)|(?P<a>\S+) to (?P<b>\S+)"
-)
 
 
 @dataclass(frozen=True)
@@ -60,9 +57,9 @@ class Rule:
         if not np.isfinite(estimate.value) or not estimate.low <= estimate.high:
             raise ValueError(f"no finding from an estimate of {estimate}")
         if estimate.p is not None:
-            decided = estimate.p < 1 - LEVEL
-            inside = self.holds(estimate.value)
-            return (SUPPORTED if inside else OPPOSED) if decided else UNDECIDED
+            if estimate.p >= 1 - LEVEL:
+                return UNDECIDED
+            return SUPPORTED if self.holds(estimate.value) else OPPOSED
         if self.low < estimate.low and estimate.high < self.high:
             return SUPPORTED
         outside = estimate.high <= self.low or estimate.low >= self.high
@@ -75,17 +72,16 @@ class Rule:
 
 def parse_rule(text: str) -> Rule:
     """``> 0.9``, ``< 1.1``, ``within 0.3`` (around 0) or ``0.5 to 0.6``; ValueError otherwise."""
-    if match := _RULE.fullmatch(text.strip()):
-        parts = match.groupdict()
-        try:
-            if parts["sign"]:
-                border = float(parts["border"])
-                return Rule(low=border) if parts["sign"] == ">" else Rule(high=border)
-            if parts["around"]:
-                return Rule(-float(parts["around"]), float(parts["around"]))
-            return Rule(float(parts["a"]), float(parts["b"]))
-        except ValueError:
-            pass
+    with suppress(ValueError):
+        match text.split():
+            case [">", low]:
+                return Rule(low=float(low))
+            case ["<", high]:
+                return Rule(high=float(high))
+            case ["within", end]:
+                return Rule(-float(end), float(end))
+            case [low, "to", high]:
+                return Rule(float(low), float(high))
     raise ValueError(f"a rule is '> x', '< x', 'within x' or 'x to y', not {text!r}")
 
 
@@ -114,7 +110,7 @@ class Claim:
     printed: tuple[float, ...] = ()
     paper_says: str = ""
     trivial: dict[str, float | dict[str, Any]] = field(default_factory=dict)
-    learned: tuple[dict[str, Any], ...] = ()
+    learned: Sequence[dict[str, Any]] = ()
     per: str = ""
     family: str = ""
     headline: bool = False
@@ -138,14 +134,13 @@ class Claim:
         return self.quantity[self.function] or {}
 
 
-@dataclass(frozen=True)
-class Study:
+class Study(NamedTuple):
     """The claims of a paper, "01" to "05", and the module whose functions are their quantities."""
 
     paper: str
-    claims: tuple[Claim, ...]
+    claims: list[Claim]
     analysis: Any
-    comparable: Mapping[str, str]
+    comparable: dict[str, str]
 
 
 def load_claims(package: str) -> Study:
@@ -153,14 +148,16 @@ def load_claims(package: str) -> Study:
 
     Raises ValueError, naming the file and the claim, for one that cannot be judged.
     """
-    path = Path(str(import_module(package).__file__)).with_name("claims.yaml")
     analysis = import_module(f"{package}.analysis")
+    path = Path(str(analysis.__file__)).with_name("claims.yaml")
     text = yaml.safe_load(path.read_text(encoding="utf-8"))
     claims: dict[str, Claim] = {}
     for entry in text["claims"]:
         name = f"{path}: {entry.get('id', entry)}"
+        printed = entry.get("printed", ())  # a number or a list
+        entry["printed"] = tuple(printed) if isinstance(printed, Iterable) else (printed,)
         try:
-            claim = Claim(**{"per": text["per"]} | entry | _tuples(entry))
+            claim = Claim(**{"per": text["per"]} | entry)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name}: {error}") from error
         if not hasattr(analysis, claim.function):
@@ -168,17 +165,10 @@ def load_claims(package: str) -> Study:
         if claim.id in claims:
             raise ValueError(f"{name} is there twice")
         claims[claim.id] = claim
-    study = Study(text["paper"], tuple(claims.values()), analysis, text["scale"])
-    if set(study.comparable) != set(PROFILES) or set(study.comparable.values()) - set(SCALES):
+    scale = text["scale"]
+    if set(scale) != set(PROFILES) or set(scale.values()) - set(SCALES):
         raise ValueError(f"{path}: scale must say for {PROFILES} which of {SCALES} it is")
-    return study
-
-
-def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists of the file as tuples; a single printed number too."""
-    printed = entry.get("printed", ())
-    printed = tuple(printed) if isinstance(printed, list | tuple) else (printed,)
-    return {"printed": printed, "learned": tuple(entry.get("learned", ()))}
+    return Study(text["paper"], list(claims.values()), analysis, scale)
 
 
 def judge_run(package: str, folder: Path, profile: str) -> pd.DataFrame:
@@ -190,26 +180,28 @@ def judge_run(package: str, folder: Path, profile: str) -> pd.DataFrame:
     study, tables = load_claims(package), Tables(folder)
     rows = [_row(study, claim, tables, profile) for claim in study.claims]
     _correct_families(study.claims, rows)
-    ledger = pd.DataFrame([{name: row[name] for name in COLUMNS} for row in rows])
+    ledger = pd.DataFrame(rows)[COLUMNS]
     write_atomically(folder / "claims.csv", csv_text(ledger, "%.6g"))
     return ledger
 
 
 def _row(study: Study, claim: Claim, tables: Tables, profile: str) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {
+    row: dict[str, Any] = {
+        **dict.fromkeys(COLUMNS, ""),
+        **{name: value for name, value in vars(claim).items() if name in COLUMNS},
         "paper": study.paper,
-        **{name: getattr(claim, name) for name in COLUMNS if hasattr(claim, name)},
         "printed": " or ".join(f"{value:g}" for value in claim.printed) or claim.paper_says,
-        "comparable": (dict(study.comparable) | claim.comparable)[profile],
+        "comparable": (study.comparable | claim.comparable)[profile],
         "trivial": "",
         **dict.fromkeys(("value", "low", "high"), np.nan),
         "n": 0,
     }
-    quantity, rule = getattr(study.analysis, claim.function), parse_rule(claim.rule)
+    rule = parse_rule(claim.rule)
+    quantity = partial(getattr(study.analysis, claim.function), tables)
     try:
-        estimate = quantity(tables, **claim.arguments)
+        estimate = quantity(**claim.arguments)
         trivial = {
-            name: quantity(tables, **claim.arguments | answer).value
+            name: quantity(**claim.arguments | answer).value
             if isinstance(answer, dict)
             else float(answer)
             for name, answer in claim.trivial.items()
@@ -246,15 +238,12 @@ def untestable(
     """
     reasons = []
     for task, gain in gains:
-        lowest = gain.low if np.isfinite(gain.low) else gain.value
-        if not lowest > 0:
+        if not (gain.low if np.isfinite(gain.low) else gain.value) > 0:
             named = ", ".join(f"{key} {value}" for key, value in task.items())
             reasons.append(f"not learned: {named} (gain over the best trivial answer {gain})")
-    reasons += [
-        f"the trivial answer passes ({name}: {value:.3g})"
-        for name, value in trivial.items()
-        if rule.holds(value)
-    ]
+    for name, value in trivial.items():
+        if rule.holds(value):
+            reasons.append(f"the trivial answer passes ({name}: {value:.3g})")
     return "; ".join(reasons)
 
 
@@ -262,35 +251,32 @@ def explain_undecided(rule: Rule, estimate: Estimate) -> str:
     """The smallest effect that would have been seen, and the n with which this one would be."""
     if estimate.n < 2 or not np.isfinite([estimate.low, estimate.high]).all():
         return "a single run has no interval"
-    half = estimate.half_width
+    half, border = estimate.half_width, rule.border(estimate.value)
     seen = f"a factor of {np.exp(half):.2f}" if estimate.log else f"±{half:.2g}"
-    effect = abs(estimate.on_scale(estimate.value) - estimate.on_scale(rule.border(estimate.value)))
+    effect = abs(estimate.on_scale(estimate.value) - estimate.on_scale(border))
     needed = runs_needed(effect, estimate.std) if np.isfinite(effect) and effect > 0 else np.inf
     told = f"n = {needed:.0f} would tell" if needed <= 1000 else "more than n = 1,000 to tell"
-    return f"{seen} around {rule.border(estimate.value):g} would have been seen; {told}"
+    return f"{seen} around {border:g} would have been seen; {told}"
 
 
 def compare_number(
-    printed: Sequence[float], estimate: Estimate, trivial: Sequence[float] | Any = ()
+    printed: Iterable[float], estimate: Estimate, trivial: Iterable[float] = ()
 ) -> str:
     """Whether a printed number lies in our interval, which may hold a trivial answer as well."""
-    ends = np.array([estimate.low, estimate.high])
-    if not np.isfinite(ends).all():
+    if not np.isfinite([estimate.low, estimate.high]).all():
         return TOO_WIDE
-    inside = [bool(ends[0] <= value <= ends[1]) for value in printed]
-    if not any(inside):
+    if not any(estimate.low <= value <= estimate.high for value in printed):
         return DIFFERS
-    return TOO_WIDE if any(ends[0] <= value <= ends[1] for value in trivial) else AGREES
+    return TOO_WIDE if any(estimate.low <= value <= estimate.high for value in trivial) else AGREES
 
 
 def _correct_families(claims: Sequence[Claim], rows: list[dict[str, Any]]) -> None:
     """Holm's correction inside each family of controls: a finding that it takes is undecided."""
-    for family in {claim.family for claim in claims} - {""}:
-        members = [
-            row
-            for claim, row in zip(claims, rows, strict=True)
-            if claim.family == family and row["finding"]
-        ]
+    families: dict[str, list[dict[str, Any]]] = {}
+    for claim, row in zip(claims, rows, strict=True):
+        if claim.family and row["finding"]:
+            families.setdefault(claim.family, []).append(row)
+    for members in families.values():
         borders = [parse_rule(row["rule"]).border(row["value"]) for row in members]
         p = [row["estimate"].p_of(border) for row, border in zip(members, borders, strict=True)]
         for row, corrected in zip(members, holm(p), strict=True):

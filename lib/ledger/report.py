@@ -87,22 +87,26 @@ class Report:
         """Note the captions of this run in order; a name that is saved again stays in its place."""
         self._contents.setdefault(kind, {})[name] = caption
         contents = {
-            kind: [{"name": n, "caption": c} for n, c in captions.items()]
+            kind: [{"name": name, "caption": caption} for name, caption in captions.items()]
             for kind, captions in self._contents.items()
         }
         text = json.dumps(contents, indent=1, ensure_ascii=False) + "\n"
         write_atomically(self.folder / "contents.json", text)
 
-    def committed_figure(self, name: str) -> tuple[Path, str]:
-        """Picture and caption of a figure of the committed run, which this run lists as well."""
-        folder = committed_reports() / self.profile / self.notebook
-        picture = folder / "figures" / f"{_checked(name)}.png"
+    def show_committed(self, name: str, why: str) -> None:
+        """Show a figure of the committed run in place of one that cannot be drawn here.
+
+        Without such a figure only the reason why is shown. A run in its place lists it as well.
+        """
+        picture = (
+            committed_reports() / self.profile / self.notebook / f"figures/{_checked(name)}.png"
+        )
         if not picture.exists():
-            raise FileNotFoundError(f"the committed run has no figure {name}")
+            return _display(None, f"Not drawn: {name}. {why}")
         caption = self._committed.get(name, "")
-        if folder == self.folder:
+        if picture.parent == self.figures:
             self._remember("figures", name, caption)
-        return picture, caption
+        _display(picture.read_bytes(), f"From the committed run: {caption}")
 
     def medium_figure(self, name: str) -> None:
         """Show a figure of the committed medium run beside the sentences about it.
@@ -111,22 +115,9 @@ class Report:
         """
         folder = committed_reports() / "medium" / self.notebook
         picture = folder / "figures" / f"{_checked(name)}.png"
-        if self.profile == "medium" or not picture.exists():
-            return
-        caption = _captions(folder / "contents.json").get(name, "")
-        _display(_small(picture.read_bytes(), 900), f"The medium run: {caption}")
-
-
-def show_committed(report: Report, name: str, why: str) -> None:
-    """Show a figure of the committed run in place of one that cannot be drawn here.
-
-    Without such a figure only the reason why is shown.
-    """
-    try:
-        picture, caption = report.committed_figure(name)
-        _display(picture.read_bytes(), f"From the committed run: {caption}")
-    except FileNotFoundError:
-        _display(None, f"Not drawn: {name}. {why}")
+        if self.profile != "medium" and picture.exists():
+            caption = _captions(folder / "contents.json").get(name, "")
+            _display(_small(picture.read_bytes(), 900), f"The medium run: {caption}")
 
 
 def csv_text(df: pd.DataFrame, float_format: str | None = None) -> str:
@@ -145,8 +136,7 @@ def _captions(path: Path) -> dict[str, str]:
 
 
 def _count(trials: pd.DataFrame) -> dict[str, Any]:
-    if trials.empty:  # it has no columns either
-        return {"ok": 0, "failed": 0, "seconds": 0.0, "devices": [], "commits": []}
+    trials = trials.reindex(columns=["status", "seconds", "device", "commit"])  # none: no columns
     ok = int((trials["status"] == "ok").sum())
     return {
         "ok": ok,

@@ -97,26 +97,19 @@ def verdict(row: Any) -> str:
     """The parts of a verdict in one cell."""
     if row.comparable in (UNTESTABLE, AWAITS):
         return f"{row.comparable}: {row.why}"
-    finding = f"{row.finding}: {row.why}" if row.finding == UNDECIDED else row.finding
-    more = row.why if row.finding != UNDECIDED else ""
+    why = [f"{row.finding}: {row.why}"] if row.finding == UNDECIDED else [row.finding, row.why]
     number = f"the paper's number {row.number}" if row.number else ""
-    return "; ".join(filter(None, [finding, more, number, row.comparable]))
+    return "; ".join(filter(None, [*why, number, row.comparable]))
 
 
 def searchable(ledger: pd.DataFrame) -> pd.DataFrame:
     """All claims as a table of HTML cells, each number a link to the file that shows it."""
     table = in_words(ledger).map(escape)
     table.columns = pd.Index(["claim", "the paper prints", "here", "trivial", "finding"])
-    rows = zip(ledger.itertuples(), table["here"], strict=True)
-    table["here"] = [
-        text  # there is nothing to see yet
-        if row.comparable == AWAITS
-        else f'<a href="../reports/medium/{row.notebook}/{row.evidence}">{text}</a>'
-        for row, text in rows
-    ]
-    table.insert(0, "whose", ledger["whose"].to_numpy())
-    table.insert(0, "paper", ledger["paper"].to_numpy())
-    return table
+    files = "../reports/medium/" + ledger["notebook"] + "/" + ledger["evidence"]
+    links = '<a href="' + files + '">' + table["here"] + "</a>"
+    table["here"] = table["here"].where(ledger["comparable"] == AWAITS, links)
+    return pd.concat([ledger[["paper", "whose"]], table], axis="columns")
 
 
 def measured_on(profile: str = "medium") -> pd.DataFrame:
@@ -124,16 +117,16 @@ def measured_on(profile: str = "medium") -> pd.DataFrame:
     rows = []
     for path in sorted(committed_reports().glob(f"{profile}/*/provenance.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        trials = record.get("trials") or {}
+        trials = record["trials"] or {"ok": 0, "seconds": 0, "devices": []}
         rows.append(
             {
                 "notebook": path.parent.name,
-                "data": record.get("dataset", ""),
-                "trials": trials.get("ok", 0),
-                "hours of one core": round(trials.get("seconds", 0) / 3600, 1),
-                "device": ", ".join(trials.get("devices", [])),
-                "commit": record.get("commit", ""),
-                "day": record.get("when", "")[:10],
+                "data": record["dataset"],
+                "trials": trials["ok"],
+                "hours of one core": round(trials["seconds"] / 3600, 1),
+                "device": ", ".join(trials["devices"]),
+                "commit": record["commit"],
+                "day": record["when"][:10],
             }
         )
     return pd.DataFrame(rows)
@@ -153,20 +146,19 @@ def with_numbers(readme: str) -> str:
     ledger = committed_ledger()
     table = counts(ledger)
     rows = {(row.paper, row.id): row for row in ledger.itertuples()}
+    kinds = {"interval": interval, "finding": outcome}
 
     def filled(match: re.Match[str]) -> str:
-        paper, name, field, _ = match.groups()
-        if name in COUNTED or name.replace("-", " ") in COUNTED:
+        paper, name, field, old = match.groups()
+        row = rows.get((paper, name))
+        if name.replace("-", " ") in COUNTED:
             number = table[name.replace("-", " ")]
             new = str(number.sum() if paper == "all" else number[paper])
-        elif (paper, name) in rows:
-            row = rows[paper, name]
-            new = {"interval": interval, "finding": outcome}.get(
-                field, lambda row: f"{getattr(row, field):.3g}"
-            )(row)
+        elif row:
+            new = kinds[field](row) if field in kinds else f"{getattr(row, field):.3g}"
         else:
             raise ValueError(f"README.md names {match[0]!r}, which no ledger has")
-        return match[0].replace(f"-->{match[4]}<!--", f"-->{new}<!--")
+        return match[0].replace(f"-->{old}<!--", f"-->{new}<!--")
 
     (path,) = (committed_reports() / "bench").glob("paper_wall_*.csv")
     costs = costs_table(pd.read_csv(path, dtype={"notebook": str}))
@@ -177,9 +169,9 @@ def costs_table(walls: pd.DataFrame) -> str:
     """Markdown: hours of each notebook's paper profile, from ``benchmarks/paper.py``."""
     columns = [name for name in walls if name.startswith("on ")]
     names = [f"{name} GPU{'' if name == 'on 1' else 's'}" for name in columns]
-    lines = [f"| notebook | trials | {' | '.join(names)} |"]
-    lines.append("|---|---:|" + "---:|" * len(columns))
+    lines = [["notebook", "trials", *names]]
     for _, row in walls.iterrows():
-        hours = " | ".join(f"{row[name]:,.0f} h" for name in columns)
-        lines.append(f"| {row['notebook']} | {row['trials']:,} | {hours} |")
-    return "\n".join(lines)
+        hours = [f"{row[name]:,.0f} h" for name in columns]
+        lines.append([row["notebook"], f"{row['trials']:,}", *hours])
+    written = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([written[0], "|---|---:|" + "---:|" * len(columns), *written[1:]])

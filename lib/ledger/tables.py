@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,25 @@ class Missing(LookupError):
     """A table, a column or the rows that a quantity needs are not there."""
 
 
-class Tables:
-    """The tables of a run's folder by name: ``tables/NAME.csv``, else ``figures/NAME.csv``."""
+class Tables(dict[str, pd.DataFrame]):
+    """The tables of a run's folder by name: ``tables/NAME.csv``, else ``figures/NAME.csv``.
+
+    Raises ``Missing`` where there is none, ValueError for a damaged one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._read = cache(self._uncached)
 
-    def _uncached(self, name: str) -> pd.DataFrame:
-        for kind in ("tables", "figures"):
-            path = self.folder / kind / f"{name}.csv"
-            if path.is_file():
-                try:
-                    return pd.read_csv(path)
-                except ValueError as error:
-                    raise ValueError(f"{path} is damaged: {error}") from error
-        raise Missing(f"there is no table {name}")
-
-    def __getitem__(self, name: str) -> pd.DataFrame:
-        """A whole table; raises ``Missing`` where there is none, ValueError for a damaged one."""
-        return self._read(name)
+    def __missing__(self, name: str) -> pd.DataFrame:
+        paths = [self.folder / kind / f"{name}.csv" for kind in ("tables", "figures")]
+        path = next(filter(Path.is_file, paths), None)
+        if path is None:
+            raise Missing(f"there is no table {name}")
+        try:
+            self[name] = pd.read_csv(path)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        return self[name]
 
     def rows(self, name: str, *columns: str, **where: Any) -> pd.DataFrame:
         """The rows of a table in which columns have these values, and need other columns.
