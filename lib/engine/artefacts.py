@@ -31,10 +31,9 @@ def artefact(
 ) -> dict[str, Tensor]:
     """The tensors of a trial, on the CPU: from its file, else built and stored there.
 
-    Two processes that miss the file both build it; equal trials make equal files, so either may
-    win. A file that cannot be read is built anew, with a warning, and so is one that was made from
-    other data than lies here. Raises NotStored where it would
-    have to be built and ``context.stored`` forbids it.
+    Two processes that miss the file both build it: equal trials make equal files. A file that
+    cannot be read or is of other data than lies here is built anew, with a warning. Raises
+    NotStored where it would have to be built and ``context.stored`` forbids it.
     """
     path = context.artefacts and context.artefacts / f"{trial_key(trial)}.safetensors"
     data = fingerprints(asdict(trial), context.data_root)

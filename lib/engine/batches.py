@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -72,12 +73,10 @@ class Epochs:
         here = slice(position * self.batch, (position + 1) * self.batch)
         return self._batch(*(values[here] for values in self._draws))
 
-    def _batch(
-        self, index: Tensor, flips: Tensor, rows: Tensor, columns: Tensor
-    ) -> tuple[Tensor, ...]:
+    def _batch(self, index: Tensor, flips: Tensor, *moves: Tensor) -> tuple[Tensor, ...]:
         images = self.images[index]
         if self.pad or self.flip:
-            images = flip_and_crop(images, flips, rows, columns, self.pad)
+            images = flip_and_crop(images, flips, *moves, self.pad)
         return index, images.float() / 255
 
     def _draw(self, epoch: int) -> tuple[Tensor, ...]:
@@ -118,12 +117,10 @@ def flip_and_crop(images: Tensor, flips: Tensor, rows: Tensor, columns: Tensor, 
         ``pad`` is no move.
     """
     height, width = images.shape[2:]
-    padded = F.pad(images, (pad,) * 4)
-    device = images.device
-    rows = rows[:, None] + torch.arange(height, device=device)
-    columns = columns[:, None] + torch.arange(width, device=device)
+    count = partial(torch.arange, device=images.device)
+    rows, columns = rows[:, None] + count(height), columns[:, None] + count(width)
     columns = torch.where(flips[:, None], width + 2 * pad - 1 - columns, columns)
-    return _pick(padded, torch.arange(len(images), device=device), rows, columns)
+    return _pick(F.pad(images, (pad,) * 4), count(len(images)), rows, columns)
 
 
 def _generator(seed: int, count: int) -> torch.Generator:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from typing import Any
 
@@ -39,26 +38,21 @@ def run_on_cluster(execute: Callable, calls: Sequence[tuple], address: str | Non
 
 
 def _connected(address: str) -> Any:
-    """A client; BrokenExecutor where something else than a scheduler answers, or nothing does."""
+    """A client; BrokenExecutor where something else than a scheduler answers."""
     from dask.distributed import Client
 
-    answers: queue.Queue = queue.Queue()
+    answer: Future = Future()
 
     def connect() -> None:
         try:
-            answers.put(Client(address))
+            answer.set_result(Client(address))
         except Exception as error:
-            answers.put(error)
+            answer.set_exception(error)
 
     threading.Thread(target=connect, daemon=True).start()  # one that hangs cannot be ended
-    try:
-        client = answers.get(timeout=ANSWER)
-    except queue.Empty:
-        told = f"what answers at {address} is no Dask scheduler, perhaps its dashboard"
-        raise BrokenExecutor(told) from None
-    if isinstance(client, Exception):
-        raise client
-    return client
+    with suppress(TimeoutError):
+        return answer.result(ANSWER)
+    raise BrokenExecutor(f"what answers at {address} is no Dask scheduler, perhaps its dashboard")
 
 
 def _check_workers(client: Any, address: str, module: str) -> None:
@@ -87,17 +81,16 @@ def _finished(client: Any, futures: Sequence[Any]) -> Iterator[Any]:
     """Futures as they end; BrokenExecutor when no worker has been left for a while."""
     from dask.distributed import wait
 
-    waiting, seen, told = set(futures), time.monotonic(), False
+    waiting, alone = set(futures), 0.0  # since when there is no worker
     while waiting:
         with suppress(TimeoutError):
             done = wait(waiting, timeout=LOOK, return_when="FIRST_COMPLETED").done
             waiting -= done
             yield from done
-        if client.scheduler_info()["workers"]:
-            seen, told = time.monotonic(), False
-        elif waiting:
-            if not told:
-                print("no worker is left: waiting for others", flush=True)
-            told = True
-            if time.monotonic() - seen > 3600 * HOURS:
-                raise BrokenExecutor(f"no worker has been left for {HOURS} h")
+        if client.scheduler_info()["workers"] or not waiting:
+            alone = 0.0
+        elif not alone:
+            print("no worker is left: waiting for others", flush=True)
+            alone = time.monotonic()
+        elif time.monotonic() - alone > 3600 * HOURS:
+            raise BrokenExecutor(f"no worker has been left for {HOURS} h")

@@ -10,10 +10,10 @@ import codecs
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -79,19 +79,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     A full disk, a read-only folder or a kill leaves an earlier ``path`` as it was. Raises
     OSError with the path in its message.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, f"{path} could not be written: {error.strerror}") from error
     finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+        with suppress(OSError):  # it is in its place, or there is no folder for it
+            temporary.unlink()

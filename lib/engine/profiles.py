@@ -44,12 +44,12 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
         return _filled(value, hint, where)
     if get_origin(hint) is tuple:
         return _tuple(value, get_args(hint), where)
-    if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
+    if hint is float and type(value) in (int, str):
         with suppress(ValueError):
             value = float(value)  # YAML takes 1e-3 for text
-    if isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
-        return value
-    raise ValueError(f"{where} must be {hint.__name__}, not {value!r}")
+    if type(value) is not hint:
+        raise ValueError(f"{where} must be {hint.__name__}, not {value!r}")
+    return value
 
 
 def _filled(values: Any, kind: Any, where: str) -> Any:
@@ -59,9 +59,8 @@ def _filled(values: Any, kind: Any, where: str) -> Any:
     hints = get_type_hints(kind)
     if unknown := [name for name in values if name not in hints]:
         raise ValueError(f"{where}: no parameter is called {', '.join(unknown)}")
-    converted = {n: _converted(v, hints[n], f"{where}: {n}") for n, v in values.items()}
     try:
-        return kind(**converted)
+        return kind(**{n: _converted(v, hints[n], f"{where}: {n}") for n, v in values.items()})
     except TypeError as error:  # it names what is missing
         raise ValueError(f"{where}: {error}") from None
 

@@ -18,7 +18,7 @@ from lib.engine.files import committed_reports
 from lib.engine.profiles import Sizes, load_profile
 from lib.figures.style import use_style
 from lib.ledger.claims import judge_run
-from lib.ledger.report import Report, show_committed
+from lib.ledger.report import Report
 from lib.ledger.results import as_html, in_words, read_ledger
 
 
@@ -58,10 +58,10 @@ class Study(Generic[Sizes]):
         """
         table = sweep.run(function, trials, self.report.trials, **self.options)
         self.trials |= {sweep.trial_key(trial): trial for trial in trials}
-        if complete and len(failed := table[table["status"] == "error"] if len(table) else table):
-            raise RuntimeError(
-                f"{len(failed)} trials failed; one of them: {failed['error'].iloc[0]}"
-            )
+        failed = sweep.rows_with(table, "error")
+        if complete and len(failed):
+            reason = failed["error"].iloc[0]
+            raise RuntimeError(f"{len(failed)} trials failed; one of them: {reason}")
         return table
 
     def whole(self, function: Callable, trials: Sequence[object]) -> pd.DataFrame:
@@ -69,8 +69,7 @@ class Study(Generic[Sizes]):
         if not trials:
             raise NotStored(f"the {self.profile} profile has none of these trials")
         table = self.run(function, trials)
-        done = 0 if table.empty else int((table["status"] == "ok").sum())
-        if done < len(trials):
+        if (done := len(sweep.rows_with(table, "ok"))) < len(trials):
             raise NotStored(f"{done} of {len(trials)} trials are stored")
         return table
 
@@ -87,7 +86,7 @@ class Study(Generic[Sizes]):
             if self.options["engine"] != "stored":
                 raise
             for name in figures:
-                show_committed(self.report, name, str(error))
+                self.report.show_committed(name, str(error))
             if not figures:
                 print(f"left out: {error}")
 
@@ -103,9 +102,8 @@ class Study(Generic[Sizes]):
 
     def provenance(self, dataset: str) -> dict[str, Any]:
         """Save what the results were made with; returns the part that a reader wants to see."""
-        names = ("engine", "jobs")
-        parameters = {"profile": self.profile} | {name: self.options[name] for name in names}
-        parameters["jobs"] = parameters["jobs"] or 0
+        options = {"engine": self.options["engine"], "jobs": self.options["jobs"] or 0}
+        parameters = {"profile": self.profile, **options}
         store = sweep.Store(self.report.trials)
         trials = store.table(self.trials.values()) if self.trials else None
         record = self.report.provenance(parameters=parameters, dataset=dataset, trials=trials)
@@ -133,16 +131,20 @@ def open_study(
         raise ValueError(f"engine must be one of {sweep.ENGINES}, not {engine!r}")
     use_style()
     torch.set_num_threads(1)
-    sizes = load_profile(kind, profile)
-    report = Report(notebook, profile)
-    chosen = sweep.checked_device(device)
+    report, chosen = Report(notebook, profile), sweep.checked_device(device)
     context = sweep.Context(
         torch.device(chosen or sweep.available_devices()[0]),
         data_root=Path(data_root).expanduser() if data_root else None,
         artefacts=report.trials,
         stored=engine == "stored",
     )
-    options: dict[str, Any] = {"engine": engine, "jobs": jobs or None, "address": address or None}
-    options |= {"data_root": data_root or None, "device": chosen or None}
+    options = {
+        "engine": engine,
+        "jobs": jobs or None,
+        "address": address or None,
+        "data_root": data_root or None,
+        "device": chosen or None,
+    }
     package = kind.__module__.rpartition(".")[0]
+    sizes = load_profile(kind, profile)
     return Study(notebook, package, profile, sizes, context, report, options)

@@ -16,16 +16,16 @@ import json
 import os
 import sys
 import time
-import traceback
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from traceback import format_exc
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -119,12 +119,11 @@ class Store:
         """
         with FileLock(self.folder / ".pack.lock"):
             records, damaged = read_packed(self.packed)
-            files = {path.stem: self._read_file(path) for path in self.folder.glob("*.json")}
-            records |= {key: r for key, r in files.items() if r and _is_success(r)}
-            lines = [
-                json.dumps({"key": key, **records[key]}, default=_to_json)
-                for key in sorted(records)
-            ]
+            for path in self.folder.glob("*.json"):
+                if _is_success(record := self._read_file(path)):
+                    records[path.stem] = record
+            whole = sorted(records.items())
+            lines = [json.dumps({"key": key, **record}, default=_to_json) for key, record in whole]
             text = "".join(f"{line}\n" for line in lines + damaged)
             if text and (not self.packed.exists() or self.packed.read_text("utf-8") != text):
                 write_atomically(self.packed, text)
@@ -140,13 +139,12 @@ class Store:
         data: fingerprints of the data sets here; a success on others then does not count.
         """
         record = self._read_file(self.path(trial))
-        return _is_success(record) and same_data((record or {}).get("fingerprints"), data)
+        return _is_success(record) and same_data(record.get("fingerprints"), data)
 
     def write(self, trial: Trial, record: dict) -> None:
         """Store a record; a failure never replaces a success that another run stored."""
         if _is_success(record) or not self.has_file(trial, record.get("fingerprints")):
-            text = json.dumps(record, indent=1, default=_to_json)
-            write_atomically(self.path(trial), text)
+            write_atomically(self.path(trial), json.dumps(record, indent=1, default=_to_json))
 
     def table(self, trials: Iterable[Trial]) -> pd.DataFrame:
         """One row for each trial that has a record: its fields, metrics and circumstances."""
@@ -155,21 +153,25 @@ class Store:
         return pd.DataFrame(rows).drop(columns=["trial", "metrics"], errors="ignore")
 
 
+def rows_with(table: pd.DataFrame, status: str) -> pd.DataFrame:
+    """The trials of a table that are ``ok``, or ``error``; an empty table has no columns."""
+    return table[table["status"] == status] if len(table) else table
+
+
 def read_packed(path: Path) -> tuple[dict[str, dict], list[str]]:
     """The records of a ``records.jsonl`` by key, and its lines that are none, with a warning."""
-    records, damaged, numbers = {}, [], []
+    records, damaged = {}, {}
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     for number, line in enumerate(text.splitlines(), 1):
         try:
             record = _checked(json.loads(line))
             records[str(record.pop("key"))] = record
         except (ValueError, KeyError, TypeError):
-            damaged.append(line)
-            numbers.append(str(number))
+            damaged[str(number)] = line
     if damaged:
-        where = f"line{'s' * (len(numbers) > 1)} {', '.join(numbers)} of {path}"
+        where = f"line{'s' * (len(damaged) > 1)} {', '.join(damaged)} of {path}"
         warnings.warn(f"damaged {where}: what was recorded there runs again", stacklevel=2)
-    return records, damaged
+    return records, list(damaged.values())
 
 
 def _checked(record: dict) -> dict:
@@ -180,14 +182,14 @@ def _checked(record: dict) -> dict:
     return record
 
 
+def _is_success(record: dict | None) -> TypeGuard[dict]:
+    return record is not None and record["status"] == "ok"
+
+
 def same_data(stored: Mapping[str, str] | None, here: Mapping[str, str] | None) -> bool:
     """Whether no data set has two fingerprints; older records have none, nor have absent sets."""
     stored, here = stored or {}, here or {}
     return all(here.get(name, digest) == digest for name, digest in stored.items())
-
-
-def _is_success(record: dict | None) -> bool:
-    return record is not None and record["status"] == "ok"
 
 
 @contextmanager
@@ -219,18 +221,24 @@ def execute(
     checkpoint = store.path(trial).with_suffix(".checkpoint")
     place = torch.device(device or available_devices()[0])
     root = Path(data_root) if data_root else None
-    context = Context(place, checkpoint, root, store.folder)
     record: dict[str, Any] = {"status": "ok", "trial": asdict(trial), "metrics": {}, "error": ""}
     start = time.perf_counter()
     with _one_thread():
         try:
-            record["metrics"] = _storable(function(trial, context))
+            metrics = function(trial, Context(place, checkpoint, root, store.folder))
+            if not isinstance(metrics, dict):
+                raise TypeError(f"a trial returns a dict, not {type(metrics).__name__}")
+            json.dumps(metrics, default=_to_json)  # whether it can be stored
+            record["metrics"] = metrics
         except Exception as error:
-            record["status"] = "error"
-            record["error"] = _printable(f"{type(error).__name__}: {error}")
-            record["traceback"] = _printable(traceback.format_exc())
+            texts = {"error": f"{type(error).__name__}: {error}", "traceback": format_exc()}
+            # without the surrogates that stand for bytes of a path that are no UTF-8
+            texts = {
+                k: text.encode("utf-8", "backslashreplace").decode() for k, text in texts.items()
+            }
+            record |= {"status": "error"} | texts
         record["seconds"] = round(time.perf_counter() - start, 3)
-        record |= {"device": describe_device(context.device), "fingerprints": data, **provenance()}
+        record |= {"device": describe_device(place), "fingerprints": data, **provenance()}
     store.write(trial, record)
     if record["status"] == "ok":
         checkpoint.unlink(missing_ok=True)
@@ -264,13 +272,16 @@ def run(
     records = Store(store)
     unique = list({trial_key(trial): trial for trial in trials}.values())
     root = str(Path(data_root).expanduser().resolve()) if data_root else None
-    others = [trial for trial in unique if _is_of_other_data(records, trial, root)]
+    others = [
+        trial
+        for trial in unique
+        if records.has_file(trial)
+        and not records.has_file(trial, fingerprints(asdict(trial), root))
+    ]
     missing = [trial for trial in unique if trial in others or not records.is_done(trial)]
     print(f"{len(unique) - len(missing)} stored, {len(missing)} to do")
     if others:
         print(f"{len(others)} of them are stored, but of other data than lies here")
-    if engine == "stored":
-        missing = []
     # a Dask worker looks for a GPU on its own machine, not on the caller's
     devices = [device or ""] if device or engine == "dask" else available_devices()
     calls = [
@@ -278,10 +289,13 @@ def run(
         for i, trial in enumerate(missing)
     ]
     try:
-        if missing and engine == "dask":
+        if calls and engine == "dask":
             run_on_cluster(execute, calls, address)
-        elif missing:
-            _run_joblib(calls, jobs or (len(devices) if devices[0] != "cpu" else cpu_count()))
+        elif calls and engine == "joblib":
+            jobs = jobs or (len(devices) if devices[0] != "cpu" else cpu_count())
+            with Parallel(min(jobs, len(calls)), return_as="generator_unordered") as pool:
+                done = pool(delayed(execute)(*call) for call in calls)
+                deque(progress(done, total=len(calls), desc="trials"), maxlen=0)
     except (BrokenExecutor, OSError) as error:
         cause, stored = str(error).partition("\n")[0], sum(map(records.is_done, unique))
         raise RuntimeError(
@@ -289,8 +303,7 @@ def run(
             f"are stored in {records.folder}; the same call does the others"
         ) from error
     table = records.table(unique)
-    failed = table[table.status == "error"] if len(table) else table
-    for reason, count in failed.get("error", pd.Series(dtype=str)).value_counts().items():
+    for reason, count in Counter(rows_with(table, "error").get("error", ())).most_common():
         print(f"{count} failed: {reason}")
     return table
 
@@ -308,19 +321,6 @@ def checked_device(name: str) -> str:
     if name not in ("", "auto", *here, *(other.partition(":")[0] for other in here)):
         raise ValueError(f"device must be auto, {' or '.join(here)}, not {name!r}")
     return "" if name == "auto" else name
-
-
-def _is_of_other_data(records: Store, trial: Trial, root: str | None) -> bool:
-    """Whether the folder holds a success of a trial, but with other data than lies here."""
-    here = fingerprints(asdict(trial), root)
-    return records.has_file(trial) and not records.has_file(trial, here)
-
-
-def _run_joblib(calls: list[tuple], jobs: int) -> None:
-    with Parallel(min(jobs, len(calls)), return_as="generator_unordered") as pool:
-        done = pool(delayed(execute)(*call) for call in calls)
-        for _ in progress(done, total=len(calls), desc="trials"):
-            pass
 
 
 def gather(plans: Mapping[str, Plan], folder: Path, minutes: float) -> pd.DataFrame:
@@ -381,19 +381,6 @@ def _run_one(name: str, store: Store, function: TrialFunction, trial: Trial) -> 
     seconds = time.monotonic() - start
     print(f"{name} {type(trial).__name__} {trial_key(trial)} {result}, {seconds:.0f} s", flush=True)
     return True
-
-
-def _storable(metrics: object) -> dict:
-    """The metrics, or TypeError: found out in the trial, whose row then says so."""
-    if not isinstance(metrics, dict):
-        raise TypeError(f"a trial returns a dict of metrics, not {type(metrics).__name__}")
-    json.dumps(metrics, default=_to_json)
-    return metrics
-
-
-def _printable(text: str) -> str:
-    """A text without the surrogates that stand for bytes of a path that are no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _to_json(value: object) -> object:

@@ -2,7 +2,7 @@
 
 ``intervals``, ``bands``, ``cells`` and ``pictures`` draw a whole figure or panel from a table;
 below them are the parts that they are made of. Where the data itself is shown, notebooks call
-seaborn directly. Tables without rows or without a column that is needed raise ValueError.
+seaborn directly.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ def intervals(
     colours: str = "",
     columns: tuple[str, str, str] = ("value", "low", "high"),
     reference: float | None = None,
-    scale: float = 1,
     **settings: Any,
 ) -> Figure:
     """Values with intervals, one line a name, the first row on top.
@@ -58,13 +57,9 @@ def intervals(
     columns: value, low and high; a missing interval has no bar, a missing value is left out.
     reference: where a dotted line stands. settings: of every panel, for ``Axes.set``.
     """
-    used = [column for column in (panels, colours) if column]
-    check_rows(rows, [names, *columns, *used])
-    order = list(dict.fromkeys(rows[names]))
-    shades = list(dict.fromkeys(rows[colours])) if colours else [""]
-    styles = looks(shades)
-    parts = _parts(rows, panels)
-    lanes = len(shades)
+    parts, order = _parts(rows, panels), list(dict.fromkeys(rows[names]))
+    shades = dict.fromkeys(rows[colours]) if colours else {"": None}
+    styles, lanes = looks(shades), len(shades)
     if colours and rows.groupby(names)[colours].nunique().max() == 1:
         lanes = 1  # a name has one colour and needs no room for the others
     height = 1.2 + 0.13 * len(order) * (1 + lanes)
@@ -75,7 +70,7 @@ def intervals(
             ax.axvline(reference, color=GREY, linestyle=":", linewidth=1)
         for index, shade in enumerate(shades):
             shown = part[part[colours] == shade] if colours else part
-            value, low, high = (scale * shown[column].astype(float) for column in columns)
+            value, low, high = (shown[column].astype(float) for column in columns)
             y = shown[names].map(order.index) + 0.6 * (index % lanes + 0.5) / lanes - 0.3
             look = styles[shade] | {"fmt": "o", "linestyle": ""}
             ax.errorbar(value, y, xerr=reach(value, low, high), label=shade, **look)
@@ -94,7 +89,7 @@ def bands(
     value: str,
     lines: str,
     *,
-    panels: str = "",
+    panels: str,
     scale: float = 100,
     marker: str = "",
     **settings: Any,
@@ -103,7 +98,6 @@ def bands(
 
     lines: the column that says whose line a row belongs to. settings: as of ``intervals``.
     """
-    check_rows(rows, [x, value, "low", "high", lines, *([panels] if panels else [])])
     styles, parts = looks(rows[lines]), _parts(rows, panels)
     across = min(3, len(parts))
     down = -(-len(parts) // across)
@@ -124,7 +118,9 @@ def bands(
 
 
 def _parts(rows: pd.DataFrame, panels: str) -> dict[str, pd.DataFrame]:
-    """The rows of each panel by its title."""
+    """The rows of each panel by its title; ValueError where there are none."""
+    if rows.empty:
+        raise ValueError("nothing to draw: no rows")
     return dict(list(rows.groupby(panels, sort=False))) if panels else {"": rows}
 
 
@@ -164,25 +160,17 @@ def pictures(rows: Mapping[str, Mapping[str, ArrayLike]], *, letters: int = 15) 
     return figure
 
 
-def check_rows(rows: pd.DataFrame, columns: list[str]) -> None:
-    """ValueError for a table without rows, or without one of these columns."""
-    missing = [column for column in columns if column not in rows]
-    if missing or rows.empty:
-        raise ValueError(f"nothing to draw: no {', '.join(missing) or 'rows'}")
-
-
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Colour and line of each name; where colours repeat, the lines differ. Baselines are grey."""
-    learnt = [name for name in dict.fromkeys(names) if name not in BASELINES]
-    found = {
-        name: {
-            "color": DISTINCT[index % len(DISTINCT)],
-            "linestyle": ("-", "--", "-.")[index // len(DISTINCT) % 3],
-        }
-        for index, name in enumerate(learnt)
-    }
-    flat = {"color": GREY, "linestyle": ":"}
-    return {name: found.get(name, flat) for name in dict.fromkeys(names)}
+    styles: dict[str, dict[str, Any]] = {}
+    learnt = 0
+    for name in dict.fromkeys(names):
+        again, colour = divmod(learnt, len(DISTINCT))
+        styles[name] = {"color": DISTINCT[colour], "linestyle": ("-", "--", "-.")[again % 3]}
+        if name in BASELINES:
+            styles[name] = {"color": GREY, "linestyle": ":"}
+        learnt += name not in BASELINES
+    return styles
 
 
 def reach(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
