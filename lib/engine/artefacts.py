@@ -56,9 +56,9 @@ def artefact(
 
 @contextmanager
 def own_checkpoint(trial: object, context: Context) -> Iterator[Path | None]:
-    """The file from which the training of an artefact may resume; None where nothing is stored.
+    """The file from which the training of an artefact may resume, removed unless there is an error.
 
-    It is not that of the trial that needs the artefact, and is removed unless there is an error.
+    None where nothing is stored.
     """
     path = context.artefacts and context.artefacts / f"{trial_key(trial)}.checkpoint"
     yield path

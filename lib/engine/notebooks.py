@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 
+import joblib
 import nbformat
 import papermill
 from nbformat import NotebookNode, ValidationError
@@ -41,16 +41,17 @@ def find(folder: Path, names: Iterable[str] = ()) -> list[Path]:
     known = {path.stem: path for path in sorted(folder.glob("[0-9]*.ipynb"))}
     if not known:
         raise ValueError(f"no numbered notebook (such as 02_name.ipynb) in {folder}")
-    return list(dict.fromkeys(_match(name, known) for name in names)) or list(known.values())
-
-
-def _match(name: str, known: Mapping[str, Path]) -> Path:
-    stem = Path(name).name.removesuffix(".ipynb")
-    meant = [stem] if stem in known else [key for key in known if stem and key.startswith(stem)]
-    if len(meant) == 1:
-        return known[meant[0]]
-    problem = f"{name!r} may be {' or '.join(meant)}" if meant else f"no notebook {name!r}"
-    raise ValueError(f"{problem}; known: {', '.join(known)}")
+    chosen: dict[str, Path] = {}
+    for name in names:
+        stem = Path(name).name.removesuffix(".ipynb")
+        meant = [
+            key for key in known if key == stem or (stem not in known and key.startswith(stem))
+        ]
+        if len(meant) != 1 or not stem:
+            problem = f"{name!r} may be {' or '.join(meant)}" if meant else f"no notebook {name!r}"
+            raise ValueError(f"{problem}; known: {', '.join(known)}")
+        chosen[meant[0]] = known[meant[0]]
+    return list((chosen or known).values())
 
 
 def _format_safe(path: Path) -> str:
@@ -70,11 +71,10 @@ def parameters(path: Path) -> dict[str, dict]:
 def typed(path: Path, values: Mapping[str, str]) -> dict[str, Value]:
     """Parameters as typed in a terminal, as values of the types that their defaults have.
 
-    bool: true or false in any case; int and float: a number; None: any of these, else text. Text
-    stays text, but what names a folder or a file (the name ends with ``_root``, or the remark
-    begins so) is what the shell means: ~ is home, and a relative path begins where one stands.
-    Raises ValueError for a name that the notebook lacks, where papermill would only warn, and for
-    a value of another type.
+    A default of None takes any value. What names a folder or a file (the name ends with ``_root``,
+    or the remark begins so) is what the shell means: ~ is home, and a relative path begins where
+    one stands. Raises ValueError for a value of another type, and for a name that the notebook
+    lacks, where papermill would only warn.
     """
     known = parameters(path)
     result: dict[str, Value] = {}
@@ -82,11 +82,9 @@ def typed(path: Path, values: Mapping[str, str]) -> dict[str, Value]:
         if name not in known:
             listed = ", ".join(known) or "none (no cell is tagged 'parameters')"
             raise ValueError(f"{path.stem} has no parameter {name!r}; it has: {listed}")
+        if re.search(r"[\ud800-\udfff]", value):  # they stand for bytes that are no UTF-8
+            raise ValueError(f"{name} is {value!a}: run Python in UTF-8, PYTHONUTF8=1")
         default, remark = known[name]["default"], known[name]["help"].strip()
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"{name} is {value!a}: run Python in UTF-8, PYTHONUTF8=1") from None
         if value and (name.endswith("_root") or remark.startswith(("folder", "file"))):
             result[name] = str(Path(value).expanduser().resolve())
         else:
@@ -95,7 +93,7 @@ def typed(path: Path, values: Mapping[str, str]) -> dict[str, Value]:
 
 
 def _as(default: object, value: str, where: str) -> Value:
-    """A value with the type of the default; ValueError that says where, if it has another one."""
+    """A value with the type of the default; ValueError, which says where, for another type."""
     if isinstance(default, str):
         return value
     kind = type(default)
@@ -105,6 +103,15 @@ def _as(default: object, value: str, where: str) -> Value:
     if default is not None and type(meant) is not kind:
         raise ValueError(f"{where} must be {KINDS.get(kind, kind.__name__)}, not {value!r}")
     return meant
+
+
+def _meant(value: str) -> Value:
+    """What a text means in Python, if that is one plain value; else the text."""
+    try:
+        meant = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return meant if meant is None or isinstance(meant, bool | int | float | str) else value
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -121,12 +128,8 @@ def fingerprint(path: Path, values: Mapping[str, Value]) -> str:
     files = [file for file in files if file.suffix in HASHED and not file.name.startswith(".")]
     files += REPOSITORY.glob("requirements.txt")
     files += REPOSITORY.glob(f"reports/medium/{path.stem}/claims.csv")  # its first table
-    sums = {
-        file.relative_to(REPOSITORY).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-    }
-    parts = {"code": cells, "parameters": dict(values), "files": sums}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    contents = {file.relative_to(REPOSITORY).as_posix(): file.read_bytes() for file in files}
+    return joblib.hash((cells, dict(values), contents), "sha1")
 
 
 def rooms(code: str) -> list[str]:
@@ -162,15 +165,6 @@ def run(source: Path, target: Path, values: Mapping[str, Value], bar: bool) -> s
     return f"{message}\nas far as it came: {target}"
 
 
-def _meant(value: str) -> Value:
-    """What a text means in Python, if that is one plain value; else the text."""
-    try:
-        meant = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
-    return meant if meant is None or isinstance(meant, bool | int | float | str) else value
-
-
 def page(run: Path, source: Path, offline: bool = False) -> str:
     """An executed notebook as one HTML file, with the drawings that it shows from its folder.
 
@@ -201,6 +195,8 @@ def committed(source: NotebookNode, run: NotebookNode) -> NotebookNode:
     for part in (result, *result.cells):
         for note in ("papermill", "execution", "widgets"):
             part.metadata.pop(note, None)
+    roots = {str(p) for p in (REPOSITORY, reports_root().absolute(), reports_root().resolve())}
+    ours = re.compile(rf"(?<![\w.+/-])({'|'.join(map(re.escape, roots))})(?![\w-])")
     count = 0
     for cell, executed in zip(cells, ran, strict=True):
         count += executed.execution_count is not None
@@ -211,16 +207,9 @@ def committed(source: NotebookNode, run: NotebookNode) -> NotebookNode:
             output.get("data", {}).pop(WIDGET, None)
             if "execution_count" in output:
                 output.execution_count = cell.execution_count
-    _check_paths(cells)
-    return result
-
-
-def _check_paths(cells: Iterable[NotebookNode]) -> None:
-    roots = {str(p) for p in (REPOSITORY, reports_root().absolute(), reports_root().resolve())}
-    path = re.compile(rf"(?<![\w.+/-])({'|'.join(map(re.escape, roots))})(?![\w-])")
-    for cell in cells:
-        if match := path.search(json.dumps(cell.outputs, ensure_ascii=False)):
+        if match := ours.search(json.dumps(cell.outputs, ensure_ascii=False)):
             raise ValueError(
                 f"cell {cell.get('id', '')} [{cell.execution_count}] prints the path "
                 f"{match[1]}, which others do not have: {cell.source.strip()[:60]!r}"
             )
+    return result

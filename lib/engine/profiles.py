@@ -15,12 +15,10 @@ Sizes = TypeVar("Sizes")
 
 
 def load_profile(kind: type[Sizes], profile: str, path: Path | None = None) -> Sizes:
-    """The numbers of one profile.
+    """The numbers of one profile as a dataclass; a field that is one may be a mapping of lines.
 
-    kind: frozen dataclass with a field for each parameter; a field that is a dataclass itself may
-        be a mapping of lines in the file.
-    path: the file; default: ``profile.yaml`` beside the module that defines ``kind``.
-    Raises ValueError, naming file and parameter, where the two do not fit.
+    path: the file; default: ``profile.yaml`` beside the module that defines ``kind``. Raises
+    ValueError, naming file and parameter, where the two do not fit.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, not {profile!r}")
@@ -43,7 +41,13 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
     if is_dataclass(hint):
         return _filled(value, hint, where)
     if get_origin(hint) is tuple:
-        return _tuple(value, get_args(hint), where)
+        if not isinstance(value, list):
+            raise ValueError(f"{where} must be a list, not {value!r}")
+        kinds = get_args(hint)
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(value) != len(kinds):
+            raise ValueError(f"{where} must have {len(kinds)} values, not {len(value)}")
+        return tuple(_converted(v, kind, where) for v, kind in zip(value, kinds, strict=True))
     if hint is float and type(value) in (int, str):
         with suppress(ValueError):
             value = float(value)  # YAML takes 1e-3 for text
@@ -53,7 +57,6 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
 
 
 def _filled(values: Any, kind: Any, where: str) -> Any:
-    """A dataclass with the values of a mapping."""
     if not isinstance(values, dict):
         raise ValueError(f"{where} must hold names with values, not {values!r}")
     hints = get_type_hints(kind)
@@ -63,13 +66,3 @@ def _filled(values: Any, kind: Any, where: str) -> Any:
         return kind(**{n: _converted(v, hints[n], f"{where}: {n}") for n, v in values.items()})
     except TypeError as error:  # it names what is missing
         raise ValueError(f"{where}: {error}") from None
-
-
-def _tuple(values: Any, members: tuple[Any, ...], where: str) -> tuple:
-    if not isinstance(values, list):
-        raise ValueError(f"{where} must be a list, not {values!r}")
-    if members[-1] is Ellipsis:
-        members = (members[0],) * len(values)
-    if len(values) != len(members):
-        raise ValueError(f"{where} must have {len(members)} values, not {len(values)}")
-    return tuple(_converted(v, m, where) for v, m in zip(values, members, strict=True))

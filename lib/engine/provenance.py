@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,23 +60,16 @@ def _cpu_name() -> str:
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return (*names, platform.processor() or platform.machine())[0]
 
 
 def _git(*arguments: str) -> str:
-    """What git says; empty without git, and outside of a repository.
-
-    A hook of git names another repository in GIT_DIR and its like, which are left out.
-    """
+    """What git says; empty without git, and outside of a repository."""
+    # in these a hook of git names another repository
     places = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
+    env = {name: value for name, value in os.environ.items() if name not in places}
+    call = partial(subprocess.run, capture_output=True, check=True, text=True, timeout=20)
     try:
-        return subprocess.check_output(
-            ["git", *arguments],
-            cwd=REPOSITORY,
-            env={name: value for name, value in os.environ.items() if name not in places},
-            stderr=subprocess.DEVNULL,
-            text=True,
-            timeout=20,
-        ).strip()
+        return call(["git", *arguments], cwd=REPOSITORY, env=env).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -1,9 +1,8 @@
 """Runs notebooks one after another or several at once, each into its own results folder.
 
 A notebook runs in a child process, which holds the lock of the results folder and ends with the
-process that started it. The run goes to ``executed.partial.ipynb`` and becomes ``executed.ipynb``
-only when it succeeded, so a kill or a failure costs no earlier result. ``fingerprint.json`` says
-what that result was made from.
+process that started it. A run becomes the result only when it succeeded, so a kill or a failure
+costs no earlier result.
 """
 
 from __future__ import annotations
@@ -34,7 +33,11 @@ LOCK_SECONDS = 5  # a run that was killed needs a moment to end its processes
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run: its file, where its results go, its parameters."""
+    """One notebook to run: its file, where its results go, its parameters.
+
+    In its folder, ``executed`` is the last run that succeeded, ``partial`` the one that is going on
+    or the last that failed, and ``record`` what the success was made from, its minutes and memory.
+    """
 
     notebook: Path
     folder: Path
@@ -44,17 +47,14 @@ class Job:
 
     @property
     def executed(self) -> Path:
-        """The last run that succeeded."""
         return self.folder / "executed.ipynb"
 
     @property
     def partial(self) -> Path:
-        """The run that is going on, or the last one that failed."""
         return self.folder / "executed.partial.ipynb"
 
     @property
     def record(self) -> Path:
-        """What the last success was made from, its minutes and memory."""
         return self.folder / "fingerprint.json"
 
     def fingerprint(self) -> str:
@@ -98,15 +98,24 @@ def run_all(jobs: Sequence[Job], workers: int) -> list[Row]:
 
 
 def run_one(job: Job, bar: bool = False) -> Row:
-    """Bring one notebook's results up to date; whatever goes wrong becomes its row."""
+    """Bring one notebook's results up to date; whatever goes wrong becomes its row.
+
+    The records of its trials are packed, and with ``refresh`` its outputs go into the committed
+    notebook.
+    """
     row = (None if job.force else stored_run(job)) or _run_in_child(job, bar)
+    if row.error:
+        return row
     try:
-        if not row.error and (job.folder / "trials").is_dir():
+        if (job.folder / "trials").is_dir():
             from lib.engine.sweep import Store  # here: what lists notebooks needs no torch
 
             Store(job.folder / "trials").pack()
-        if not row.error and job.refresh:
-            write_back(job)
+        if job.refresh:
+            source, executed = map(notebooks.read, (job.notebook, job.executed))
+            text = nbformat.writes(notebooks.committed(source, executed)) + "\n"
+            if job.notebook.read_text(encoding="utf-8") != text:
+                write_atomically(job.notebook, text)
     except Exception as error:
         row.status, row.error = "failed", f"{type(error).__name__}: {error}"
     return row
@@ -123,14 +132,6 @@ def stored_run(job: Job) -> Row | None:
         return None
 
 
-def write_back(job: Job) -> None:
-    """Put the outputs of the last run into the committed notebook."""
-    notebook = notebooks.committed(notebooks.read(job.notebook), notebooks.read(job.executed))
-    text = nbformat.writes(notebook) + "\n"
-    if job.notebook.read_text(encoding="utf-8") != text:
-        write_atomically(job.notebook, text)
-
-
 def _run_in_child(job: Job, bar: bool) -> Row:
     """The row of a run in a process of its own, even if that process is killed."""
     spawn = multiprocessing.get_context("spawn")
@@ -142,11 +143,11 @@ def _run_in_child(job: Job, bar: bool) -> Row:
 
 
 def _prepare_child() -> None:
-    """Leave Ctrl-C to the parent, make roots absolute, and silence what a kernel says to nobody.
+    """Leave Ctrl-C to the parent, and set what a notebook and its kernel inherit.
 
-    A notebook runs in its own folder, so relative roots would mislead it. The code that it imports
-    is this repository's, whatever checkout the environment was made for. Its kernel inherits
-    descriptor 2, on which it warns of its debugger and its transport; the bar has another.
+    Roots become absolute, as a notebook runs in its own folder. The code that it imports is this
+    repository's. A kernel warns of its debugger on descriptor 2, which is silenced; the bar has
+    another.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["REPORTS_ROOT"] = str(reports_root().resolve())
@@ -165,12 +166,18 @@ def execute(job: Job, bar: bool = False) -> Row:
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(job.folder / ".lock", timeout=LOCK_SECONDS):
-            fingerprint = job.fingerprint()
+            made_from = job.fingerprint()
             row.error = notebooks.run(job.notebook, job.partial, job.values, bar)
             row.minutes = round((time.monotonic() - start) / 60, 4)
             row.peak_gib = round(watch.peak, 4)
             if not row.error:
-                _keep(job, row, fingerprint)
+                page = notebooks.page(job.partial, job.notebook)
+                job.record.unlink(missing_ok=True)  # killed between here and the end, it runs again
+                write_atomically(job.folder / "notebook.html", page)
+                os.replace(job.partial, job.executed)
+                record = {"minutes": row.minutes, "peak_gib": row.peak_gib}
+                text = json.dumps({"fingerprint": made_from, **record}, indent=1)
+                write_atomically(job.record, f"{text}\n")
                 row.status = "ok"
     except Timeout:
         row.error = f"being run by another process ({job.folder / '.lock'})"
@@ -179,20 +186,10 @@ def execute(job: Job, bar: bool = False) -> Row:
     return row
 
 
-def _keep(job: Job, row: Row, fingerprint: str) -> None:
-    """Make a finished partial the result, with its page and its record."""
-    page = notebooks.page(job.partial, job.notebook)
-    job.record.unlink(missing_ok=True)  # killed between here and the end, it runs again
-    write_atomically(job.folder / "notebook.html", page)
-    os.replace(job.partial, job.executed)
-    record = {"fingerprint": fingerprint, "minutes": row.minutes, "peak_gib": row.peak_gib}
-    write_atomically(job.record, json.dumps(record, indent=1) + "\n")
-
-
 class Watch(threading.Thread):
     """Measures this process and all below it, and ends them when the parent process has ended.
 
-    peak: largest resident memory so far, in GiB; a page that two processes share counts twice.
+    peak: largest resident memory so far, in GiB; a shared page counts twice.
     """
 
     def __init__(self) -> None:
@@ -200,7 +197,6 @@ class Watch(threading.Thread):
         self.peak = 0.0
 
     def run(self) -> None:
-        """Look twice a second, for as long as the parent lives."""
         parent, process = multiprocessing.parent_process(), psutil.Process()
         while parent is None or parent.is_alive():
             total = 0

@@ -41,12 +41,11 @@ class Study(Generic[Sizes]):
 
     @property
     def device(self) -> torch.device:
-        """Where a cell computes: the first GPU, else the CPU."""
         return self.context.device
 
     @property
     def note(self) -> str:
-        """For captions: of which profile a figure is."""
+        """For captions."""
         return f"{self.profile} profile"
 
     def run(
@@ -75,10 +74,9 @@ class Study(Generic[Sizes]):
 
     @contextmanager
     def or_committed(self, *figures: str) -> Iterator[None]:
-        """For a cell that needs images or trained networks.
+        """For a cell that needs images or trained networks, which ``engine="stored"`` may lack.
 
-        With ``engine="stored"`` they may be missing; then the committed run's figures are shown
-        instead, or without any the reason is printed. With another engine this does nothing.
+        Then the committed run's figures are shown instead; without any the reason is printed.
         """
         try:
             yield
@@ -124,8 +122,8 @@ def open_study(
     """Open a notebook's study, whose sizes are of a kind, with the parameters of its first cell.
 
     Sets the look of figures, and one thread a process: on small maps a second one costs more
-    than it gives. device: where cells and trials compute, "auto" for every accelerator that is
-    there, else the CPU. Raises ValueError for one that is not there.
+    than it gives. device: "auto" for every accelerator that is there, else the CPU. Raises
+    ValueError for an unknown profile or engine, or a device that is not there.
     """
     if engine not in sweep.ENGINES:
         raise ValueError(f"engine must be one of {sweep.ENGINES}, not {engine!r}")

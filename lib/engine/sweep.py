@@ -2,11 +2,9 @@
 
 A trial is a frozen dataclass that holds everything that decides its result. Its record is a file
 named by the hash of the trial, written in one atomic step: a run that is killed loses the trials
-it was in the middle of and nothing else, and the next run does only what has no record.
-
-``python -m lib.engine.sweep pack FOLDER`` gathers the files of ``FOLDER/trials`` into
-``FOLDER/records.jsonl``, one record a line, which goes under version control. A store reads both.
-``run`` does all trials of a list, ``gather`` those that medium runs lack, while there is time.
+it was in the middle of and nothing else. ``run`` does all trials of a list that have no record,
+``gather`` those that medium runs lack, while there is time. ``python -m lib.engine.sweep pack
+FOLDER`` gathers the files of ``FOLDER/trials`` into ``FOLDER/records.jsonl``, for version control.
 """
 
 from __future__ import annotations
@@ -47,11 +45,9 @@ ENGINES = ("joblib", "dask", "stored")
 class Context:
     """Where a trial runs; nothing in it may change the result beyond rounding.
 
-    checkpoint: a file that a long trial may use to resume from; it is removed once the trial is
-        stored.
-    data_root: where data sets are looked for first.
-    artefacts: folder of what several trials share (see lib/engine/artefacts.py).
-    stored: whether an artefact that is not there may not be built.
+    checkpoint: a file from which a long trial may resume, removed once the trial is stored.
+    data_root: where data sets are looked for first. artefacts: folder of what several trials share
+    (see lib/engine/artefacts.py). stored: whether one that is not there may not be built.
     """
 
     device: torch.device
@@ -64,7 +60,6 @@ class Context:
 Trial = Any  # a frozen dataclass
 TrialFunction = Callable[[Trial, Context], dict]
 Plan = Callable[[], Iterable[tuple[TrialFunction, Trial]]]
-Trials = dict[str, tuple[TrialFunction, Trial]]  # by key, in the order in which they are wanted
 SAID = 240  # characters of an error that are shown
 
 
@@ -78,8 +73,7 @@ def trial_key(trial: Trial) -> str:
 class Store:
     """A folder of records, one file a trial; safe for several writers at once.
 
-    Beside the folder may lie ``records.jsonl`` with the records of earlier runs. A file of the
-    folder goes before a line of it.
+    Beside it may lie ``records.jsonl`` with earlier records; a file goes before a line.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -88,7 +82,6 @@ class Store:
         self.packed = self.folder.with_name("records.jsonl")
 
     def path(self, trial: Trial) -> Path:
-        """The file of a trial's record."""
         return self.folder / f"{trial_key(trial)}.json"
 
     def read(self, trial: Trial) -> dict | None:
@@ -130,7 +123,6 @@ class Store:
         return len(records)
 
     def is_done(self, trial: Trial) -> bool:
-        """Whether the trial has a record of success."""
         return _is_success(self.read(trial))
 
     def has_file(self, trial: Trial, data: Mapping[str, str] | None = None) -> bool:
@@ -260,10 +252,10 @@ def run(
     function: an importable function ``(trial, context) -> metrics`` (a flat dict).
     engine: ``joblib`` on this machine with ``jobs`` processes (default: one a GPU, else one a
         core), ``dask`` on the scheduler at ``address`` (workers must see ``store``), or
-        ``stored``, which runs nothing and takes what is there.
-    device: default: the GPUs in turn, else the CPU.
-    data_root: where data sets are looked for first. A trial whose record is of other data than
-        lies there runs again; a packed record counts wherever its data came from.
+        ``stored``, which runs nothing.
+    device: default: the GPUs in turn, else the CPU. data_root: where data sets are looked for
+        first. A trial whose record is of other data than lies there runs again; a packed record
+        counts wherever its data came from.
     Failed trials are rows with status ``error`` and are tried again by the next call. Raises
     RuntimeError, with the number of stored trials, when a worker dies or cannot store its record.
     """
@@ -327,14 +319,13 @@ def gather(plans: Mapping[str, Plan], folder: Path, minutes: float) -> pd.DataFr
     """Run missing trials until the time is up, then pack the records.
 
     plans: notebook -> its plan, which gives every trial with its function, the most decisive ones
-        first. The notebooks take turns, one trial each.
-    folder: reports of the profile; records go to ``<notebook>/trials`` and ``records.jsonl``.
+        first. The notebooks take turns, one trial each. folder: reports of the profile.
     A trial in progress is finished when the time is up; Ctrl-C, before, loses that one. A failed
     trial is not tried twice, and a notebook whose data set is missing is skipped, with one line.
     Returns a row for each notebook: trials stored and missing.
     """
     deadline = time.monotonic() + 60 * minutes
-    trials: dict[str, Trials] = {}
+    trials: dict[str, dict[str, tuple[TrialFunction, Trial]]] = {}  # by key, as they are wanted
     for name, plan in plans.items():
         try:
             trials[name] = {trial_key(trial): (function, trial) for function, trial in plan()}
@@ -363,8 +354,7 @@ def be_nice() -> None:
         os.nice(19)
 
 
-def _missing(trials: Trials, store: Store) -> list[str]:
-    """The keys of trials without a record of success."""
+def _missing(trials: Mapping[str, tuple], store: Store) -> list[str]:
     return [key for key, (_, trial) in trials.items() if not store.is_done(trial)]
 
 
@@ -372,14 +362,13 @@ def _run_one(name: str, store: Store, function: TrialFunction, trial: Trial) -> 
     """Run one trial and say so; whether the notebook's data set is there."""
     start = time.monotonic()
     execute(function, trial, str(store.folder))
-    record = store.read(trial) or {"error": "no record"}
-    error = record["error"]
+    error = (store.read(trial) or {"error": "no record"})["error"]
     if error.startswith("FileNotFoundError"):
         print(f"{name} is skipped: {error}"[:SAID], flush=True)
         return False
     result = f"failed: {error}"[:SAID] if error else "done"
-    seconds = time.monotonic() - start
-    print(f"{name} {type(trial).__name__} {trial_key(trial)} {result}, {seconds:.0f} s", flush=True)
+    what = f"{name} {type(trial).__name__} {trial_key(trial)}"
+    print(f"{what} {result}, {time.monotonic() - start:.0f} s", flush=True)
     return True
 
 
@@ -392,7 +381,6 @@ def _to_json(value: object) -> object:
 
 
 def _main(arguments: Sequence[str]) -> None:
-    """``pack FOLDER ...``: gather the records of reports folders."""
     folders = [Path(name) for name in arguments[1:]]
     if arguments[:1] != ["pack"] or not folders:
         sys.exit("usage: python -m lib.engine.sweep pack FOLDER ...")

@@ -26,15 +26,15 @@ class Diverged(ArithmeticError):
 def progress(items: Iterable, **options: Any) -> Iterable:
     """``items`` with a bar on a terminal and in an open notebook, unless TQDM_DISABLE is set.
 
-    A Jupyter server names its session to the kernel of an open notebook; papermill and nbval name
-    none, and the processes that a kernel starts inherit the name, but are no kernels.
+    A Jupyter server names its session to a kernel, papermill and nbval do not. The processes that
+    a kernel starts inherit the name, but are no kernels.
     """
-    notebook = "JPY_SESSION_NAME" in os.environ and "ipykernel" in sys.modules
-    notebook = notebook and not sys.stderr.isatty()
-    # standard error would be red there; what is left of a finished bar would be saved
-    where: dict[str, Any] = {"file": sys.stdout, "leave": False} if notebook else {}
-    off = os.environ.get("TQDM_DISABLE") or not (notebook or sys.stderr.isatty())
-    return tqdm(items, disable=bool(off), **where, **options)
+    terminal = sys.stderr.isatty()
+    notebook = "JPY_SESSION_NAME" in os.environ and "ipykernel" in sys.modules and not terminal
+    if notebook:  # standard error would be red; what is left of a finished bar would be saved
+        options |= {"file": sys.stdout, "leave": False}
+    off = os.environ.get("TQDM_DISABLE") or not (notebook or terminal)
+    return tqdm(items, disable=bool(off), **options)
 
 
 @contextmanager
@@ -65,13 +65,11 @@ def train(
     """Take ``steps`` optimiser steps in place, with bfloat16 autocast on a GPU.
 
     batches: step -> batch, decided by the step alone, so that a resumed run sees the same data.
-    groups: parameters and their own ``lr``, as ``torch.optim`` takes them; default: all of the
-        model's, with ``lr``.
+    groups: parameters and their own ``lr``, as ``torch.optim`` takes them; default: the model's.
     schedule: factor on every rate as a function of the fraction of steps taken, e.g. ``one_cycle``.
     checkpoint: file to resume from if it is there; saved every ``checkpoint_every`` steps.
     beside: what has a state besides the model, such as a discriminator; the checkpoint has it too.
-    observe: called after every step with the number of steps taken; may put the model into
-        evaluation mode.
+    observe: called after every step with the number of steps taken; may call ``model.eval()``.
     Returns the loss of every step. Raises Diverged, naming the step, when it is not finite, and
     ValueError for a checkpoint of another run or a damaged one.
     """
@@ -79,9 +77,7 @@ def train(
     optim = optimiser(groups or model.parameters(), lr=lr, **(optimiser_options or {"fused": True}))
     rates = [group["lr"] for group in optim.param_groups]
     losses = torch.zeros(steps, device=device)
-    parts: dict[str, Any] = {"model": model, "optim": optim}
-    if beside:
-        parts["beside"] = beside
+    parts = {"model": model, "optim": optim, **({"beside": beside} if beside else {})}
     first = _resume(checkpoint, parts, losses)
     model.train()
     for step in progress(range(first, steps), desc=label, initial=first, total=steps):
@@ -96,7 +92,9 @@ def train(
         losses[step] = value.detach()
         taken = step + 1
         if taken % CHECK_EVERY == 0 or taken == steps:
-            _refuse_divergence(losses, taken)
+            wrong = (~losses[:taken].isfinite()).nonzero().flatten().tolist()
+            if wrong:
+                raise Diverged(f"the loss is {losses[wrong[0]].item()} at step {wrong[0]}")
         if observe:
             observe(taken)
             model.train()
@@ -111,13 +109,6 @@ def train(
 def one_cycle(fraction: float) -> float:
     """Linear rise to 1 over the first tenth, then linear fall to 0."""
     return min(fraction / 0.1 + 1e-3, (1 - fraction) / (1 - 0.1))
-
-
-def _refuse_divergence(losses: Tensor, taken: int) -> None:
-    finite = losses[max(0, taken - CHECK_EVERY) : taken].isfinite()
-    if not finite.all():
-        step = max(0, taken - CHECK_EVERY) + int((~finite).nonzero()[0])
-        raise Diverged(f"the loss is {losses[step].item()} at step {step}")
 
 
 def _resume(path: Path | None, parts: Mapping[str, Any], losses: Tensor) -> int:

@@ -151,12 +151,10 @@ def pictures(rows: Mapping[str, Mapping[str, ArrayLike]], *, letters: int = 15) 
         for ax, title in zip(line, titles, strict=True):
             picture = np.moveaxis(np.asarray(shown[title], float), 0, -1).clip(0, 1)
             ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
-            ax.set(xticks=[], yticks=[])
+            ax.set(xticks=[], yticks=[], title=wrapped(title, letters) if ax in axes[0] else "")
             ax.spines[:].set_visible(False)
             ax.grid(visible=False)
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(wrapped(title, letters))
     return figure
 
 

@@ -45,7 +45,6 @@ class Rule:
     high: float = np.inf
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies inside."""
         return self.low < value < self.high
 
     def finding(self, estimate: Estimate) -> str:
@@ -125,12 +124,10 @@ class Claim:
 
     @property
     def function(self) -> str:
-        """The quantity's name."""
         return next(iter(self.quantity))
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The quantity's arguments."""
         return self.quantity[self.function] or {}
 
 
@@ -174,8 +171,7 @@ def load_claims(package: str) -> Study:
 def judge_run(package: str, folder: Path, profile: str) -> pd.DataFrame:
     """Judge every claim of a study on the tables in a run's folder, and save ``claims.csv`` there.
 
-    Returns the ledger in the order of ``claims.yaml``. A row whose tables are not there, or not in
-    the form that its quantity needs, awaits its records.
+    A row whose tables are not there, or lack what its quantity needs, awaits its records.
     """
     study, tables = load_claims(package), Tables(folder)
     rows = [_row(study, claim, tables, profile) for claim in study.claims]
@@ -186,15 +182,13 @@ def judge_run(package: str, folder: Path, profile: str) -> pd.DataFrame:
 
 
 def _row(study: Study, claim: Claim, tables: Tables, profile: str) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        **dict.fromkeys(COLUMNS, ""),
-        **{name: value for name, value in vars(claim).items() if name in COLUMNS},
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | vars(claim)
+    row |= {
         "paper": study.paper,
         "printed": " or ".join(f"{value:g}" for value in claim.printed) or claim.paper_says,
         "comparable": (study.comparable | claim.comparable)[profile],
         "trivial": "",
-        **dict.fromkeys(("value", "low", "high"), np.nan),
-        "n": 0,
+        **{"value": np.nan, "low": np.nan, "high": np.nan, "n": 0},
     }
     rule = parse_rule(claim.rule)
     quantity = partial(getattr(study.analysis, claim.function), tables)

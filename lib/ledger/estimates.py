@@ -40,7 +40,6 @@ class Estimate:
 
     @property
     def half_width(self) -> float:
-        """Half of the interval's width, on its scale."""
         return (self.on_scale(self.high) - self.on_scale(self.low)) / 2
 
     @property
