@@ -74,9 +74,9 @@ class Epochs:
         return self._batch(*(values[here] for values in self._draws))
 
     def _batch(self, index: Tensor, flips: Tensor, *moves: Tensor) -> tuple[Tensor, ...]:
-        images = self.images[index]
+        images, (rows, columns) = self.images[index], moves
         if self.pad or self.flip:
-            images = flip_and_crop(images, flips, *moves, self.pad)
+            images = flip_and_crop(images, flips, rows, columns, self.pad)
         return index, images.float() / 255
 
     def _draw(self, epoch: int) -> tuple[Tensor, ...]:

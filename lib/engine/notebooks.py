@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
@@ -22,7 +23,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 TRACEBACK_LINES = 15
 Value = str | float | bool | None  # of a parameter
-KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 HASHED = {".py", ".yaml", ".csv", ".j2", ".mplstyle"}  # what decides a result, in a room of lib
 # the x of ``import lib.x.y``, ``from lib.x import y`` and ``from lib import x``
 ROOM = re.compile(r"(?m)^\s*(?:from|import)\s+lib(?:\.|\s+import\s+)(\w+)")
@@ -88,30 +89,23 @@ def typed(path: Path, values: Mapping[str, str]) -> dict[str, Value]:
         if value and (name.endswith("_root") or remark.startswith(("folder", "file"))):
             result[name] = str(Path(value).expanduser().resolve())
         else:
-            result[name] = _as(_meant(default), value, f"{path.stem}: {name}")
+            result[name] = _as(ast.literal_eval(default), value, f"{path.stem}: {name}")
     return result
 
 
 def _as(default: object, value: str, where: str) -> Value:
     """A value with the type of the default; ValueError, which says where, for another type."""
-    if isinstance(default, str):
-        return value
     kind = type(default)
-    meant = _meant(value.capitalize() if kind is bool else value)
+    if kind is str:
+        return value
+    meant: Value = value
+    with suppress(ValueError, SyntaxError):
+        meant = ast.literal_eval(value.capitalize() if kind is bool else value)
     if kind is float and type(meant) is int:
         meant = float(meant)
     if default is not None and type(meant) is not kind:
-        raise ValueError(f"{where} must be {KINDS.get(kind, kind.__name__)}, not {value!r}")
+        raise ValueError(f"{where} must be {KINDS[kind]}, not {value!r}")
     return meant
-
-
-def _meant(value: str) -> Value:
-    """What a text means in Python, if that is one plain value; else the text."""
-    try:
-        meant = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
-    return meant if meant is None or isinstance(meant, bool | int | float | str) else value
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
