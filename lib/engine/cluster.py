@@ -18,7 +18,7 @@ HOURS = 6  # without any worker, after which a sweep stops: jobs may wait in a q
 LOOK = 10  # seconds between two looks at the workers
 
 
-def run_on_cluster(execute: Callable, calls: Sequence[tuple], address: str | None) -> None:
+def run_on_cluster(execute: Callable, calls: Sequence[tuple], address: str) -> None:
     """Call ``execute`` with each of the calls, whose first part is a function of a trial's module.
 
     Raises ValueError without an address, OSError where nothing answers there, and BrokenExecutor,

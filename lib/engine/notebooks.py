@@ -13,10 +13,10 @@ from pathlib import Path
 import joblib
 import nbformat
 import papermill
-from nbformat import NotebookNode, ValidationError
+from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from lib.engine.files import REPOSITORY, reports_root
+from lib.engine.files import REPOSITORY, naming, reports_root
 
 INJECTED = "injected-parameters"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -31,10 +31,8 @@ ROOM = re.compile(r"(?m)^\s*(?:from|import)\s+lib(?:\.|\s+import\s+)(\w+)")
 
 def read(path: Path) -> NotebookNode:
     """The notebook in a file; ValueError with the path if it holds none."""
-    try:
+    with naming(path, "notebook"):
         return nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError, KeyError, ValidationError) as error:
-        raise ValueError(f"{path} is not a notebook: {str(error)[:200]}") from error
 
 
 def find(folder: Path, names: Iterable[str] = ()) -> list[Path]:

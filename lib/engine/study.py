@@ -100,8 +100,8 @@ class Study(Generic[Sizes]):
 
     def provenance(self, dataset: str) -> dict[str, Any]:
         """Save what the results were made with; returns the part that a reader wants to see."""
-        options = {"engine": self.options["engine"], "jobs": self.options["jobs"] or 0}
-        parameters = {"profile": self.profile, **options}
+        parameters = {"profile": self.profile}
+        parameters |= {name: self.options[name] for name in ("engine", "jobs")}
         store = sweep.Store(self.report.trials)
         trials = store.table(self.trials.values()) if self.trials else None
         record = self.report.provenance(parameters=parameters, dataset=dataset, trials=trials)
@@ -136,13 +136,8 @@ def open_study(
         artefacts=report.trials,
         stored=engine == "stored",
     )
-    options = {
-        "engine": engine,
-        "jobs": jobs or None,
-        "address": address or None,
-        "data_root": data_root or None,
-        "device": chosen or None,
-    }
+    options: dict[str, Any] = {"engine": engine, "jobs": jobs, "address": address}
+    options |= {"data_root": data_root, "device": chosen}
     package = kind.__module__.rpartition(".")[0]
     sizes = load_profile(kind, profile)
     return Study(notebook, package, profile, sizes, context, report, options)

@@ -242,10 +242,10 @@ def run(
     store: str | Path,
     *,
     engine: str = "joblib",
-    jobs: int | None = None,
-    address: str | None = None,
-    device: str | None = None,
-    data_root: str | Path | None = None,
+    jobs: int = 0,
+    address: str = "",
+    device: str = "",
+    data_root: str | Path = "",
 ) -> pd.DataFrame:
     """Bring the store up to date with the trials and return their table.
 
@@ -275,7 +275,7 @@ def run(
     if others:
         print(f"{len(others)} of them are stored, but of other data than lies here")
     # a Dask worker looks for a GPU on its own machine, not on the caller's
-    devices = [device or ""] if device or engine == "dask" else available_devices()
+    devices = [device] if device or engine == "dask" else available_devices()
     calls = [
         (function, trial, str(records.folder.resolve()), devices[i % len(devices)], root)
         for i, trial in enumerate(missing)

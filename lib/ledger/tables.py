@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from lib.engine.files import naming
 from lib.ledger.estimates import Estimate
 
 
@@ -29,10 +30,8 @@ class Tables(dict[str, pd.DataFrame]):
         path = next(filter(Path.is_file, paths), None)
         if path is None:
             raise Missing(f"there is no table {name}")
-        try:
+        with naming(path, "table"):
             self[name] = pd.read_csv(path)
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
         return self[name]
 
     def rows(self, name: str, *columns: str, **where: Any) -> pd.DataFrame:

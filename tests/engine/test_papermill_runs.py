@@ -316,5 +316,5 @@ def test_damaged_notebook_is_named(tmp_path):
     path = tmp_path / "01_a.ipynb"
     for text in ("", "{", "[]", json.dumps({"nbformat": 4})):
         path.write_text(text)
-        with pytest.raises(ValueError, match=r"01_a\.ipynb is not a notebook"):
+        with pytest.raises(ValueError, match=r"01_a\.ipynb is not a readable notebook"):
             notebooks.code_cells(notebooks.read(path))

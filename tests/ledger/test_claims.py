@@ -224,7 +224,7 @@ def test_tables_name_what_they_lack(tmp_path):
     with pytest.raises(Missing, match="no row with b z"):
         tables.rows("t", b="z")
     (tmp_path / "tables" / "broken.csv").write_text("")
-    with pytest.raises(ValueError, match=r"broken\.csv is damaged"):
+    with pytest.raises(ValueError, match=r"broken\.csv is not a readable table"):
         tables["broken"]
 
 
