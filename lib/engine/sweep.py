@@ -223,12 +223,10 @@ def execute(
             json.dumps(metrics, default=_to_json)  # whether it can be stored
             record["metrics"] = metrics
         except Exception as error:
-            texts = {"error": f"{type(error).__name__}: {error}", "traceback": format_exc()}
+            told = [f"{type(error).__name__}: {error}", format_exc()]
             # without the surrogates that stand for bytes of a path that are no UTF-8
-            texts = {
-                k: text.encode("utf-8", "backslashreplace").decode() for k, text in texts.items()
-            }
-            record |= {"status": "error"} | texts
+            told = [text.encode("utf-8", "backslashreplace").decode() for text in told]
+            record |= {"status": "error", "error": told[0], "traceback": told[1]}
         record["seconds"] = round(time.perf_counter() - start, 3)
         record |= {"device": describe_device(place), "fingerprints": data, **provenance()}
     store.write(trial, record)

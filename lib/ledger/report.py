@@ -98,13 +98,12 @@ class Report:
 
         Without such a figure only the reason why is shown. A run in its place lists it as well.
         """
-        picture = (
-            committed_reports() / self.profile / self.notebook / f"figures/{_checked(name)}.png"
-        )
+        figures = committed_reports() / self.profile / self.notebook / "figures"
+        picture = figures / f"{_checked(name)}.png"
         if not picture.exists():
             return _display(None, f"Not drawn: {name}. {why}")
         caption = self._committed.get(name, "")
-        if picture.parent == self.figures:
+        if figures == self.figures:
             self._remember("figures", name, caption)
         _display(picture.read_bytes(), f"From the committed run: {caption}")
 
