@@ -23,7 +23,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 TRACEBACK_LINES = 15
 Value = str | float | bool | None  # of a parameter
-KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}
+KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 HASHED = {".py", ".yaml", ".csv", ".j2", ".mplstyle"}  # what decides a result, in a room of lib
 # the x of ``import lib.x.y``, ``from lib.x import y`` and ``from lib import x``
 ROOM = re.compile(r"(?m)^\s*(?:from|import)\s+lib(?:\.|\s+import\s+)(\w+)")
@@ -87,7 +87,7 @@ def typed(path: Path, values: Mapping[str, str]) -> dict[str, Value]:
         if value and (name.endswith("_root") or remark.startswith(("folder", "file"))):
             result[name] = str(Path(value).expanduser().resolve())
         else:
-            result[name] = _as(ast.literal_eval(default), value, f"{path.stem}: {name}")
+            result[name] = _as(_meant(default), value, f"{path.stem}: {name}")
     return result
 
 
@@ -96,14 +96,21 @@ def _as(default: object, value: str, where: str) -> Value:
     kind = type(default)
     if kind is str:
         return value
-    meant: Value = value
-    with suppress(ValueError, SyntaxError):
-        meant = ast.literal_eval(value.capitalize() if kind is bool else value)
+    meant = _meant(value.capitalize() if kind is bool else value)
     if kind is float and type(meant) is int:
         meant = float(meant)
     if default is not None and type(meant) is not kind:
-        raise ValueError(f"{where} must be {KINDS[kind]}, not {value!r}")
+        raise ValueError(f"{where} must be {KINDS.get(kind, kind.__name__)}, not {value!r}")
     return meant
+
+
+def _meant(value: str) -> Value:
+    """What a text means in Python, if that is one plain value; else the text."""
+    with suppress(ValueError, SyntaxError):
+        meant = ast.literal_eval(value)
+        if isinstance(meant, bool | int | float | str | None):
+            return meant
+    return value
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
