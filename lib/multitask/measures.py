@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.engine.batches import Epochs
+from lib.engine.training import train
 from lib.multitask.networks import MultiTask
 
 TASKS = ("landmarks", "attributes")
@@ -134,6 +136,38 @@ def face_loss(weight: float) -> Callable[[nn.Module, tuple[Tensor, Tensor, Tenso
         return weight * distance + entropy / known.sum().clamp_min(1)
 
     return loss
+
+
+def fit(
+    network: nn.Module,
+    batches: FaceBatches,
+    *,
+    epochs: int,
+    lr: float,
+    falling: float,
+    momentum: float = 0.9,
+    weight: float = 1.0,
+    checkpoint: Path | None = None,
+    observe: Callable[[int], None] | None = None,
+) -> None:
+    """Train in place, by SGD on ``face_loss``; the rate falls to 0 in the last share ``falling``.
+
+    checkpoint, observe: as of ``lib.engine.training.train``, each fifth epoch and after each step.
+    """
+    train(
+        network,
+        face_loss(weight),
+        batches,
+        steps=epochs * len(batches),
+        lr=lr,
+        optimiser=torch.optim.SGD,
+        optimiser_options={"momentum": momentum},
+        schedule=lambda done: min(1, (1 - done) / falling) if falling else 1,
+        checkpoint=checkpoint,
+        checkpoint_every=5 * len(batches),
+        observe=observe,
+        label=type(network).__name__,
+    )
 
 
 @torch.no_grad()

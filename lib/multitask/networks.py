@@ -13,14 +13,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.engine.training import seeded
 from lib.networks.sizes import count_parameters
 
 SHARED = "shared"
-FUSIONS = ("concat", "conv1x1")
 Maps = dict[str, list[Tensor]]
 
 
@@ -52,10 +50,6 @@ class MultiTask(nn.Module):
         widths, size, hidden = shape
         if size % 2 ** len(widths):
             raise ValueError(f"{len(widths)} layers halve an image of {size} px to no whole number")
-        if SHARED in tasks:
-            raise ValueError(f"no task can have the name {SHARED!r}")
-        if not 0 <= late < len(widths):
-            raise ValueError(f"of {len(widths)} layers {late} cannot be late")
         self.tasks, self.widths, self.early = tuple(tasks), widths, len(widths) - late
         read_by = (3, *(w * (read if i < self.early else 1) for i, w in enumerate(widths)))
         streams = {SHARED: _stream((3, *widths), widths[: self.early])} if self.has_shared else {}
@@ -67,7 +61,15 @@ class MultiTask(nn.Module):
 
     def features(self, images: Tensor) -> Maps:
         """The feature maps of each stream, one tensor (N, C, H, W) a layer."""
-        raise NotImplementedError
+        maps = {SHARED: run_stream(self.streams[SHARED], images)} if self.has_shared else {}
+        maps |= {task: [] for task in self.tasks}
+        inputs = dict.fromkeys(self.tasks, images)
+        for layer in range(len(self.widths)):
+            for task in self.tasks:
+                maps[task].append(layers_of(self.streams[task])[layer](inputs[task]))
+            if layer + 1 < len(self.widths):
+                inputs = self.mix(layer, maps)
+        return maps
 
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
         """What the next layer, or the head, of each task reads: the maps of its own stream."""
@@ -82,6 +84,13 @@ class MultiTask(nn.Module):
         """Let each task's output begin at a constant (outputs,), such as the mean of its truth."""
         for task, bias in biases.items():
             self.heads[task].get_parameter("3.bias").data.copy_(bias)
+
+    def begin_at(self, stage1: MultiTask, *, copied: bool) -> None:
+        """Take over the shared stream of stage 1; copied: every stream begins as it, and heads."""
+        for name in self.streams if copied else (SHARED,):
+            self.streams[name].load_state_dict(stage1.streams[SHARED].state_dict())
+        if copied:
+            self.heads.load_state_dict(stage1.heads.state_dict())
 
 
 class HardSharing(MultiTask):
@@ -112,28 +121,8 @@ class Independent(MultiTask):
 
     has_shared = False
 
-    def features(self, images: Tensor) -> Maps:
-        maps = self.shared_features(images) | {task: [] for task in self.tasks}
-        inputs = dict.fromkeys(self.tasks, images)
-        for layer in range(len(self.widths)):
-            for task in self.tasks:
-                maps[task].append(layers_of(self.streams[task])[layer](inputs[task]))
-            if layer + 1 < len(self.widths):
-                inputs = self.mix(layer, maps)
-        return maps
 
-    def shared_features(self, images: Tensor) -> Maps:
-        """The maps of streams that depend on the image alone: here there are none."""
-        return {}
-
-    def copy_tasks(self, stage1: HardSharing) -> None:
-        """Begin each task's stream and head as those of a hard-sharing network."""
-        for task in self.tasks:
-            self.streams[task].load_state_dict(stage1.streams[SHARED].state_dict())
-            self.heads[task].load_state_dict(stage1.heads[task].state_dict())
-
-
-class Separation(Independent):
+class Separation(MultiTask):
     """The paper's Separation Multi-task Network: a task reads its own and the shared features.
 
     fusion: ``concat`` feeds [own, shared] to the next layer of a task. ``conv1x1`` brings them
@@ -141,8 +130,6 @@ class Separation(Independent):
     frozen: the shared stream stays as it is, statistics of its batch norms included.
     late: the last layers have no shared stream beside them; they read their own one alone.
     """
-
-    has_shared = True
 
     def __init__(
         self,
@@ -153,15 +140,13 @@ class Separation(Independent):
         frozen: bool = True,
         late: int = 0,
     ) -> None:
-        if fusion not in FUSIONS:
-            raise ValueError(f"fusion must be one of {FUSIONS}, not {fusion!r}")
+        if fusion not in ("concat", "conv1x1"):
+            raise ValueError(f"fusion must be concat or conv1x1, not {fusion!r}")
         super().__init__(tasks, shape, read=2 if fusion == "concat" else 1, late=late)
         self.fusions = nn.ModuleDict()
-        if fusion == "conv1x1":
-            for task in tasks:
-                widths = self.widths[: self.early]
-                convolutions = (nn.Conv2d(2 * w, w, 1, bias=False) for w in widths)
-                self.fusions[task] = nn.ModuleList(convolutions)
+        for task in tasks if fusion == "conv1x1" else ():
+            widths = self.widths[: self.early]
+            self.fusions[task] = nn.ModuleList(nn.Conv2d(2 * w, w, 1, bias=False) for w in widths)
         self.frozen = frozen
         self.streams[SHARED].requires_grad_(not frozen)
         self.train()
@@ -172,10 +157,6 @@ class Separation(Independent):
             self.streams[SHARED].eval()
         return self
 
-    def shared_features(self, images: Tensor) -> Maps:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return {SHARED: run_stream(self.streams[SHARED], images)}
-
     def mix(self, layer: int, maps: Maps) -> dict[str, Tensor]:
         if layer >= self.early:
             return super().mix(layer, maps)
@@ -184,23 +165,11 @@ class Separation(Independent):
             return both
         return {task: layers_of(self.fusions[task])[layer](both[task]) for task in self.tasks}
 
-    def copy_shared(self, stage1: HardSharing) -> None:
-        """Take over the shared stream of stage 1."""
-        self.streams[SHARED].load_state_dict(stage1.streams[SHARED].state_dict())
-
-    def settle(self, images: Tensor) -> None:
-        """Give the batch norms of an untrained shared stream the statistics of some images.
-
-        Without them its maps would shrink from layer to layer, and be as good as absent.
-        """
-        update_bn([images], self.streams[SHARED])
-
     @torch.no_grad()
     def pass_own(self) -> None:
         """Let every 1 x 1 convolution begin by passing on its task's own features unchanged."""
-        for fusion in self.fusions.modules():
-            if isinstance(fusion, nn.Conv2d):
-                nn.init.dirac_(fusion.weight)
+        for weight in self.fusions.parameters():
+            nn.init.dirac_(weight)
 
 
 class CrossStitch(Independent):
@@ -236,8 +205,7 @@ class MTAN(MultiTask):
 
     def __init__(self, tasks: Mapping[str, int], shape: Shape) -> None:
         super().__init__(tasks, shape)
-        pairs = list(zip(self.widths[:-1], self.widths[1:], strict=True))
-        self.steps = nn.ModuleList(_layer(*pair) for pair in pairs)
+        self.steps = nn.ModuleList(map(_layer, self.widths, self.widths[1:]))
         inputs = (self.widths[0], *(2 * width for width in self.widths[1:]))
         self.masks = nn.ModuleDict(
             {task: nn.ModuleList(map(_mask, inputs, self.widths)) for task in tasks}
@@ -247,12 +215,10 @@ class MTAN(MultiTask):
         maps = {SHARED: run_stream(self.streams[SHARED], images)}
         for task in self.tasks:
             picked: list[Tensor] = []
-            for layer, (shared, mask) in enumerate(
-                zip(maps[SHARED], layers_of(self.masks[task]), strict=True)
-            ):
-                step = self.steps[layer - 1] if layer else None
-                seen = torch.cat([shared, step(picked[-1])], 1) if step else shared
-                picked.append(mask(seen) * shared)
+            for i, mask in enumerate(layers_of(self.masks[task])):
+                shared = maps[SHARED][i]
+                carried = [self.steps[i - 1](picked[-1])] if i else []
+                picked.append(mask(torch.cat([shared, *carried], 1)) * shared)
             maps[task] = picked
         return maps
 
@@ -295,12 +261,14 @@ def matched_widths(tasks: tuple[tuple[str, int], ...], shape: Shape) -> tuple[in
 
     tasks: number of outputs by name, as pairs.
     """
-    percents = range(50, 500, 2)
-    wider = [tuple(max(1, round(w * percent / 100)) for w in shape.widths) for percent in percents]
+    sizes: dict[tuple[int, ...], int] = {}
     with torch.device("meta"):
         paper = count_parameters(Separation(dict(tasks), shape, fusion="concat"))
-        plain = [HardSharing(dict(tasks), shape._replace(widths=widths)) for widths in wider]
-    return min(zip(wider, plain, strict=True), key=lambda p: abs(count_parameters(p[1]) - paper))[0]
+        for percent in range(50, 500, 2):
+            widths = tuple(max(1, round(width * percent / 100)) for width in shape.widths)
+            plain = HardSharing(dict(tasks), shape._replace(widths=widths))
+            sizes.setdefault(widths, count_parameters(plain))
+    return min(sizes, key=lambda widths: abs(sizes[widths] - paper))
 
 
 def multiplications(network: MultiTask, size: int) -> int:
@@ -317,10 +285,10 @@ def layers_of(stream: nn.Module) -> list[nn.Module]:
 
 def run_stream(stream: nn.Module, images: Tensor) -> list[Tensor]:
     """The maps after each layer of a stream that reads no other stream."""
-    maps: list[Tensor] = []
+    maps = [images]
     for layer in layers_of(stream):
-        maps.append(layer(maps[-1] if maps else images))
-    return maps
+        maps.append(layer(maps[-1]))
+    return maps[1:]
 
 
 def _stream(inputs: tuple[int, ...], widths: tuple[int, ...]) -> nn.Module:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.data.faces import UNKNOWN, Faces, cut_out
 from lib.data.images import open_picture
 from lib.engine.sweep import available_devices
-from lib.engine.training import train
 from lib.multitask import measures, networks
 
 BOX = ("left", "top", "width", "height")
@@ -142,29 +142,23 @@ def _crops(
     boxes = _numbers(rows, told, BOX) if given else None
     images, corners, sides = [], [], []
     for row, name in enumerate(rows["picture"]):
-        path = Path(folder).expanduser() / name
+        path, place = Path(folder).expanduser() / name, f"{told}, row {row + 2}"
         if not path.is_file():
-            raise ValueError(f"{told}, row {row + 2}: there is no picture {path}")
+            raise ValueError(f"{place}: there is no picture {path}")
         try:
             pixels = np.asarray(open_picture(path))
         except ValueError as error:
-            raise ValueError(f"{told}, row {row + 2}: {error}") from error
-        height, width = pixels.shape[:2]
-        box = np.array([0, 0, width, height]) if boxes is None else boxes[row]
-        corner, extent = box[:2], box[2:]
-        if (
-            not (extent >= 1).all()
-            or (corner >= (width, height)).any()
-            or (-corner >= extent).any()
-        ):
+            raise ValueError(f"{place}: {error}") from error
+        whole = np.array([pixels.shape[1], pixels.shape[0]])
+        corner, extent = np.split(np.array([0, 0, *whole]) if boxes is None else boxes[row], 2)
+        if (extent < 1).any() or (corner >= whole).any() or (corner <= -extent).any():
+            box = (*corner, *extent)
             shown = ", ".join(f"{key} {value:g}" for key, value in zip(BOX, box, strict=True))
-            raise ValueError(
-                f"{told}, row {row + 2}: {path} is {width} x {height}, its box {shown}"
-            )
+            raise ValueError(f"{place}: {path} is {whole[0]} x {whole[1]}, its box {shown}")
         side = int(np.rint(extent.max()))
-        left, top = np.rint(corner + extent / 2 - side / 2).astype(int).tolist()
-        images.append(cut_out(pixels, (left, top, left + side, top + side), size))
-        corners.append((left, top))
+        corner = np.rint(corner + extent / 2 - side / 2).astype(int)
+        images.append(cut_out(pixels, [*corner, *(corner + side)], size))
+        corners.append(corner)
         sides.append(side)
     crops = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     return crops.contiguous(), np.array(corners, float), np.array(sides, float)
@@ -183,9 +177,7 @@ def fit_separation(
 ) -> FaceModel:
     """Train the paper's best variant on four fifths of the pictures, and score it on the others.
 
-    Stage 1 trains hard sharing. Stage 2 freezes its stream and trains one more for each task,
-    which begin as its copies and read its maps through 1 x 1 convolutions. All faces of a picture
-    are on the same side.
+    All faces of a picture are on the same side.
     epochs: of each stage; over the last third of them the rate falls to 0. widths: channels of the
     layers, each of which halves the image. hidden: units of a head.
     mirror: every other face is mirrored, by chance; of names with a word left or right the sides
@@ -198,51 +190,31 @@ def fit_separation(
         raise ValueError("one picture cannot be both learned from and tested on; give two or more")
     held_out = pictures[::TESTED]
     tested = np.isin(faces.ids, held_out)
-    learned_from, test = _part(faces, ~tested), _part(faces, tested)
-    size, device = faces.images.shape[-1], torch.device(available_devices()[0])
+    known, test = _part(faces, ~tested), _part(faces, tested)
+    device = torch.device(available_devices()[0])
     tasks = {"landmarks": 2 * len(faces.points), "attributes": len(faces.names)}
-    shape = networks.Shape(tuple(widths), size, hidden)
-    first = networks.multitask_network("hard sharing", tasks, shape, seed=seed)
-    second = networks.multitask_network("separation", tasks, shape, seed=seed, fusion="conv1x1")
-    assert isinstance(first, networks.HardSharing) and isinstance(second, networks.Separation)
-    first.set_biases(measures.trivial_outputs(learned_from))
+    shape = networks.Shape(tuple(widths), faces.images.shape[-1], hidden)
+    stage1 = networks.multitask_network("hard sharing", tasks, shape, seed=seed)
+    network = networks.multitask_network("separation", tasks, shape, seed=seed, fusion="conv1x1")
+    assert isinstance(network, networks.Separation)
+    stage1.set_biases(measures.trivial_outputs(known))
     batches = measures.FaceBatches(
-        learned_from, batch=batch, seed=seed, moved=True, mirror=mirror, device=device
+        known, batch=batch, seed=seed, moved=True, mirror=mirror, device=device
     )
-
-    def learn(network: nn.Module, label: str) -> None:
-        train(
-            network.to(device),
-            measures.face_loss(weight=1),
-            batches,
-            steps=epochs * len(batches),
-            lr=lr,
-            optimiser=torch.optim.SGD,
-            optimiser_options={"momentum": 0.9},
-            schedule=lambda done: min(1, (1 - done) / FALLING),
-            label=label,
-        )
-
-    learn(first, "stage 1")
-    first.cpu()
-    second.copy_shared(first)
-    second.copy_tasks(first)
-    second.pass_own()
-    learn(second, "stage 2")
-    score = _score(second, learned_from, test)
-    return FaceModel(second.eval(), size, faces.points, faces.names, score, tuple(held_out))
+    measures.fit(stage1.to(device), batches, epochs=epochs, lr=lr, falling=FALLING)
+    network.begin_at(stage1.cpu(), copied=True)
+    network.pass_own()
+    measures.fit(network.to(device), batches, epochs=epochs, lr=lr, falling=FALLING)
+    score = _score(network, known, test)
+    return FaceModel(network.eval(), shape.size, faces.points, faces.names, score, tuple(held_out))
 
 
 def _part(faces: Faces, chosen: np.ndarray) -> Faces:
-    at = torch.from_numpy(chosen)
-    return replace(
-        faces,
-        images=faces.images[at],
-        landmarks=faces.landmarks[at],
-        attributes=faces.attributes[at],
-        extent=faces.extent[at],
-        ids=tuple(np.array(faces.ids)[chosen].tolist()),
-    )
+    names = ("images", "landmarks", "attributes", "extent")
+    tensors: dict[str, Any] = {
+        name: getattr(faces, name)[torch.from_numpy(chosen)] for name in names
+    }
+    return replace(faces, ids=tuple(np.array(faces.ids)[chosen].tolist()), **tensors)
 
 
 def _score(network: networks.MultiTask, known: Faces, test: Faces) -> pd.DataFrame:
@@ -253,18 +225,15 @@ def _score(network: networks.MultiTask, known: Faces, test: Faces) -> pd.DataFra
         "the network": (outputs["landmarks"], outputs["attributes"]),
         "mean shape, majority": (known.landmarks.mean(0), torch.tensor(usual - 0.5)),
     }
-    rows = []
+    rows = {}
     for answer, (points, logits) in answers.items():
         errors = (points - test.landmarks).norm(dim=2).mean(1)
         scores = measures.attribute_scores(logits, test.attributes)
-        rows.append(
-            {
-                "answer": answer,
-                "faces": len(test),
-                "landmark error (% of the side)": 100 * float(errors.mean()),
-                "landmark error (px)": float((errors * test.extent[:, 0]).mean()),
-                "right attributes (%)": 100 * measures.pooled_accuracy(scores),
-                "balanced accuracy (%)": 100 * float(scores["balanced_accuracy"].mean()),
-            }
-        )
-    return pd.DataFrame(rows)
+        rows[answer] = {
+            "faces": len(test),
+            "landmark error (% of the side)": 100 * float(errors.mean()),
+            "landmark error (px)": float((errors * test.extent[:, 0]).mean()),
+            "right attributes (%)": 100 * measures.pooled_accuracy(scores),
+            "balanced accuracy (%)": 100 * float(scores["balanced_accuracy"].mean()),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").reset_index(names="answer")

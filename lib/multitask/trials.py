@@ -8,16 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
-from lib.data.faces import LANDMARKS, Faces, attribute_count, load_faces
+from lib.data.faces import LANDMARKS, PARTS, Faces, attribute_count, cut_out, load_faces, mtfl_boxes
 from lib.engine.artefacts import artefact, own_checkpoint
 from lib.engine.sweep import Context
-from lib.engine.training import train
 from lib.multitask import measures, networks
 from lib.networks.sizes import count_parameters
 
@@ -38,6 +39,7 @@ KINDS = {
 VARIANTS = tuple(name for names in KINDS.values() for name in names)
 DECISIVE = (BASELINE, SMTN, CONV, TUNED, LONG, COPIES)  # with ``seeds``, others with fewer
 LOOKED_AT = (BASELINE, SMTN, TUNED, RANDOM, JOINT, SINGLE, ATTENTION)
+DRAWN, DRAWN_SIZE = "drawn_faces", 64  # the set, and its pictures' pixels before the crop
 SETTLED = 500  # training faces whose statistics an untrained frozen stream takes
 
 
@@ -78,11 +80,7 @@ class MultiTaskStudy:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceTask:
-    """Which faces, as in ``load_faces``.
-
-    fold: what of them is held out as the test.
-    tests: the parts on which the network is tried, the main one first.
-    """
+    """Which faces, as in ``load_faces``; tests: the parts on which it is tried, the main first."""
 
     name: str
     size: int
@@ -94,18 +92,14 @@ class FaceTask:
 
 @dataclass(frozen=True, kw_only=True)
 class MultiTaskTrial:
-    """One training.
+    """One training of a network of ``NETWORKS``; late, fusion and frozen are its options.
 
-    network: name in ``NETWORKS``, with its widths and the hidden units of a head.
-    late: so many of the last layers have no shared stream.
-    fusion: of a separation network. frozen: its shared stream stays as it is.
-    shared: where the shared stream begins, ``stage 1`` or, empty, random weights.
-    copied: the streams and heads of the tasks (of hard sharing: everything) begin as stage 1's.
-    pass_own: 1 x 1 convolutions begin by passing on a task's own features, and not at random.
-    stage1: the training that those weights come from.
-    landmark_weight: of the landmarks' loss; the paper's equation 1 has 1.
     lr: the rate, which falls to 0 over the last share ``falling`` of the steps.
     moved: faces are mirrored, shifted and scaled by chance.
+    landmark_weight: of the landmarks' loss; the paper's equation 1 has 1.
+    stage1: the training whose shared stream a network takes over, where it has one (``shared``).
+    copied: all streams, and the heads, begin as stage 1's.
+    pass_own: 1 x 1 convolutions begin by passing on a task's own features, and not at random.
     """
 
     faces: FaceTask
@@ -137,9 +131,8 @@ class MultiTaskTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class SeparationTrial:
-    """A look into a trained network.
+    """A look into a trained network, with at most ``probed`` faces to fit a probe, and to try it.
 
-    probed: number of faces to fit a probe, and to try it, at most.
     beside: another network, which had nothing to do with it, whose streams are compared with its.
     """
 
@@ -228,9 +221,8 @@ def run_multitask(trial: MultiTaskTrial, context: Context) -> dict:
     """Train, keep the network and its predictions, and say how it went.
 
     test_nme, test_accuracy: of the last epoch on the main test part, as shares. curve: NME of each
-    landmark and accuracy after every epoch. trivial: what no look at the images gives. moved:
-    largest change of a frozen shared stream. gap: largest difference to stage 1's outputs before
-    training. macs: multiply-accumulates of one image.
+    landmark and accuracy after every epoch. moved: largest change of a frozen shared stream. gap:
+    largest difference to stage 1's outputs before training. macs: multiply-accumulates of an image.
     """
     tensors, network = trained(trial, context), untrained(trial)
     known, tested = (faces_of(trial.faces, p, context) for p in ("train", trial.faces.tests[0]))
@@ -254,20 +246,21 @@ def run_multitask(trial: MultiTaskTrial, context: Context) -> dict:
 def run_separation(trial: SeparationTrial, context: Context) -> dict:
     """Similarity of every two streams, and what a linear probe reads from each, by layer.
 
-    cka: [first, second, layer, debiased linear CKA on test faces]. probes: [stream, layer, task,
-    value], R^2 for landmarks, mean balanced accuracy for attributes; fitted on training faces,
-    tried on test faces; where there is a shared stream also of it and each other one together, as
-    ``shared + landmarks``. The first layer is 1.
+    cka: [first, second, layer, linear CKA on test faces]. probes: [stream, layer, task, value], R^2
+    for landmarks, mean balanced accuracy for attributes, fitted on training and tried on test
+    faces; of each stream, and of ``shared + `` each other one. The first layer is 1.
     """
-    opened = [load_network(each, context) for each in (trial.beside, trial.of) if each]
+    opened = [load_network(of, context) for of in (trial.beside, trial.of) if of]
     parts = [faces_of(trial.of.faces, p, context) for p in ("train", trial.of.faces.tests[0])]
-    images, points, labels = (
-        [getattr(faces, name)[: trial.probed] for faces in parts]
-        for name in ("images", "landmarks", "attributes")
-    )
     fitted, features = (
-        {k: v for network in opened for k, v in measures.stream_features(network, shown).items()}
-        for shown in images
+        {
+            name: maps
+            for network in opened
+            for name, maps in measures.stream_features(
+                network, faces.images[: trial.probed]
+            ).items()
+        }
+        for faces in parts
     )
     cka = [
         (first, second, layer, measures.linear_cka(*pair))
@@ -278,7 +271,6 @@ def run_separation(trial: SeparationTrial, context: Context) -> dict:
     if shared := read.get(networks.SHARED):
         read |= {f"{networks.SHARED} + {s}": shared + read[s] for s in features if [s] != shared}
     tried = {"landmarks": measures.linear_probe, "attributes": measures.attribute_probe}
-    truths = dict(zip(tried, (points, labels), strict=True))
     probes = []
     for name, streams in read.items():
         for layer in range(len(features[streams[0]])):
@@ -287,7 +279,7 @@ def run_separation(trial: SeparationTrial, context: Context) -> dict:
                 for of in (fitted, features)
             )
             for task, probe in tried.items():
-                known, truth = truths[task]
+                known, truth = (getattr(faces, task)[: trial.probed] for faces in parts)
                 probes.append((name, layer + 1, task, probe(x, known, test_x, truth)))
     return {"cka": cka, "probes": probes}
 
@@ -300,9 +292,8 @@ def trained(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
 def load_network(trial: MultiTaskTrial, context: Context) -> networks.MultiTask:
     """The trained network on the context's device, in evaluation mode."""
     network, tensors = untrained(trial), trained(trial, context)
-    network.load_state_dict(
-        {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    )
+    mine = (name for name in tensors if name.startswith("model."))
+    network.load_state_dict({name.removeprefix("model."): tensors[name] for name in mine})
     return network.to(context.device).eval()
 
 
@@ -327,31 +318,26 @@ def build(trial: MultiTaskTrial, context: Context) -> networks.MultiTask:
     """The network before training, on the CPU: outputs begin around the trivial predictions."""
     faces, network = faces_of(trial.faces, "train", context), untrained(trial)
     network.set_biases(measures.trivial_outputs(faces))
-    if isinstance(network, networks.Separation) and trial.frozen and not trial.shared:
-        network.settle(faces.images[:SETTLED].float() / 255)
-    if not trial.stage1:
-        return network
-    stage1 = load_network(trial.stage1, context).cpu()
-    assert isinstance(stage1, networks.HardSharing)
-    if isinstance(network, networks.Separation) and trial.shared:
-        network.copy_shared(stage1)
-    if isinstance(network, networks.Separation) and trial.pass_own:
+    if trial.stage1:
+        network.begin_at(load_network(trial.stage1, context).cpu(), copied=trial.copied)
+    elif trial.frozen:
+        # without statistics its maps would shrink from layer to layer, and be as good as absent
+        update_bn([faces.images[:SETTLED].float() / 255], network.streams[networks.SHARED])
+    if trial.pass_own:
+        assert isinstance(network, networks.Separation)
         network.pass_own()
-    if trial.copied and isinstance(network, networks.Independent):
-        network.copy_tasks(stage1)
-    elif trial.copied:
-        network.load_state_dict(stage1.state_dict())
     return network
 
 
 def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
     device, start = context.device, time.perf_counter()
     faces = faces_of(trial.faces, "train", context)
-    parts = [faces_of(trial.faces, part, context) for part in trial.faces.tests]
-    images = [part.images.to(device) for part in parts]
+    parts = {part: faces_of(trial.faces, part, context) for part in trial.faces.tests}
+    images = {part: faces.images.to(device) for part, faces in parts.items()}
+    main = trial.faces.tests[0]
     network = build(trial, context).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    before, gap = _frozen_state(network), _gap(network, trial, images[0], context)
+    before, gap = _frozen_state(network), _gap(network, trial, images[main], context)
     batches = measures.FaceBatches(
         faces, batch=trial.batch, seed=trial.seed, moved=trial.moved, device=device
     )
@@ -360,30 +346,26 @@ def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
 
     def observe(steps: int) -> None:
         if steps % len(batches) == 0:
-            seen = measures.evaluate(network, images[0], parts[0])
+            seen = measures.evaluate(network, images[main], parts[main])
             curve[steps // len(batches) - 1].copy_(seen)
 
     with own_checkpoint(trial, context) as checkpoint:
-        train(
+        measures.fit(
             network,
-            measures.face_loss(trial.landmark_weight),
             batches,
-            steps=trial.epochs * len(batches),
+            epochs=trial.epochs,
             lr=trial.lr,
-            optimiser=torch.optim.SGD,
-            optimiser_options={"momentum": trial.momentum},
-            schedule=lambda done: min(1, (1 - done) / trial.falling) if trial.falling else 1,
+            falling=trial.falling,
+            momentum=trial.momentum,
+            weight=trial.landmark_weight,
             checkpoint=checkpoint,
-            checkpoint_every=5 * len(batches),
             observe=observe,
-            label=trial.network,
         )
     tensors = {f"model.{name}": value for name, value in network.state_dict().items()}
     tensors["curve"] = tensors.pop("model.curve")
-    for part, shown in zip(trial.faces.tests, images, strict=True):
-        tensors |= {
-            f"{part}.{task}": value for task, value in measures.predict(network, shown).items()
-        }
+    for part, shown in images.items():
+        outputs = measures.predict(network, shown)
+        tensors |= {f"{part}.{task}": value for task, value in outputs.items()}
     changes = zip(_frozen_state(network), before, strict=True)
     moved = max((float((now - then).abs().max()) for now, then in changes), default=0.0)
     numbers = {"moved": moved, "gap": gap, "seconds": time.perf_counter() - start}
@@ -391,10 +373,31 @@ def _train(trial: MultiTaskTrial, context: Context) -> dict[str, Tensor]:
 
 
 def faces_of(task: FaceTask, part: str, context: Context) -> Faces:
-    """A part of the faces, on the CPU."""
+    """A part of the faces, on the CPU; drawn ones as of ``drawn_crops``."""
     count = task.train if part == "train" else task.test
+    if task.name == DRAWN:
+        return drawn_crops(part, size=task.size, count=count)
     return load_faces(
         task.name, part, size=task.size, count=count, fold=task.fold, root=context.data_root
+    )
+
+
+@cache  # a sweep asks for the same faces in every trial
+def drawn_crops(part: str, *, size: int, count: int) -> Faces:
+    """Drawn faces, cut out as MTFL's are, at a third of their shift and scale, as ``size`` pixels.
+
+    Face i depends on (part, i, size) alone, so a smaller set is the start of a larger one.
+    """
+    faces = load_faces(DRAWN, part, size=DRAWN_SIZE, count=count)
+    points = DRAWN_SIZE * faces.landmarks.double().numpy()
+    chances = np.random.default_rng(PARTS[DRAWN].index(part)).random((count, 3))
+    boxes = mtfl_boxes(points, (1 + chances) / 3)
+    pictures, sides = faces.images.permute(0, 2, 3, 1).numpy(), boxes[:, 2:] - boxes[:, :2]
+    crops = [cut_out(*cut, size) for cut in zip(pictures, boxes.tolist(), strict=True)]
+    images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+    landmarks = torch.from_numpy((points - boxes[:, None, :2]) / sides[:, None]).float()
+    return replace(
+        faces, images=images, landmarks=landmarks, extent=torch.from_numpy(sides).float()
     )
 
 
@@ -413,7 +416,5 @@ def _frozen_state(network: networks.MultiTask) -> list[Tensor]:
     """A copy of every weight and statistic of a frozen shared stream."""
     if not (isinstance(network, networks.Separation) and network.frozen):
         return []
-    return [
-        value.detach().float().clone()
-        for value in network.streams[networks.SHARED].state_dict().values()
-    ]
+    state = network.streams[networks.SHARED].state_dict()
+    return [value.detach().float().clone() for value in state.values()]

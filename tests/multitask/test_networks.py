@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lib.multitask.networks import (
-    FUSIONS,
     NETWORKS,
     SHARED,
     HardSharing,
@@ -21,6 +20,7 @@ from lib.multitask.networks import (
 from lib.networks.sizes import count_parameters
 
 TASKS = {"points": 3, "labels": 2}
+FUSIONS = ("concat", "conv1x1")
 SHAPE = Shape(widths=(4, 6), size=8, hidden=5)
 EVERY = [(name, {}) for name in NETWORKS if name != "separation"]
 EVERY += [("separation", {"fusion": fusion}) for fusion in FUSIONS]
@@ -220,14 +220,14 @@ def test_hard_sharing_with_late_layers():
     assert grads["labels"] is None
     assert (grads[SHARED] != 0).any() and (grads["points"] != 0).any()
     taken = make("separation", widths=(4, 6, 3), fusion="concat", late=2)
-    taken.copy_shared(network)
+    taken.begin_at(network, copied=False)
     assert equal(copied(taken.streams[SHARED]), copied(network.streams[SHARED]))
 
 
 @fusions
 def test_the_frozen_stream_stays_to_the_bit(fusion):
     network = make("separation", fusion=fusion)
-    network.copy_shared(stage1())
+    network.begin_at(stage1(), copied=False)
     before, tasks = copied(network.streams[SHARED]), copied(network.streams["points"])
     assert any("running_var" in name for name in before)
     learn(network)
@@ -264,8 +264,7 @@ def test_with_copies_passed_on_it_begins_at_stage_1():
     expected = first(images)
     for passed in (True, False):
         network = make("separation", fusion="conv1x1").eval()
-        network.copy_shared(first)
-        network.copy_tasks(first)
+        network.begin_at(first, copied=True)
         if passed:
             network.pass_own()
         for task, each in network(images).items():
@@ -290,45 +289,19 @@ def test_passing_on_lets_the_shared_half_in_later():
 def test_concatenation_cannot_take_weights_of_stage_1():
     """The paper's reason for the 1 x 1 convolution."""
     with pytest.raises(RuntimeError, match="size mismatch"):
-        make("separation", fusion="concat").copy_tasks(stage1())
+        make("separation", fusion="concat").begin_at(stage1(), copied=True)
 
 
 def test_copies_do_not_share_memory():
     first = stage1()
     before = copied(first)
     for network in (make("separation", fusion="conv1x1", frozen=False), make("independent")):
-        if SHARED in network.streams:
-            network.copy_shared(first)
-        network.copy_tasks(first)
+        network.begin_at(first, copied=True)
         for task in TASKS:
             assert equal(copied(network.streams[task]), copied(first.streams[SHARED]))
             assert equal(copied(network.heads[task]), copied(first.heads[task]))
         learn(network)
         assert equal(copied(first), before)
-
-
-def test_settled_maps_keep_their_scale():
-    """Those of an untrained stream shrink from layer to layer; settled they are as of training."""
-    network = make("separation", widths=(8, 8, 8, 8), size=32, fusion="concat")
-    images, before = pictures(64, 32), copied(network)
-
-    def spreads() -> list[float]:
-        return [float(each.std()) for each in network.eval().features(images)[SHARED]]
-
-    raw = spreads()
-    network.train().settle(images)
-    assert network.training and not network.streams[SHARED].training
-    settled = spreads()
-    assert raw[-1] < 0.1 * settled[-1] and all(0.3 < each < 3 for each in settled)
-    changed = {n for n, each in network.state_dict().items() if not torch.equal(each, before[n])}
-    parts = {(name.split(".")[1], name.split(".")[-1]) for name in changed}
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
-    assert parts == {(SHARED, name) for name in statistics}
-    # the statistics are those of these images
-    convolution, norm, *_ = network.streams[SHARED][0]
-    maps = convolution(images)
-    torch.testing.assert_close(norm.running_mean, maps.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(norm.running_var, maps.var((0, 2, 3)), atol=1e-5, rtol=1e-3)
 
 
 # the others
@@ -470,11 +443,8 @@ def test_matched_widths():
     [
         ("hard sharing", TASKS, {"size": 10}, "no whole number"),
         ("mtan", TASKS, {"widths": (4,) * 4}, "no whole number"),
-        ("independent", {SHARED: 2}, {}, "shared"),
-        ("separation", {SHARED: 2, "points": 1}, {"fusion": "concat"}, "shared"),
-        ("separation", TASKS, {"fusion": "sum"}, "fusion must be one of"),
-        ("separation", TASKS, {"fusion": ""}, "fusion must be one of"),
-        ("hard sharing", TASKS, {"late": 2}, "of 2 layers 2 cannot be late"),
+        ("separation", TASKS, {"fusion": "sum"}, "fusion must be concat or conv1x1"),
+        ("separation", TASKS, {"fusion": ""}, "fusion must be concat or conv1x1"),
         ("nddr", TASKS, {}, "network must be one of"),
     ],
 )
