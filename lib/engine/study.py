@@ -88,10 +88,11 @@ class Study(Generic[Sizes]):
             if not figures:
                 print(f"left out: {error}")
 
-    def headlines(self) -> HTML:
-        """The rows of the committed medium run that matter most, in words."""
+    def headlines(self, *ids: str) -> HTML:
+        """Claims of the committed medium run in words: these, or those that matter most."""
         ledger = read_ledger(committed_reports() / "medium" / self.notebook)
-        return as_html(in_words(ledger[ledger["headline"]]))
+        by_id = ledger.set_index("id", drop=False)
+        return as_html(in_words(by_id.loc[list(ids)] if ids else ledger[ledger["headline"]]))
 
     def claims(self) -> HTML:
         """Judge the claims on the tables that this run has saved; returns the ledger in words."""
