@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import combinations
 
@@ -14,19 +14,9 @@ from lib.dip.network import Architecture, EncoderDecoder, Layers
 from lib.dip.trials import STOPS, EncoderDecoderStudy
 from lib.engine.artefacts import NotStored
 from lib.engine.training import seeded
-from lib.ledger.estimates import (
-    LEVEL,
-    Estimate,
-    bootstrap,
-    eta_null,
-    eta_squared,
-    mean_interval,
-    partial_eta_squared,
-    redraw_within,
-    spearman,
-    spearman_within,
-)
-from lib.ledger.tables import Tables, stored_estimate
+from lib.ledger import estimates
+from lib.ledger.estimates import Estimate, bootstrap, eta_squared, partial_eta_squared, spearman
+from lib.ledger.tables import Tables, estimate_table, stored_estimate
 
 AXES = ("trained", *(f"dip_{stop}" for stop in STOPS))
 FACTORS = ("depth", "slc")
@@ -35,20 +25,28 @@ FACTORS = ("depth", "slc")
 def pair_scores(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
     """One row for each (architecture, seed) that has both scores, as RMSE; ValueError for none.
 
-    ``trained`` is the mean over the photographs that the prior was fitted to, the first of the test
-    set; ``trained_all`` is that over the whole test set.
+    trained: the mean over the photographs that the prior was fitted to, the first of the test set;
+    trained_all: that over the whole test set.
     """
     both = _both(trained, dip)
     common = zip(both["rmse_images"], both["fixed_rmse_images"], strict=True)
     both["trained"] = [float(np.mean(errors[: len(fitted)])) for errors, fitted in common]
     names = {f"{stop}_rmse": f"dip_{stop}" for stop in STOPS} | {"rmse": "trained_all"}
-    both = both.rename(columns=names)
-    return both[["name", "depth", "slc", "seed", "parameters", "trained_all", *AXES]]
+    columns = ["name", "depth", "slc", "seed", "parameters", "trained_all", *AXES]
+    return both.rename(columns=names)[columns]
 
 
 def _both(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
     """Rows of the networks that were trained and fitted, with the errors of each photograph."""
-    left, right = (_finished(table) for table in (trained, dip))
+    named = []
+    for table in (trained, dip):
+        if table.empty:
+            raise ValueError("no finished trial of one of the two uses in the store")
+        good = table[table["status"] == "ok"]
+        places = zip(good["depth"], good["skips"], strict=True)
+        names = [Architecture(int(depth), tuple(skips)).name for depth, skips in places]
+        named.append(good.assign(name=names))
+    left, right = named
     columns = ["name", "depth", "slc", "seed", "rmse", "rmse_images", "parameters"]
     right = right[["name", "seed", "fixed_rmse_images", *(f"{stop}_rmse" for stop in STOPS)]]
     both = left[columns].merge(right, on=["name", "seed"], validate="one_to_one")
@@ -64,8 +62,7 @@ def photograph_agreement(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFra
     those of seed 0; the photographs are those that the prior was fitted to, counted from 1.
     """
     both = _both(trained, dip).query("seed == 0")
-    fitted = np.stack(both["fixed_rmse_images"].tolist())
-    restored = np.stack(both["rmse_images"].tolist())
+    fitted, restored = (np.stack(both[f"{use}rmse_images"].tolist()) for use in ("fixed_", ""))
     count = fitted.shape[1]
     pairs = [
         (use, f"photograph {i + 1} and {j + 1}", errors[:, i], errors[:, j])
@@ -74,26 +71,15 @@ def photograph_agreement(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFra
     ]
     means = restored[:, :count].mean(1), restored.mean(1)
     pairs.append(("trained", f"these {count} and all {restored.shape[1]}", *means))
-    rows = []
-    for use, pair, x, y in pairs:
-        rank = bootstrap(partial(spearman, x="x", y="y"), pd.DataFrame({"x": x, "y": y}))
-        rows.append((use, pair, rank.value, rank.low, rank.high, rank.n))
-    return pd.DataFrame(rows, columns=["use", "pair", "value", "low", "high", "n"])
+    rank = partial(spearman, x="x", y="y")
+    ranks = ((*names, bootstrap(rank, pd.DataFrame({"x": x, "y": y}))) for *names, x, y in pairs)
+    return estimate_table(["use", "pair"], ranks)
 
 
 def answer_errors(answers: pd.DataFrame, count: int) -> dict[str, float]:
     """RMSE of every trivial answer, mean over the first ``count`` test photographs."""
     rows = zip(answers["answer"], answers["rmse_images"], strict=True)
     return {answer: float(np.mean(errors[:count])) for answer, errors in rows}
-
-
-def _finished(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that succeeded, with the name of the architecture."""
-    if table.empty:
-        raise ValueError("no finished trial of one of the two uses in the store")
-    good = table[table["status"] == "ok"]
-    both = zip(good["depth"], good["skips"], strict=True)
-    return good.assign(name=[Architecture(int(depth), tuple(skips)).name for depth, skips in both])
 
 
 def by_architecture(scores: pd.DataFrame) -> pd.DataFrame:
@@ -106,8 +92,8 @@ def by_architecture(scores: pd.DataFrame) -> pd.DataFrame:
 def as_family(rows: pd.DataFrame) -> pd.DataFrame:
     """The networks repeated so that every cell of depth and SLC weighs as much as in the family.
 
-    A cell has 2^(depth - SLC - 1) members, or one without any skip. A network stands for 100 times
-    the members over those that were run, rounded.
+    A cell has 2^(depth - SLC - 1) members, one where SLC = depth. A network is repeated 100 times
+    for each of the members that it stands for, rounded.
     """
     members = 2.0 ** (rows["depth"] - rows["slc"] - 1).clip(lower=0)
     run = rows.groupby(list(FACTORS))["name"].transform("size")
@@ -116,17 +102,18 @@ def as_family(rows: pd.DataFrame) -> pd.DataFrame:
 
 def weighted_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The main numbers of the networks that were run, and weighted as the whole family is."""
-    family = as_family(rows)
-    measures: dict[str, Callable[[pd.DataFrame], float]] = {
-        "share with SLC 0": lambda table: float((table["slc"] == 0).mean())
-    }
-    for axis in ("dip_fixed", "dip_stopped"):
-        measures[f"Spearman's ρ, {axis}"] = partial(spearman, x=axis, y="trained")
-    for axis in ("trained", "dip_fixed", "dip_stopped"):
-        for factor in FACTORS:
-            measures[f"η² of {factor}, {axis}"] = partial(eta_squared, outcome=axis, factor=factor)
-    numbers = [(name, measure(rows), measure(family)) for name, measure in measures.items()]
-    return pd.DataFrame(numbers, columns=["number", "as run", "as in the family"])
+
+    def numbers(table: pd.DataFrame) -> dict[str, float]:
+        values = {"share with SLC 0": float((table["slc"] == 0).mean())}
+        for axis in ("dip_fixed", "dip_stopped"):
+            values[f"Spearman's ρ, {axis}"] = spearman(table, axis, "trained")
+        for axis in ("trained", "dip_fixed", "dip_stopped"):
+            for factor in FACTORS:
+                values[f"η² of {factor}, {axis}"] = eta_squared(table, axis, factor)
+        return values
+
+    both = {"as run": numbers(rows), "as in the family": numbers(as_family(rows))}
+    return pd.DataFrame(both).rename_axis("number").reset_index()
 
 
 def seed_spread(scores: pd.DataFrame) -> pd.DataFrame:
@@ -138,11 +125,9 @@ def seed_spread(scores: pd.DataFrame) -> pd.DataFrame:
     if repeated.empty:
         raise NotStored("no network was run with two seeds")
     groups = repeated.groupby("name")[list(AXES)]
-    spread = {
-        "between seeds": np.sqrt(groups.var().mean()),
-        "between architectures": groups.mean().std(),
-    }
-    return pd.DataFrame(spread).rename_axis("axis").reset_index().assign(n=len(groups))
+    within, between = np.sqrt(groups.var().mean()), groups.mean().std()
+    spread = pd.DataFrame({"between seeds": within, "between architectures": between})
+    return spread.rename_axis("axis").reset_index().assign(n=len(groups))
 
 
 def eta_table(rows: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
@@ -154,19 +139,17 @@ def eta_table(rows: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
     for axis in AXES:
         for factor, other in (FACTORS, FACTORS[::-1]):
             share = above_chance(rows, axis, factor, draws)
-            table.append(
-                {
-                    "axis": axis,
-                    "factor": factor,
-                    "eta_squared": eta_squared(rows, axis, factor),
-                    "above_chance": share.value,
-                    "low": share.low,
-                    "high": share.high,
-                    "given_other": partial_eta_squared(rows, axis, factor, other),
-                    "n": share.n,
-                }
+            row = (
+                axis,
+                factor,
+                eta_squared(rows, axis, factor),
+                share.value,
+                share.low,
+                share.high,
             )
-    return pd.DataFrame(table)
+            table.append((*row, partial_eta_squared(rows, axis, factor, other), share.n))
+    columns = "axis factor eta_squared above_chance low high given_other n".split()
+    return pd.DataFrame(table, columns=columns)
 
 
 def above_chance(rows: pd.DataFrame, axis: str, factor: str, draws: int = 1000) -> Estimate:
@@ -185,27 +168,16 @@ def above_chance(rows: pd.DataFrame, axis: str, factor: str, draws: int = 1000) 
 
     drawn = np.array([shares(rng.integers(count, size=count)) for _ in range(draws)])
     chance = drawn[:, 1].mean()
-    low, high = np.quantile(drawn[:, 0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    null = eta_null(rows, factor)
+    low, high = np.quantile(drawn[:, 0], [(1 - estimates.LEVEL) / 2, (1 + estimates.LEVEL) / 2])
+    null = estimates.eta_null(rows, factor)
     value = (eta_squared(rows, axis, factor) - null) / (1 - null)
     low, high = ((end - chance) / (1 - chance) for end in (low, high))
     return Estimate(float(value), float(low), float(high), count)
 
 
-def partial_advantage(rows: pd.DataFrame, axis: str, factor: str) -> Estimate:
-    """By how much ``factor`` explains more of an axis, given the other, than the other way."""
-    other = FACTORS[1 - FACTORS.index(factor)]
-
-    def advantage(drawn: pd.DataFrame) -> float:
-        share = partial_eta_squared(drawn, axis, factor, other)
-        return share - partial_eta_squared(drawn, axis, other, factor)
-
-    return bootstrap(advantage, rows)
-
-
 def correlations(rows: pd.DataFrame, axis: str = "dip_fixed") -> dict[str, Estimate]:
     """Rank correlation of the two uses: overall, and with depth, SLC or both held fixed."""
-    within = partial(spearman_within, x=axis, y="trained")
+    within = partial(estimates.spearman_within, x=axis, y="trained")
     both = rows.assign(both=rows["depth"].astype(str) + "/" + rows["slc"].astype(str))
     return {
         "overall": bootstrap(partial(spearman, x=axis, y="trained"), rows),
@@ -220,22 +192,16 @@ def surrogate(
 ) -> pd.DataFrame:
     """The paper's explanation as a random world.
 
-    Trained error knows SLC alone and the prior's error knows depth alone: each network gets the
-    trained error of a random one of its SLC, and the other score of a random one of its depth.
-    linked: keep SLC <= depth as it is; otherwise depth is shuffled, and the family could have
-    shallow networks with a large SLC.
+    Trained error knows SLC alone and the prior's error depth alone: each network gets the trained
+    error of a random one of its SLC, and the other of a random one of its depth. linked: keep
+    SLC <= depth as it is; otherwise depth is shuffled, and shallow networks could have a large SLC.
     """
     depth = rows["depth"].to_numpy()
     depth = depth if linked else rng.permutation(depth)
     by_depth = {level: group.to_numpy() for level, group in rows.groupby("depth")[axis]}
     scores = [rng.choice(by_depth[level]) for level in depth]
-    trained = redraw_within(rows["trained"], rows["slc"], rng)
-    return pd.DataFrame({axis: scores, "trained": trained, "depth": depth})
-
-
-def corner_share(rows: pd.DataFrame, axis: str, limits: tuple[float, float]) -> float:
-    """Share of the networks in the upper right corner: both errors above the limits."""
-    return float(((rows["trained"] > limits[0]) & (rows[axis] > limits[1])).mean())
+    trained = estimates.redraw_within(rows["trained"], rows["slc"], rng)
+    return pd.DataFrame({axis: scores, "trained": trained})
 
 
 def corner_limits(rows: pd.DataFrame, axis: str) -> tuple[float, float]:
@@ -243,37 +209,29 @@ def corner_limits(rows: pd.DataFrame, axis: str) -> tuple[float, float]:
     return tuple(rows[["trained", axis]].quantile(2 / 3))
 
 
-def explain_corner(rows: pd.DataFrame, axis: str = "dip_fixed", draws: int = 500) -> pd.DataFrame:
-    """Correlation and corner share in random worlds with and without SLC <= depth."""
+def explain_corner(
+    rows: pd.DataFrame, axis: str = "dip_fixed", draws: int = 500
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Correlation and share in the corner: of random worlds, and of the real one.
+
+    SLC <= depth is kept in half of the worlds. In the corner both errors are above their limits.
+    """
     rng = np.random.default_rng(0)
-    limits = corner_limits(rows, axis)
-    worlds = []
-    for link in ["kept"] * draws + ["broken"] * draws:
-        world = surrogate(rows, rng, axis, linked=link == "kept")
-        rank, share = spearman(world, axis, "trained"), corner_share(world, axis, limits)
-        worlds.append({"SLC <= depth": link, "correlation": rank, "corner": share})
-    return pd.DataFrame(worlds)
+    across, up = corner_limits(rows, axis)
 
+    def measured(world: pd.DataFrame) -> dict[str, float]:
+        corner = (world["trained"] > across) & (world[axis] > up)
+        return {"correlation": spearman(world, axis, "trained"), "corner": float(corner.mean())}
 
-def unexplained_correlation(rows: pd.DataFrame, axis: str = "dip_fixed") -> Estimate:
-    """Observed correlation minus the one that SLC <= depth alone would make."""
-    rng = np.random.default_rng(0)
-
-    def excess(drawn: pd.DataFrame) -> float:
-        drawn = drawn.reset_index(drop=True)
-        worlds = [surrogate(drawn, rng, axis, linked=True) for _ in range(3)]
-        alone = np.mean([spearman(world, axis, "trained") for world in worlds])
-        return float(spearman(drawn, axis, "trained") - alone)
-
-    return bootstrap(excess, rows, draws=300)
+    links = ["kept"] * draws + ["broken"] * draws
+    worlds = [measured(surrogate(rows, rng, axis, linked=link == "kept")) for link in links]
+    return pd.DataFrame({"SLC <= depth": links}).join(pd.DataFrame(worlds)), measured(rows)
 
 
 def proxy_table(rows: pd.DataFrame, sizes: EncoderDecoderStudy) -> pd.DataFrame:
     """How well scores that need no training rank the networks by their trained error."""
-    flows = [
-        synflow(parse(name), sizes.layers, size=sizes.patch, channels=sizes.channels, seed=0)
-        for name in rows["name"]
-    ]
+    look = {"size": sizes.patch, "channels": sizes.channels, "seed": 0}
+    flows = [synflow(parse(name), sizes.layers, **look) for name in rows["name"]]
     scores = rows.assign(synflow=flows)
     ranks = {
         proxy: bootstrap(partial(spearman, x=proxy, y="trained"), scores)
@@ -289,10 +247,10 @@ def synflow(
 ) -> float:
     """Natural logarithm of the synaptic-flow score at initialisation.
 
-    Sum over the parameters of |theta * dR/dtheta|, R the summed output for an image of ones with
-    every parameter replaced by its absolute value: Tanaka, Kunin, Yamins, Ganguli, "Pruning
-    neural networks without any data by iteratively conserving synaptic flow", NeurIPS 2020, eq. 2.
-    Normalisation acts with its initial statistics (none), and R is taken before the sigmoid.
+    Sum over the parameters of |theta * dR/dtheta|, R the summed output before the sigmoid for an
+    image of ones with every parameter replaced by its absolute value and without normalisation:
+    Tanaka, Kunin, Yamins, Ganguli, "Pruning neural networks without any data by iteratively
+    conserving synaptic flow", NeurIPS 2020, eq. 2.
     """
     with seeded(seed):
         # a global residual leaves the sigmoid out; the image added has no parameter in it
@@ -333,8 +291,14 @@ def explained(tables: Tables, axis: str, factor: str) -> Estimate:
 
 
 def advantage(tables: Tables, axis: str, factor: str) -> Estimate:
-    """``partial_advantage`` over the networks of a run."""
-    return partial_advantage(tables.rows("architectures", axis, *FACTORS), axis, factor)
+    """By how much ``factor`` explains more of an axis, given the other, than the other way."""
+    other = FACTORS[1 - FACTORS.index(factor)]
+
+    def more(rows: pd.DataFrame) -> float:
+        share = partial_eta_squared(rows, axis, factor, other)
+        return share - partial_eta_squared(rows, axis, other, factor)
+
+    return bootstrap(more, tables.rows("architectures", axis, *FACTORS))
 
 
 def correlation(tables: Tables, axis: str, held: str) -> Estimate:
@@ -343,17 +307,25 @@ def correlation(tables: Tables, axis: str, held: str) -> Estimate:
 
 
 def unexplained(tables: Tables, axis: str, explained: bool = True) -> Estimate:
-    """Correlation beyond what SLC <= depth makes; all of it if nothing is ``explained``."""
+    """Correlation beyond what SLC <= depth alone makes; all of it if nothing is ``explained``."""
     if not explained:
         return correlation(tables, axis, "overall")
-    return unexplained_correlation(tables.rows("architectures", axis, *FACTORS), axis)
+    rng = np.random.default_rng(0)
+
+    def excess(drawn: pd.DataFrame) -> float:
+        drawn = drawn.reset_index(drop=True)
+        worlds = [surrogate(drawn, rng, axis, linked=True) for _ in range(3)]
+        alone = np.mean([spearman(world, axis, "trained") for world in worlds])
+        return float(spearman(drawn, axis, "trained") - alone)
+
+    return bootstrap(excess, tables.rows("architectures", axis, *FACTORS), draws=300)
 
 
 def residual_share(tables: Tables, path: str = "global residual") -> Estimate:
     """Noise that networks with a path around all remove at SLC >= 1, over that at SLC 0.
 
-    The unit is the test photograph, which gives one share each.
+    One share for each test photograph, which is the unit.
     """
     rows = tables.rows("residual_images", "slc", "image", "rmse", "noisy", path=path)
     removed = (rows["noisy"] - rows["rmse"]).groupby([rows["slc"] > 0, rows["image"]]).mean()
-    return mean_interval((removed.loc[True] / removed.loc[False]).to_numpy())
+    return estimates.mean_interval((removed.loc[True] / removed.loc[False]).to_numpy())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import Any
 
 import numpy as np
@@ -36,19 +36,15 @@ class Architecture:
     def __post_init__(self) -> None:
         if not isinstance(self.depth, int) or self.depth < 1:
             raise ValueError(f"depth must be an integer of at least 1, not {self.depth!r}")
-        skips = tuple(sorted(set(self.skips)))
-        if len(skips) != len(self.skips):
+        for level in set(self.skips) - set(range(self.depth)):
+            raise ValueError(f"skip level {level!r} does not exist at depth {self.depth}")
+        if len(set(self.skips)) < len(self.skips):
             raise ValueError(f"skip levels are given twice: {self.skips!r}")
-        if unknown := [v for v in skips if not isinstance(v, int) or v not in range(self.depth)]:
-            raise ValueError(f"skip level {unknown[0]!r} does not exist at depth {self.depth}")
-        object.__setattr__(self, "skips", skips)
+        object.__setattr__(self, "skips", tuple(sorted(self.skips)))
 
     @property
     def slc(self) -> int:
-        """Shallowest Level of Connection: the level of the shallowest skip.
-
-        Without a skip, left undefined in the paper, it is the bottleneck, where both halves meet.
-        """
+        """Level of the shallowest skip; without any, open in the paper, that of the bottleneck."""
         return self.skips[0] if self.skips else self.depth
 
     @property
@@ -85,14 +81,11 @@ def stratified(max_depth: int, count: int = 0) -> list[Architecture]:
     strata: dict[tuple[int, int], list[Architecture]] = {}
     for architecture in enumerate_architectures(max_depth):
         strata.setdefault((architecture.depth, architecture.slc), []).append(architecture)
-    for (depth, slc), members in strata.items():
+    for place, members in strata.items():
         rng.shuffle(members)
-        plainest = ladder(depth, slc)
-        members.remove(plainest)
-        members.insert(0, plainest)
-    rounds = max(map(len, strata.values()))
-    order = [m[i] for i in range(rounds) for m in strata.values() if i < len(m)]
-    return order[: count or None]
+        members.sort(key=ladder(*place).__ne__)  # the plainest one first, the others as they are
+    rounds = zip_longest(*strata.values())
+    return [member for one_each in rounds for member in one_each if member][: count or None]
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,6 @@ class Layers:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of the first levels; the last number is that of all deeper ones."""
         return (self.width,) if isinstance(self.width, int) else tuple(self.width)
 
     def channels(self, level: int) -> int:
@@ -144,8 +136,8 @@ class EncoderDecoder(nn.Module):
     problems: P independent networks in one, by grouped convolutions: channels of input and
         output are then P times as many, those of problem p side by side.
     Any height and width of more than 2^depth: an odd size is halved upwards, and the decoder
-    returns to each size that the encoder had. Raises ValueError for a smaller image, as its
-    bottleneck would be one pixel, which normalisation erases.
+    returns to each size that the encoder had. A smaller image raises ValueError: its bottleneck
+    would be one pixel, which normalisation erases.
     """
 
     def __init__(
@@ -161,8 +153,7 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         if global_residual and in_channels != out_channels:
             raise ValueError("a global residual needs as many input channels as output channels")
-        self.architecture, self.upsampling = architecture, layers.upsampling
-        self.bypass = layers.bypass
+        self.architecture, self.layers = architecture, layers
         self.global_residual, self.problems = global_residual, problems
         self.down, self.skip = nn.ModuleList(), nn.ModuleDict()
         self.enlarge, self.up = nn.ModuleList(), nn.ModuleList()
@@ -175,7 +166,7 @@ class EncoderDecoder(nn.Module):
             if level in architecture.skips:
                 self.skip[str(level)] = unit(inputs, layers.skip_width, 1)
                 joined += layers.skip_width
-            if self.upsampling == "learned":
+            if layers.upsampling == "learned":
                 below *= problems
                 up = nn.ConvTranspose2d(below, below, 2, 2, groups=problems, bias=False)
                 self.enlarge.append(up)
@@ -185,12 +176,6 @@ class EncoderDecoder(nn.Module):
             inputs = width
         width = layers.channels(0) * problems
         self.head = nn.Conv2d(width, out_channels * problems, 1, groups=problems)
-
-    def _enlarge(self, level: int, x: Tensor, size: torch.Size) -> Tensor:
-        """Double (N, C, H, W), to ``size`` exactly: an odd size was halved upwards."""
-        if self.upsampling == "learned":
-            return self.enlarge[level](x)[..., : size[0], : size[1]]
-        return F.interpolate(x, size=size, mode=self.upsampling)
 
     def _join(self, x: Tensor, bypass: Tensor) -> Tensor:
         """Concatenate channels within each problem."""
@@ -213,11 +198,14 @@ class EncoderDecoder(nn.Module):
                 bypasses[level] = self.skip[str(level)](x)
             x = down(x)
         for level in reversed(range(depth)):
-            x = self._enlarge(level, x, sizes[level])
+            if self.layers.upsampling == "learned":
+                x = self.enlarge[level](x)[..., : sizes[level][0], : sizes[level][1]]
+            else:
+                x = F.interpolate(x, size=sizes[level], mode=self.layers.upsampling)
             x = self._join(x, bypasses[level]) if level in bypasses else x
             norm, last, mix = self.up[level].children()
             x = norm(x)
-            x = mix(last(self._join(x, image) if self.bypass and level == 0 else x))
+            x = mix(last(self._join(x, image) if self.layers.bypass and level == 0 else x))
         x = self.head(x)
         return image + x if self.global_residual else torch.sigmoid(x)
 

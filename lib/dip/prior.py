@@ -1,7 +1,7 @@
 """Degraded photographs, and the Deep Image Prior: an untrained network fitted to one of them.
 
-Both uses of a network are scored on the same test photographs with the same degradation, and so are
-the trivial answers, which need no network. Several photographs are fitted at once.
+Both uses of a network, and the trivial answers, which need none, are scored on the same test
+photographs with the same degradation. Several photographs are fitted at once.
 
 Ulyanov, Vedaldi, Lempitsky, "Deep Image Prior", CVPR 2018, eq. 2: the input z is fixed noise and
 only the weights theta move, min over theta of E(f_theta(z); x0), stopped before the network
@@ -11,7 +11,7 @@ Chen, Sun, "Early Stopping for Deep Image Prior", TMLR 2023.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,41 +25,31 @@ from lib.data.images import QUALITIES, load_images, quality
 from lib.dip.network import Architecture, EncoderDecoder, Layers, group
 from lib.engine.artefacts import NotStored, artefact
 from lib.engine.sweep import Context
-from lib.engine.training import seeded
+from lib.engine.training import progress, seeded
 
 TASKS = ("denoising", "inpainting")
-ANSWERS = ("noisy photograph", "non-local means", "total variation")
 INPUT_CHANNELS, INPUT_SCALE = 32, 0.1  # of z, which is uniform in [0, INPUT_SCALE)
 CPU_GROUPED_PIXELS = 100 * 100  # larger maps overflow a CPU's caches, one by one is then faster
 WARM_UP = 3  # eager iterations before a CUDA graph is captured; they count as iterations
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photographs:
-    """Degraded test photographs.
+class Degraded:
+    """What is to be restored.
 
-    sigma, hidden: of the degradation, see ``Degraded``. image_size: pixels a side to which
-        photographs are reduced. patch: pixels a side that a network sees, cut anywhere to train
-        and at the centre to test.
+    task: ``denoising`` (Gaussian noise of standard deviation ``sigma``, of 255, not clipped) or
+        ``inpainting`` (a fraction ``hidden`` of the pixels is set to 0 and known to be missing).
+    image_size: pixels a side to which photographs are reduced. patch: pixels a side that a network
+        sees, cut anywhere to train and at the centre to test.
     """
 
+    task: str
     sigma: float
     hidden: float
     test_set: str
     image_size: int
     patch: int
     channels: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Degraded(Photographs):
-    """What is to be restored.
-
-    task: ``denoising`` (Gaussian noise of standard deviation ``sigma``, of 255, not clipped) or
-        ``inpainting`` (a fraction ``hidden`` of the pixels is set to 0 and known to be missing).
-    """
-
-    task: str
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -70,12 +60,20 @@ class Degraded(Photographs):
             raise ValueError(f"hidden is a fraction in [0, 1), not {self.hidden!r}")
 
 
+ANSWERS: dict[str, Callable[..., np.ndarray]] = {  # of (C, H, W) and the noise's sigma, of 1
+    "noisy photograph": lambda noisy, _: noisy,
+    # Buades, Coll, Morel, CVPR 2005; of 0.6, 0.8 and 1 sigma as h the first was best on train400
+    "non-local means": lambda noisy, sigma: denoise_nl_means(
+        noisy, 5, 6, 0.6 * sigma, sigma=sigma, channel_axis=0
+    ).reshape(noisy.shape),  # a single channel is dropped
+    # Chambolle, JMIV 2004, with scikit-image's default weight
+    "total variation": lambda noisy, _: denoise_tv_chambolle(noisy, weight=0.1, channel_axis=0),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnswerTrial(Degraded):
-    """What a method without any network makes of the noisy test photographs.
-
-    answer: one of ``ANSWERS``.
-    """
+    """What a method without any network, one of ``ANSWERS``, makes of the noisy photographs."""
 
     answer: str
     version: int = 1
@@ -84,7 +82,16 @@ class AnswerTrial(Degraded):
         super().__post_init__()
         if self.answer not in ANSWERS or self.task != "denoising":
             told = f"not {self.answer!r} of {self.task!r}"
-            raise ValueError(f"answer must be one of {ANSWERS} of 'denoising', {told}")
+            raise ValueError(f"answer must be one of {tuple(ANSWERS)} of 'denoising', {told}")
+
+
+def run_answer(trial: AnswerTrial, context: Context) -> dict[str, Any]:
+    """Restore the noisy test images without a network and measure."""
+    _, clean, noisy, _ = degraded_test_images(trial, context.data_root)
+    answer, sigma = ANSWERS[trial.answer], trial.sigma / 255
+    images = np.stack([answer(image, sigma) for image in noisy.numpy().astype(float)])
+    means, rmse_images = qualities(torch.from_numpy(images), clean)
+    return {**means, "rmse_images": rmse_images}
 
 
 def degrade(clean: Tensor, trial: Degraded, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -138,30 +145,6 @@ def kept_picture(trial: Degraded, context: Context) -> Tensor | None:
         return None
 
 
-def run_answer(trial: AnswerTrial, context: Context) -> dict[str, Any]:
-    """Restore the noisy test images without a network and measure."""
-    _, clean, noisy, _ = degraded_test_images(trial, context.data_root)
-    images = np.stack([_answer(trial, image) for image in noisy.numpy().astype(float)])
-    means, rmse_images = qualities(torch.from_numpy(images), clean)
-    return {**means, "rmse_images": rmse_images}
-
-
-def _answer(trial: AnswerTrial, noisy: np.ndarray) -> np.ndarray:
-    """One (C, H, W) image, by scikit-image.
-
-    Total variation has scikit-image's default weight; of 0.6, 0.8 and 1 sigma as the strength h of
-    non-local means the first was best on photographs of train400.
-    """
-    if trial.answer == "total variation":  # Chambolle, JMIV 2004
-        return denoise_tv_chambolle(noisy, weight=0.1, channel_axis=0)
-    if trial.answer == "non-local means":  # Buades, Coll, Morel, CVPR 2005
-        sigma = trial.sigma / 255
-        size = {"patch_size": 5, "patch_distance": 6, "channel_axis": -1}
-        restored = denoise_nl_means(noisy.transpose(1, 2, 0), h=0.6 * sigma, sigma=sigma, **size)
-        return restored.reshape(*noisy.shape[1:], -1).transpose(2, 0, 1)  # it drops one channel
-    return noisy
-
-
 @dataclass(frozen=True)
 class DipSettings:
     """How a fit is run; all defaults but ``reg_noise`` are those of Deep Image Prior's denoising.
@@ -201,13 +184,15 @@ class DipFit:
     outputs: ``fixed``, ``best`` (lowest RMSE, an oracle: it needs the clean image), ``last``,
         ``stopped`` (ES-WMV), ``ema`` (average at the last iteration) and ``at N`` for
         every iteration asked for; each (B, C, H, W) in [0, 1].
-    loss, rmse: (B, T); rmse is against the clean image.
-    stop, best: (B,) iterations, counted from 1.
+    loss, rmse, variance: (B, T); rmse is against the clean image, NaN without one. variance is what
+        ES-WMV looks at; infinite until the window is full.
+    stop, best: (B,) iterations, counted from 1; best is 0 without a clean image.
     """
 
     outputs: dict[str, Tensor]
     loss: Tensor
     rmse: Tensor
+    variance: Tensor
     stop: Tensor
     best: Tensor
 
@@ -215,7 +200,7 @@ class DipFit:
 def fit(
     architecture: Architecture,
     targets: Tensor,
-    clean: Tensor,
+    clean: Tensor | None,
     *,
     seeds: Sequence[int],
     layers: Layers = Layers(),
@@ -223,29 +208,33 @@ def fit(
     masks: Tensor | None = None,
     snapshots: Sequence[int] = (),
     grouped: bool | None = None,
+    label: str = "",
 ) -> DipFit:
     """Fit B independent networks to B degraded images, in one call.
 
     targets, clean: (B, C, H, W) float on one device, where everything then happens; the clean
-        images are only measured against. seeds: one a problem, for weights and z.
+        images are only measured against, None where nobody has them.
+    seeds: one a problem, for weights and z.
     masks: (B, 1 or C, H, W) of 0 and 1; the loss sees the pixels with 1 only (inpainting).
     snapshots: iterations whose output is kept.
     grouped: True for one grouped network, False for one network after another, with equal results
-        up to rounding; None takes what measured faster.
+        up to rounding; None takes what measured faster. label: of a progress bar; empty for none.
     Raises ValueError for bad input and FloatingPointError if a loss stops being finite.
     """
     masks = torch.ones_like(targets[:, :1]) if masks is None else masks
-    _check(targets, clean, masks, seeds)
+    _check(targets, targets if clean is None else clean, masks, seeds)
     if outside := [i for i in snapshots if not 1 <= i <= settings.iterations]:
         raise ValueError(f"snapshots {outside} are outside 1..{settings.iterations}")
     if grouped is None:
         grouped = targets.is_cuda or targets[0, 0].numel() <= CPU_GROUPED_PIXELS
     if not grouped and len(targets) > 1:
-        same: Any = {"layers": layers, "settings": settings, "snapshots": snapshots}
-        problems = zip(targets.split(1), clean.split(1), masks.split(1), seeds, strict=True)
+        same: Any = {"layers": layers, "settings": settings, "snapshots": snapshots, "label": label}
+        truths: Sequence[Any] = [None] * len(targets) if clean is None else clean.split(1)
+        problems = zip(targets.split(1), truths, masks.split(1), seeds, strict=True)
         return _join(
             [fit(architecture, x, y, masks=mask, seeds=[s], **same) for x, y, mask, s in problems]
         )
+    clean = torch.full_like(targets, torch.nan) if clean is None else clean
     cuda, device = targets.is_cuda, targets.device
     layout = torch.contiguous_format if cuda else torch.channels_last
     net = _initial(architecture, seeds, targets.shape[1], layers).to(device).train()
@@ -272,7 +261,8 @@ def fit(
             tracker.add(output, loss)
 
     advance, outputs = step, {}
-    for iteration in range(1, settings.iterations + 1):
+    iterations: Iterable[int] = range(1, settings.iterations + 1)
+    for iteration in progress(iterations, desc=label) if label else iterations:
         if iteration == WARM_UP + 1 and cuda:
             optim.zero_grad(set_to_none=True)
             advance = _captured(step, device)
@@ -285,6 +275,7 @@ def fit(
 
 
 def _join(fits: list[DipFit]) -> DipFit:
+    """The fits of a batch, one after the other."""
     outputs = {name: torch.cat([f.outputs[name] for f in fits]) for name in fits[0].outputs}
     curves = {c.name: torch.cat([getattr(f, c.name) for f in fits]) for c in fields(DipFit)[1:]}
     return DipFit(outputs, **curves)
@@ -310,10 +301,7 @@ def _initial(
     for seed in seeds:
         with seeded(seed):
             singles.append(EncoderDecoder(architecture, INPUT_CHANNELS, channels, layers))
-    if len(singles) == 1:
-        return singles[0]
-    count = len(singles)
-    net = EncoderDecoder(architecture, INPUT_CHANNELS, channels, layers, problems=count)
+    net = EncoderDecoder(architecture, INPUT_CHANNELS, channels, layers, problems=len(singles))
     net.load_state_dict(group(singles))
     return net
 
@@ -350,8 +338,8 @@ class Tracker:
 
     def __init__(self, clean: Tensor, settings: DipSettings) -> None:
         self.clean, self.settings = clean, settings
-        curve = clean.new_full((settings.iterations, len(clean)), torch.inf)
-        self.loss, self.rmse = curve, curve.clone()
+        empty = clean.new_full((settings.iterations, len(clean)), torch.inf)
+        self.curves = {name: empty.clone() for name in ("loss", "rmse", "variance")}
         self.index = torch.zeros(1, dtype=torch.long, device=clean.device)
         self.output, self.average = torch.zeros_like(clean), torch.zeros_like(clean)
         self.best, self.calmest = Best(clean), Best(clean)
@@ -371,12 +359,12 @@ class Tracker:
         decay = self.settings.ema * (index > 0).to(output.dtype)
         self.average.mul_(decay).add_(self.output * (1 - decay))
         rmse = (self.output - self.clean).square().mean((1, 2, 3)).sqrt()
-        self.loss.index_copy_(0, index, loss[None])
-        self.rmse.index_copy_(0, index, rmse[None])
+        variance = self._windowed_variance()
+        for name, now in (("loss", loss), ("rmse", rmse), ("variance", variance)):
+            self.curves[name].index_copy_(0, index, now[None])
         step = (index + 1).to(rmse.dtype).expand(len(rmse))
         self.best.update(rmse, self.output, step, rmse.isfinite())
         patient = step - self.calmest.step <= self.settings.patience
-        variance = self._windowed_variance()
         self.calmest.update(variance, self.output, step, patient | self.calmest.score.isinf())
         index.add_(1)
 
@@ -395,17 +383,14 @@ class Tracker:
 
     def result(self, outputs: dict[str, Tensor]) -> DipFit:
         """Everything on the CPU, with the outputs that the caller kept."""
-        loss = self.loss.T.cpu()
+        curves = {name: curve.T.cpu() for name, curve in self.curves.items()}
+        loss = curves["loss"]
         if len(infinite := (~loss.isfinite()).nonzero()):
             image, index = infinite[0].tolist()
             told = f"the loss of image {image} is {loss[image, index]} at iteration {index + 1}"
             raise FloatingPointError(told)
         outputs = outputs | {"last": self.output, "ema": self.average}
         outputs |= {"best": self.best.image, "stopped": self.calmest.image}
-        return DipFit(
-            outputs={name: image.cpu() for name, image in outputs.items()},
-            loss=loss,
-            rmse=self.rmse.T.cpu(),
-            stop=self.calmest.step.long().cpu(),
-            best=self.best.step.long().cpu(),
-        )
+        images = {name: image.cpu() for name, image in outputs.items()}
+        stops = {"stop": self.calmest.step.long().cpu(), "best": self.best.step.long().cpu()}
+        return DipFit(images, **curves, **stops)

@@ -10,22 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lib.data.images import load_images
+from lib.data.images import QUALITIES, load_images
 from lib.dip.network import UPSAMPLINGS, Architecture, EncoderDecoder, Layers, ladder, stratified
 from lib.dip.prior import (
     ANSWERS,
-    QUALITIES,
     AnswerTrial,
     Degraded,
     DipFit,
     DipSettings,
-    Photographs,
     degrade,
     degraded_test_images,
     fit,
@@ -41,33 +40,18 @@ from lib.networks.sizes import count_parameters
 
 STOPS = ("fixed", "best", "last", "stopped", "ema")  # outputs of a fit that are scored
 CURVE_EVERY = 10  # iterations between the stored points of a fit's curve
+Kind = TypeVar("Kind", bound=Degraded)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Shared(Photographs):
-    """What the networks of a profile have in common; the rest of ``profile.yaml`` differs by use.
-
-    width: channels at every level, or those of levels 0, 1, ... (see ``Layers``).
-    """
-
-    width: int | tuple[int, ...]
-    skip_width: int
-    upsampling: str
-
-    @property
-    def layers(self) -> Layers:
-        """What the networks have in common."""
-        return Layers(self.width, self.skip_width, self.upsampling)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderDecoderStudy(_Shared):
+class EncoderDecoderStudy:
     """Sizes and budgets of notebook 02; ``profile.yaml`` says what each is."""
 
-    width: int
-    doublings: int
-    other_doublings: int
     train_set: str
+    test_set: str
+    channels: int
+    image_size: int
+    patch: int
     max_depth: int
     architectures: int
     seeds: int
@@ -75,6 +59,10 @@ class EncoderDecoderStudy(_Shared):
     control_depths: tuple[int, ...]
     ladder_depth: int
     ladder_controls: tuple[str, ...]
+    width: int
+    doublings: int
+    other_doublings: int
+    skip_width: int
     steps: int
     long_steps: int
     batch: int
@@ -87,6 +75,9 @@ class EncoderDecoderStudy(_Shared):
     reg_noise: float
     other_noise: float
     other_fixed: int
+    upsampling: str
+    sigma: float
+    hidden: float
 
     def __post_init__(self) -> None:
         if unknown := set(self.ladder_controls) - set(LADDER_CONTROLS):
@@ -94,8 +85,7 @@ class EncoderDecoderStudy(_Shared):
 
     @property
     def layers(self) -> Layers:
-        """What the networks of the main grid have in common."""
-        return replace(super().layers, width=widths(self.width, self.doublings))
+        return Layers(widths(self.width, self.doublings), self.skip_width, self.upsampling)
 
 
 def widths(width: int, doublings: int) -> int | tuple[int, ...]:
@@ -104,9 +94,12 @@ def widths(width: int, doublings: int) -> int | tuple[int, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trial(_Shared, Degraded):
-    """One network, one use, one seed."""
+class _Trial(Degraded):
+    """One network, one use, one seed; width, skip_width and upsampling as of ``Layers``."""
 
+    width: int | tuple[int, ...]
+    skip_width: int
+    upsampling: str
     depth: int
     skips: tuple[int, ...]
     seed: int
@@ -114,12 +107,15 @@ class _Trial(_Shared, Degraded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Architecture(self.depth, self.skips)
+        _ = self.architecture  # refuses what does not exist
 
     @property
     def architecture(self) -> Architecture:
-        """The structure under test."""
         return Architecture(self.depth, self.skips)
+
+    @property
+    def layers(self) -> Layers:
+        return Layers(self.width, self.skip_width, self.upsampling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +135,6 @@ class BypassTrial(TrainedTrial):
 
     @property
     def layers(self) -> Layers:
-        """What the networks have in common, and the bypass."""
         return replace(super().layers, bypass=True)
 
 
@@ -156,10 +151,8 @@ class DipTrial(_Trial, DipSettings):
 
 def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
     """Train, then restore the test images in evaluation mode."""
-    device = context.device
-    _, images = load_images(
-        trial.train_set, size=trial.image_size, channels=trial.channels, root=context.data_root
-    )
+    device, size = context.device, {"size": trial.image_size, "channels": trial.channels}
+    _, images = load_images(trial.train_set, **size, root=context.data_root)
     patches = Patches(images.to(device), patch=trial.patch, batch=trial.batch, seed=trial.seed)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
@@ -187,7 +180,10 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
         label=f"training {trial.architecture.name}",
     )
     _, clean, degraded, mask = degraded_test_images(trial, context.data_root)
-    restored = restore(model, _as_input(degraded, mask, trial).to(device)).cpu()
+    model.eval()
+    with torch.no_grad():  # one by one, as they are large
+        inputs = _as_input(degraded, mask, trial).to(device).split(1)
+        restored = torch.cat([model(image).float() for image in inputs]).cpu()
     means, rmse_images = qualities(restored, clean)
     keep_picture(trial, context, restored[0])
     return {
@@ -198,13 +194,6 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
         "parameters": count_parameters(model),
         "slc": trial.architecture.slc,
     }
-
-
-@torch.no_grad()
-def restore(model: nn.Module, images: Tensor) -> Tensor:
-    """The model's answer in evaluation mode, one image at a time."""
-    model.eval()
-    return torch.cat([model(image[None]).float() for image in images])
 
 
 def _as_input(degraded: Tensor, mask: Tensor, trial: _Trial) -> Tensor:
@@ -248,34 +237,28 @@ def fit_images(
     return clean, fitted
 
 
-def _values(kind: type[_Trial], sizes: EncoderDecoderStudy, place: Architecture) -> dict[str, Any]:
-    """The profile's numbers that a kind of trial has, and its structure."""
-    structure = {"depth": place.depth, "skips": place.skips, "task": "denoising"}
-    return _numbers(kind, sizes) | structure | {"width": sizes.layers.width}
-
-
-def _numbers(kind: type[Photographs], sizes: EncoderDecoderStudy) -> dict[str, Any]:
-    names = {field.name for field in fields(kind)} & {field.name for field in fields(sizes)}
-    return {name: getattr(sizes, name) for name in names}
+def _planned(kind: type[Kind], sizes: EncoderDecoderStudy, **more: Any) -> Kind:
+    """A trial with the profile's numbers."""
+    values = asdict(sizes) | {"width": sizes.layers.width, "task": "denoising"} | more
+    return kind(
+        **{field.name: values[field.name] for field in fields(kind) if field.name in values}
+    )
 
 
 def answer_trials(sizes: EncoderDecoderStudy) -> list[AnswerTrial]:
     """The trivial answers: what needs no network."""
-    values = _numbers(AnswerTrial, sizes) | {"task": "denoising"}
-    return [AnswerTrial(**values, answer=answer) for answer in ANSWERS]
+    return [_planned(AnswerTrial, sizes, answer=answer) for answer in ANSWERS]
 
 
-def trained_trial(
-    sizes: EncoderDecoderStudy, architecture: Architecture, seed: int = 0
-) -> TrainedTrial:
+def trained_trial(sizes: EncoderDecoderStudy, place: Architecture, seed: int = 0) -> TrainedTrial:
     """A training trial with the profile's numbers."""
-    return TrainedTrial(**_values(TrainedTrial, sizes, architecture), seed=seed)
+    return _planned(TrainedTrial, sizes, **asdict(place), seed=seed)
 
 
-def dip_trial(sizes: EncoderDecoderStudy, architecture: Architecture, seed: int = 0) -> DipTrial:
+def dip_trial(sizes: EncoderDecoderStudy, place: Architecture, seed: int = 0) -> DipTrial:
     """A Deep Image Prior trial with the profile's numbers, but its authors' learning rate."""
-    values = _values(DipTrial, sizes, architecture) | {"lr": DipSettings.lr}
-    return DipTrial(**values, images=sizes.dip_images, seed=seed)
+    own = {"lr": DipSettings.lr, "images": sizes.dip_images}
+    return _planned(DipTrial, sizes, **asdict(place), **own, seed=seed)
 
 
 def main_grid(sizes: EncoderDecoderStudy) -> list[tuple[Architecture, int]]:
@@ -310,48 +293,44 @@ def budget_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list
 
 def noise_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
     """The networks that have every seed, with the other noise on the prior's input."""
+    other: dict[str, Any] = {"reg_noise": sizes.other_noise, "fixed": sizes.other_fixed}
     places = stratified(sizes.max_depth, sizes.architectures)[: sizes.seeded]
-    return [
-        replace(dip_trial(sizes, place), reg_noise=sizes.other_noise, fixed=sizes.other_fixed)
-        for place in places
-    ]
-
-
-def width_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
-    """Both uses of a small grid with the other rule for the channels; none in some profiles."""
-    other = widths(sizes.width, sizes.other_doublings)
-    grid = _small_grid(sizes) if other != sizes.layers.width else []
-    return (
-        [replace(trained_trial(sizes, place), width=other) for place in grid],
-        [replace(dip_trial(sizes, place), width=other) for place in grid],
-    )
+    return [replace(dip_trial(sizes, place), **other) for place in places]
 
 
 def upsampling_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
     """Depth moved alone (skip at level 0), with every kind of upsampling, the usual one first."""
     return [
         replace(dip_trial(sizes, ladder(depth, 0)), upsampling=kind)
-        for kind in sorted(UPSAMPLINGS, key=lambda kind: kind != sizes.upsampling)
+        for kind in dict.fromkeys((sizes.upsampling, *UPSAMPLINGS))
         for depth in sizes.control_depths
     ]
 
 
-def _small_grid(sizes: EncoderDecoderStudy) -> list[Architecture]:
-    """Depths with a skip at the top, in the middle, and none."""
-    return [
+def _small_grid(
+    sizes: EncoderDecoderStudy, **changes: Any
+) -> tuple[list[TrainedTrial], list[DipTrial]]:
+    """Both uses of networks with a skip at the top, in the middle and none, with changes."""
+    grid = [
         ladder(depth, slc)
         for depth in sizes.control_depths
         for slc in sorted({0, depth // 2, depth})
     ]
+    return (
+        [replace(trained_trial(sizes, place), **changes) for place in grid],
+        [replace(dip_trial(sizes, place), **changes) for place in grid],
+    )
 
 
 def inpainting_trials(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
-    """The second task on a small grid over depth and SLC: both uses of each network."""
-    grid = _small_grid(sizes)
-    return (
-        [replace(trained_trial(sizes, a), task="inpainting") for a in grid],
-        [replace(dip_trial(sizes, a), task="inpainting") for a in grid],
-    )
+    """Both uses of the small grid at the second task."""
+    return _small_grid(sizes, task="inpainting")
+
+
+def width_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
+    """Both uses of the small grid with the other rule for the channels; none in some profiles."""
+    other = widths(sizes.width, sizes.other_doublings)
+    return _small_grid(sizes, width=other) if other != sizes.layers.width else ([], [])
 
 
 def evidence(sizes: EncoderDecoderStudy) -> Iterator[tuple[Callable, object]]:
@@ -360,12 +339,13 @@ def evidence(sizes: EncoderDecoderStudy) -> Iterator[tuple[Callable, object]]:
     for architecture, seed in main_grid(sizes):
         yield run_trained, trained_trial(sizes, architecture, seed)
         yield run_dip, dip_trial(sizes, architecture, seed)
-    for rungs in ladder_controls(sizes).values():
-        yield from ((run_trained, trial) for trial in rungs)
-    yield from ((run_dip, trial) for trial in upsampling_control(sizes))
-    short, long = budget_control(sizes)
-    yield from ((run_trained, trial) for trial in short + long)
-    yield from ((run_dip, trial) for trial in noise_control(sizes))
-    for to_train, to_fit in (inpainting_trials(sizes), width_control(sizes)):
-        yield from ((run_trained, trial) for trial in to_train)
-        yield from ((run_dip, trial) for trial in to_fit)
+    controls: Iterator[_Trial] = chain(
+        *ladder_controls(sizes).values(),
+        upsampling_control(sizes),
+        *budget_control(sizes),
+        noise_control(sizes),
+        *inpainting_trials(sizes),
+        *width_control(sizes),
+    )
+    for trial in controls:
+        yield run_dip if isinstance(trial, DipTrial) else run_trained, trial

@@ -236,6 +236,25 @@ def test_of_equal_outputs_the_first_is_best():
     assert tracked([0.5, 0.25, 0.75, 0.25]).best.step.item() == 2
 
 
+def test_without_a_clean_image_the_fit_is_the_same():
+    targets, _ = problems()
+    options = {"layers": LAYERS, "settings": SETTINGS, "seeds": [5, 6]}
+    blind, grouped = fit(ARCHITECTURE, targets, None, grouped=False, **options), run()
+    for name in ("last", "stopped", "ema", "fixed"):
+        assert (blind.outputs[name] - grouped.outputs[name]).abs().max() < 1e-4
+    assert torch.equal(blind.stop, grouped.stop)
+    assert blind.rmse.isnan().all() and not blind.best.any()
+
+
+def test_the_curve_of_the_stop_is_the_variance_of_the_last_outputs(watched):
+    fitted, outputs = watched
+    windows = np.lib.stride_tricks.sliding_window_view(outputs, 4, axis=0)
+    expected = windows.var(-1).mean((2, 3, 4)).T
+    np.testing.assert_allclose(fitted.variance[:, 3:], expected, rtol=1e-6)
+    assert fitted.variance[:, :3].isinf().all()
+    assert fitted.stop.tolist() == (expected.argmin(1) + 4).tolist()
+
+
 def test_windowed_variance_does_not_drift_in_float32():
     """Of 5000 outputs near 0.7 that hardly move: float32 sums would be off by more than it is."""
     rng = np.random.default_rng(0)

@@ -166,17 +166,17 @@ def test_training_longer_restores_better():
 @pytest.mark.parametrize("task", TASKS)
 def test_both_uses_see_the_same_degraded_images(task, monkeypatch):
     seen = {}
-    restore, fit = study.restore, study.fit
+    as_input, fit = study._as_input, study.fit
 
-    def watch_restore(model, images):
-        seen["trained"] = images[:, :1]
-        return restore(model, images)
+    def watch_input(degraded, mask, trial):
+        seen["trained"] = degraded  # at last the test images
+        return as_input(degraded, mask, trial)
 
     def watch_fit(architecture, targets, clean, **options):
         seen["prior"] = targets
         return fit(architecture, targets, clean, **options)
 
-    monkeypatch.setattr(study, "restore", watch_restore)
+    monkeypatch.setattr(study, "_as_input", watch_input)
     monkeypatch.setattr(study, "fit", watch_fit)
     study.run_trained(tiny_trained(task=task, steps=1, seed=3), CONTEXT)
     study.run_dip(tiny_dip(task=task, images=2, seed=4), CONTEXT)
