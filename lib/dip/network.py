@@ -94,8 +94,7 @@ class Layers:
 
     width: channels at every level, as in Deep Image Prior; or those of levels 0, 1, ..., where the
         last number holds for all deeper levels. skip_width: channels of a skip.
-    upsampling: ``bilinear`` or ``nearest`` (not learnt), or ``learned`` (2x2 transposed
-        convolution, stride 2).
+    upsampling: ``bilinear``, ``nearest``, or ``learned`` (2x2 transposed convolution, stride 2).
     bypass: the last 3x3 convolution sees the input image as well, beside what is decoded.
     """
 
@@ -135,9 +134,8 @@ class EncoderDecoder(nn.Module):
         does) instead of an image through a sigmoid.
     problems: P independent networks in one, by grouped convolutions: channels of input and
         output are then P times as many, those of problem p side by side.
-    Any height and width of more than 2^depth: an odd size is halved upwards, and the decoder
-    returns to each size that the encoder had. A smaller image raises ValueError: its bottleneck
-    would be one pixel, which normalisation erases.
+    Height and width must be more than 2^depth, else ValueError: a bottleneck of one pixel would be
+    erased by normalisation. An odd size is halved upwards; the decoder returns to the same sizes.
     """
 
     def __init__(

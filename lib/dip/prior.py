@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,14 @@ class Degraded:
             raise ValueError(f"hidden is a fraction in [0, 1), not {self.hidden!r}")
 
 
-ANSWERS: dict[str, Callable[..., np.ndarray]] = {  # of (C, H, W) and the noise's sigma, of 1
+ANSWERS: dict[str, Callable[..., np.ndarray]] = {  # of (H, W, C) and the noise's sigma, of 1
     "noisy photograph": lambda noisy, _: noisy,
     # Buades, Coll, Morel, CVPR 2005; of 0.6, 0.8 and 1 sigma as h the first was best on train400
     "non-local means": lambda noisy, sigma: denoise_nl_means(
-        noisy, 5, 6, 0.6 * sigma, sigma=sigma, channel_axis=0
-    ).reshape(noisy.shape),  # a single channel is dropped
+        noisy, 5, 6, 0.6 * sigma, sigma=sigma, channel_axis=-1
+    ).reshape(noisy.shape),  # it drops a single channel
     # Chambolle, JMIV 2004, with scikit-image's default weight
-    "total variation": lambda noisy, _: denoise_tv_chambolle(noisy, weight=0.1, channel_axis=0),
+    "total variation": lambda noisy, _: denoise_tv_chambolle(noisy, weight=0.1, channel_axis=-1),
 }
 
 
@@ -88,9 +89,9 @@ class AnswerTrial(Degraded):
 def run_answer(trial: AnswerTrial, context: Context) -> dict[str, Any]:
     """Restore the noisy test images without a network and measure."""
     _, clean, noisy, _ = degraded_test_images(trial, context.data_root)
-    answer, sigma = ANSWERS[trial.answer], trial.sigma / 255
-    images = np.stack([answer(image, sigma) for image in noisy.numpy().astype(float)])
-    means, rmse_images = qualities(torch.from_numpy(images), clean)
+    images = noisy.double().permute(0, 2, 3, 1).numpy()
+    images = np.stack([ANSWERS[trial.answer](image, trial.sigma / 255) for image in images])
+    means, rmse_images = qualities(torch.from_numpy(images).permute(0, 3, 1, 2), clean)
     return {**means, "rmse_images": rmse_images}
 
 
@@ -137,10 +138,8 @@ def keep_picture(trial: Degraded, context: Context, image: Tensor) -> None:
 
 def kept_picture(trial: Degraded, context: Context) -> Tensor | None:
     """The restored first test image, (C, H, W) uint8; None where only the record was kept."""
-    if context.artefacts is None:
-        return None
     try:
-        return artefact(trial, replace(context, stored=True), dict)["restored"]
+        return artefact(trial, replace(context, stored=True), dict).get("restored")
     except NotStored:
         return None
 
@@ -150,9 +149,8 @@ class DipSettings:
     """How a fit is run; all defaults but ``reg_noise`` are those of Deep Image Prior's denoising.
 
     iterations, lr: of Adam. ema: decay of the exponential moving average of the outputs.
-    fixed: the iteration whose output is reported as "fixed".
-    reg_noise: standard deviation of the Gaussian noise that is added to z anew in every iteration;
-        1/30 in Deep Image Prior's denoising.
+    fixed: the iteration whose output is reported as "fixed". reg_noise: standard deviation of the
+        noise that is added to z anew in every iteration; 1/30 in Deep Image Prior's denoising.
     window, patience: of ES-WMV, in iterations. The variance over the last ``window`` outputs
         falls while the image forms and rises when the noise comes in; its minimum, unless
         ``patience`` iterations bring no lower one, is where to stop.
@@ -167,10 +165,9 @@ class DipSettings:
     reg_noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.fixed <= self.iterations:
-            raise ValueError(f"fixed must be in 1..{self.iterations}, not {self.fixed}")
-        if not 2 <= self.window <= self.iterations:
-            raise ValueError(f"window must be in 2..{self.iterations}, not {self.window}")
+        for name, lowest in (("fixed", 1), ("window", 2)):
+            if not lowest <= (value := getattr(self, name)) <= self.iterations:
+                raise ValueError(f"{name} must be in {lowest}..{self.iterations}, not {value}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1), not {self.ema}")
         if not self.reg_noise >= 0:
@@ -181,11 +178,10 @@ class DipSettings:
 class DipFit:
     """What came out, on the CPU; B images, T iterations.
 
-    outputs: ``fixed``, ``best`` (lowest RMSE, an oracle: it needs the clean image), ``last``,
-        ``stopped`` (ES-WMV), ``ema`` (average at the last iteration) and ``at N`` for
-        every iteration asked for; each (B, C, H, W) in [0, 1].
-    loss, rmse, variance: (B, T); rmse is against the clean image, NaN without one. variance is what
-        ES-WMV looks at; infinite until the window is full.
+    outputs: (B, C, H, W) in [0, 1]: ``fixed``, ``best`` (lowest RMSE, an oracle), ``last``,
+        ``stopped`` (ES-WMV), ``ema`` (average at the last iteration), and ``at N`` if asked for.
+    loss, rmse, variance: (B, T); rmse is against the clean image, NaN without one; variance is what
+        ES-WMV looks at, infinite until the window is full.
     stop, best: (B,) iterations, counted from 1; best is 0 without a clean image.
     """
 
@@ -213,18 +209,17 @@ def fit(
     """Fit B independent networks to B degraded images, in one call.
 
     targets, clean: (B, C, H, W) float on one device, where everything then happens; the clean
-        images are only measured against, None where nobody has them.
-    seeds: one a problem, for weights and z.
+        images are only measured against, None where nobody has them. seeds: for weights and z.
     masks: (B, 1 or C, H, W) of 0 and 1; the loss sees the pixels with 1 only (inpainting).
-    snapshots: iterations whose output is kept.
+    snapshots: iterations whose output is kept. label: of a progress bar; empty for none.
     grouped: True for one grouped network, False for one network after another, with equal results
-        up to rounding; None takes what measured faster. label: of a progress bar; empty for none.
+        up to rounding; None takes what measured faster.
     Raises ValueError for bad input and FloatingPointError if a loss stops being finite.
     """
     masks = torch.ones_like(targets[:, :1]) if masks is None else masks
     _check(targets, targets if clean is None else clean, masks, seeds)
-    if outside := [i for i in snapshots if not 1 <= i <= settings.iterations]:
-        raise ValueError(f"snapshots {outside} are outside 1..{settings.iterations}")
+    if outside := set(snapshots) - set(range(1, settings.iterations + 1)):
+        raise ValueError(f"snapshots {sorted(outside)} are outside 1..{settings.iterations}")
     if grouped is None:
         grouped = targets.is_cuda or targets[0, 0].numel() <= CPU_GROUPED_PIXELS
     if not grouped and len(targets) > 1:
@@ -237,8 +232,14 @@ def fit(
     clean = torch.full_like(targets, torch.nan) if clean is None else clean
     cuda, device = targets.is_cuda, targets.device
     layout = torch.contiguous_format if cuda else torch.channels_last
-    net = _initial(architecture, seeds, targets.shape[1], layers).to(device).train()
-    net = net.to(targets.dtype).to(memory_format=layout)
+    new = partial(EncoderDecoder, architecture, INPUT_CHANNELS, targets.shape[1], layers)
+    singles = []
+    for seed in seeds:
+        with seeded(seed):
+            singles.append(new())
+    net = new(problems=len(seeds))
+    net.load_state_dict(group(singles))  # its groups start as the single networks would
+    net = net.to(device, targets.dtype).train().to(memory_format=layout)
     shape = (1, INPUT_CHANNELS, *targets.shape[2:])
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
@@ -291,19 +292,6 @@ def _check(targets: Tensor, clean: Tensor, masks: Tensor, seeds: Sequence[int]) 
     for name, values in (("targets", targets), ("clean images", clean), ("masks", masks)):
         if not values.isfinite().all():
             raise ValueError(f"{name} contain NaN or infinite values")
-
-
-def _initial(
-    architecture: Architecture, seeds: Sequence[int], channels: int, layers: Layers
-) -> EncoderDecoder:
-    """One grouped network whose groups start as the single networks of the seeds would."""
-    singles = []
-    for seed in seeds:
-        with seeded(seed):
-            singles.append(EncoderDecoder(architecture, INPUT_CHANNELS, channels, layers))
-    net = EncoderDecoder(architecture, INPUT_CHANNELS, channels, layers, problems=len(singles))
-    net.load_state_dict(group(singles))
-    return net
 
 
 def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:

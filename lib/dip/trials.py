@@ -18,21 +18,8 @@ import torch
 from torch import Tensor
 
 from lib.data.images import QUALITIES, load_images
+from lib.dip import prior
 from lib.dip.network import UPSAMPLINGS, Architecture, EncoderDecoder, Layers, ladder, stratified
-from lib.dip.prior import (
-    ANSWERS,
-    AnswerTrial,
-    Degraded,
-    DipFit,
-    DipSettings,
-    degrade,
-    degraded_test_images,
-    fit,
-    keep_picture,
-    qualities,
-    run_answer,
-    untouched,
-)
 from lib.engine.batches import Patches
 from lib.engine.sweep import Context
 from lib.engine.training import one_cycle, seeded, train
@@ -40,7 +27,7 @@ from lib.networks.sizes import count_parameters
 
 STOPS = ("fixed", "best", "last", "stopped", "ema")  # outputs of a fit that are scored
 CURVE_EVERY = 10  # iterations between the stored points of a fit's curve
-Kind = TypeVar("Kind", bound=Degraded)
+Kind = TypeVar("Kind", bound=prior.Degraded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +81,7 @@ def widths(width: int, doublings: int) -> int | tuple[int, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trial(Degraded):
+class _Trial(prior.Degraded):
     """One network, one use, one seed; width, skip_width and upsampling as of ``Layers``."""
 
     width: int | tuple[int, ...]
@@ -139,14 +126,14 @@ class BypassTrial(TrainedTrial):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DipTrial(_Trial, DipSettings):
+class DipTrial(_Trial, prior.DipSettings):
     """The same network as an image prior, on the first ``images`` test images."""
 
     images: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        DipSettings.__post_init__(self)
+        prior.DipSettings.__post_init__(self)
 
 
 def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
@@ -158,7 +145,7 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
     def batch(step: int) -> tuple[Tensor, Tensor]:
         clean = patches(step)
         rng = torch.Generator().manual_seed(trial.seed * 1_000_003 + step + 500_000)
-        return _as_input(*degrade(clean, trial, rng), trial), clean
+        return _as_input(*prior.degrade(clean, trial, rng), trial), clean
 
     with seeded(trial.seed):
         model = EncoderDecoder(
@@ -179,17 +166,17 @@ def run_trained(trial: TrainedTrial, context: Context) -> dict[str, Any]:
         checkpoint=context.checkpoint,
         label=f"training {trial.architecture.name}",
     )
-    _, clean, degraded, mask = degraded_test_images(trial, context.data_root)
+    _, clean, degraded, mask = prior.degraded_test_images(trial, context.data_root)
     model.eval()
     with torch.no_grad():  # one by one, as they are large
         inputs = _as_input(degraded, mask, trial).to(device).split(1)
         restored = torch.cat([model(image).float() for image in inputs]).cpu()
-    means, rmse_images = qualities(restored, clean)
-    keep_picture(trial, context, restored[0])
+    means, rmse_images = prior.qualities(restored, clean)
+    prior.keep_picture(trial, context, restored[0])
     return {
         **means,
         "rmse_images": rmse_images,
-        "trivial_rmse": qualities(untouched(degraded, mask), clean)[0]["rmse"],
+        "trivial_rmse": prior.qualities(prior.untouched(degraded, mask), clean)[0]["rmse"],
         "train_loss": float(np.mean(losses[-max(1, len(losses) // 10) :])),
         "parameters": count_parameters(model),
         "slc": trial.architecture.slc,
@@ -203,8 +190,8 @@ def _as_input(degraded: Tensor, mask: Tensor, trial: _Trial) -> Tensor:
 def run_dip(trial: DipTrial, context: Context) -> dict[str, Any]:
     """Fit the untrained network to each degraded image and measure along the way."""
     clean, fitted = fit_images(trial, context)
-    keep_picture(trial, context, fitted.outputs["fixed"][0])
-    scored = {stop: qualities(fitted.outputs[stop], clean) for stop in STOPS}
+    prior.keep_picture(trial, context, fitted.outputs["fixed"][0])
+    scored = {stop: prior.qualities(fitted.outputs[stop], clean) for stop in STOPS}
     curve = fitted.rmse.mean(0)[CURVE_EVERY - 1 :: CURVE_EVERY]
     return {
         "slc": trial.architecture.slc,
@@ -218,13 +205,13 @@ def run_dip(trial: DipTrial, context: Context) -> dict[str, Any]:
 
 def fit_images(
     trial: DipTrial, context: Context, snapshots: tuple[int, ...] = ()
-) -> tuple[Tensor, DipFit]:
+) -> tuple[Tensor, prior.DipFit]:
     """Clean test images and the fit to their degraded versions, with outputs to look at."""
-    names, *test_set = degraded_test_images(trial, context.data_root)
+    names, *test_set = prior.degraded_test_images(trial, context.data_root)
     if not 1 <= trial.images <= len(names):
         raise ValueError(f"images must be in 1..{len(names)}, not {trial.images}")
     clean, degraded, mask = (values[: trial.images] for values in test_set)
-    fitted = fit(
+    fitted = prior.fit(
         trial.architecture,
         degraded.to(context.device),
         clean.to(context.device),
@@ -245,9 +232,9 @@ def _planned(kind: type[Kind], sizes: EncoderDecoderStudy, **more: Any) -> Kind:
     )
 
 
-def answer_trials(sizes: EncoderDecoderStudy) -> list[AnswerTrial]:
+def answer_trials(sizes: EncoderDecoderStudy) -> list[prior.AnswerTrial]:
     """The trivial answers: what needs no network."""
-    return [_planned(AnswerTrial, sizes, answer=answer) for answer in ANSWERS]
+    return [_planned(prior.AnswerTrial, sizes, answer=answer) for answer in prior.ANSWERS]
 
 
 def trained_trial(sizes: EncoderDecoderStudy, place: Architecture, seed: int = 0) -> TrainedTrial:
@@ -257,8 +244,8 @@ def trained_trial(sizes: EncoderDecoderStudy, place: Architecture, seed: int = 0
 
 def dip_trial(sizes: EncoderDecoderStudy, place: Architecture, seed: int = 0) -> DipTrial:
     """A Deep Image Prior trial with the profile's numbers, but its authors' learning rate."""
-    own = {"lr": DipSettings.lr, "images": sizes.dip_images}
-    return _planned(DipTrial, sizes, **asdict(place), **own, seed=seed)
+    lr, images = DipTrial.lr, sizes.dip_images
+    return _planned(DipTrial, sizes, **asdict(place), seed=seed, lr=lr, images=images)
 
 
 def main_grid(sizes: EncoderDecoderStudy) -> list[tuple[Architecture, int]]:
@@ -276,76 +263,51 @@ LADDER_CONTROLS: dict[str, Callable[[TrainedTrial], TrainedTrial]] = {
 }
 
 
-def ladder_controls(sizes: EncoderDecoderStudy) -> dict[str, list[TrainedTrial]]:
-    """SLC moved alone at one depth: as in the report, and with one thing changed."""
+def controls(sizes: EncoderDecoderStudy) -> dict[str, list[Any]]:
+    """What is run beside the main grid, by name; nothing where a profile has no such control.
+
+    The ladder's controls: SLC moved alone at one depth. upsampling: depth moved alone (skip at
+    level 0), the usual kind first. budget: SLC moved alone at several depths. noise: the networks
+    that have every seed, with the other noise on the prior's input. inpainting, widths: both uses
+    of networks with a skip at the top, in the middle and none.
+    """
+    depths = sizes.control_depths
     rungs = [ladder(sizes.ladder_depth, slc) for slc in range(sizes.ladder_depth + 1)]
     plain = [trained_trial(sizes, rung) for rung in rungs]
-    return {name: list(map(LADDER_CONTROLS[name], plain)) for name in sizes.ladder_controls}
-
-
-def budget_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[TrainedTrial]]:
-    """SLC moved alone at several depths, with two budgets of training; none in some profiles."""
-    depths = sizes.control_depths if sizes.long_steps else ()
-    rungs = [ladder(depth, slc) for depth in depths for slc in range(depth + 1)]
-    short = [trained_trial(sizes, rung) for rung in rungs]
-    return short, [replace(trial, steps=sizes.long_steps) for trial in short]
-
-
-def noise_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
-    """The networks that have every seed, with the other noise on the prior's input."""
-    other: dict[str, Any] = {"reg_noise": sizes.other_noise, "fixed": sizes.other_fixed}
-    places = stratified(sizes.max_depth, sizes.architectures)[: sizes.seeded]
-    return [replace(dip_trial(sizes, place), **other) for place in places]
-
-
-def upsampling_control(sizes: EncoderDecoderStudy) -> list[DipTrial]:
-    """Depth moved alone (skip at level 0), with every kind of upsampling, the usual one first."""
-    return [
+    plan: dict[str, list[Any]] = {
+        name: [LADDER_CONTROLS[name](trial) for trial in plain] for name in sizes.ladder_controls
+    }
+    plan["upsampling"] = [
         replace(dip_trial(sizes, ladder(depth, 0)), upsampling=kind)
         for kind in dict.fromkeys((sizes.upsampling, *UPSAMPLINGS))
-        for depth in sizes.control_depths
+        for depth in depths
     ]
-
-
-def _small_grid(
-    sizes: EncoderDecoderStudy, **changes: Any
-) -> tuple[list[TrainedTrial], list[DipTrial]]:
-    """Both uses of networks with a skip at the top, in the middle and none, with changes."""
-    grid = [
-        ladder(depth, slc)
-        for depth in sizes.control_depths
-        for slc in sorted({0, depth // 2, depth})
+    ladders = [ladder(depth, slc) for depth in depths for slc in range(depth + 1)]
+    plan["budget"] = [trained_trial(sizes, rung) for rung in ladders if sizes.long_steps]
+    plan["longer budget"] = [replace(trial, steps=sizes.long_steps) for trial in plan["budget"]]
+    plan["noise"] = [
+        replace(dip_trial(sizes, place), reg_noise=sizes.other_noise, fixed=sizes.other_fixed)
+        for place in stratified(sizes.max_depth, sizes.architectures)[: sizes.seeded]
     ]
-    return (
-        [replace(trained_trial(sizes, place), **changes) for place in grid],
-        [replace(dip_trial(sizes, place), **changes) for place in grid],
-    )
-
-
-def inpainting_trials(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
-    """Both uses of the small grid at the second task."""
-    return _small_grid(sizes, task="inpainting")
-
-
-def width_control(sizes: EncoderDecoderStudy) -> tuple[list[TrainedTrial], list[DipTrial]]:
-    """Both uses of the small grid with the other rule for the channels; none in some profiles."""
+    grid = [ladder(depth, slc) for depth in depths for slc in sorted({0, depth // 2, depth})]
+    uses: dict[str, list[Any]] = {
+        "trained": [trained_trial(sizes, place) for place in grid],
+        "prior": [dip_trial(sizes, place) for place in grid],
+    }
+    for use, usual in uses.items():
+        plan[f"inpainting, {use}"] = [replace(trial, task="inpainting") for trial in usual]
     other = widths(sizes.width, sizes.other_doublings)
-    return _small_grid(sizes, width=other) if other != sizes.layers.width else ([], [])
+    for use, usual in uses.items():
+        changed = [replace(trial, width=other) for trial in usual]
+        plan[f"widths, {use}"] = [] if other == sizes.layers.width else changed
+    return plan
 
 
-def evidence(sizes: EncoderDecoderStudy) -> Iterator[tuple[Callable, object]]:
+def evidence(sizes: EncoderDecoderStudy) -> Iterator[tuple[Callable, Any]]:
     """Every trial with its function: the family once, the repeats, and then the controls."""
-    yield from ((run_answer, trial) for trial in answer_trials(sizes))
+    yield from ((prior.run_answer, trial) for trial in answer_trials(sizes))
     for architecture, seed in main_grid(sizes):
         yield run_trained, trained_trial(sizes, architecture, seed)
         yield run_dip, dip_trial(sizes, architecture, seed)
-    controls: Iterator[_Trial] = chain(
-        *ladder_controls(sizes).values(),
-        upsampling_control(sizes),
-        *budget_control(sizes),
-        noise_control(sizes),
-        *inpainting_trials(sizes),
-        *width_control(sizes),
-    )
-    for trial in controls:
+    for trial in chain(*controls(sizes).values()):
         yield run_dip if isinstance(trial, DipTrial) else run_trained, trial

@@ -20,6 +20,7 @@ from lib.engine.sweep import Context
 WORKING = 32  # GiB that a trial may take beside the data
 PAPER = load_profile(study.EncoderDecoderStudy, "paper")
 CONTEXT = Context(torch.device("cpu"))
+QUALITIES = prior.qualities  # replaced while trials are walked through
 COUNTS = {"bsds500": 200, "set9": 9}
 DEEPEST = Architecture(8, tuple(range(8)))
 
@@ -56,21 +57,22 @@ def walk():
         none = lambda x: x.new_empty(0, x.ndim, dtype=torch.int64)  # noqa: E731
         patch.setitem(walking.ANSWERS, OPS.nonzero, none)
         patch.setattr(study, "train", lambda *a, **k: train(*a, **k | {"steps": 1}))
-        patch.setattr(study, "fit", partial(prior.fit, grouped=True))  # as on a GPU
-        patch.setattr(study, "qualities", unmeasured)
+        patch.setattr(prior, "fit", partial(prior.fit, grouped=True))  # as on a GPU
+        patch.setattr(prior, "qualities", unmeasured)
         for module in (study, prior):
             patch.setattr(module, "load_images", load)
         yield walk
 
 
+CONTROLS = study.controls(PAPER)
 TRAINED = {
     "deepest": study.trained_trial(PAPER, DEEPEST),
     "no skip": study.trained_trial(PAPER, Architecture(8)),
     "shallowest": study.trained_trial(PAPER, Architecture(1)),
-    **{name: rungs[0] for name, rungs in study.ladder_controls(PAPER).items()},
-    "long": study.budget_control(PAPER)[1][-1],
-    "constant width": study.width_control(PAPER)[0][-1],
-    "inpainting": study.inpainting_trials(PAPER)[0][-1],
+    **{name: CONTROLS[name][0] for name in PAPER.ladder_controls},
+    "long": CONTROLS["longer budget"][-1],
+    "constant width": CONTROLS["widths, trained"][-1],
+    "inpainting": CONTROLS["inpainting, trained"][-1],
 }
 
 
@@ -84,10 +86,10 @@ def test_every_kind_of_training(name, walk):
 
 PRIORS = {
     "deepest": study.dip_trial(PAPER, DEEPEST),
-    "no noise": study.noise_control(PAPER)[-1],
-    "constant width": study.width_control(PAPER)[1][-1],
-    "inpainting": study.inpainting_trials(PAPER)[1][-1],
-    **{trial.upsampling: trial for trial in study.upsampling_control(PAPER) if trial.depth == 8},
+    "no noise": CONTROLS["noise"][-1],
+    "constant width": CONTROLS["widths, prior"][-1],
+    "inpainting": CONTROLS["inpainting, prior"][-1],
+    **{trial.upsampling: trial for trial in CONTROLS["upsampling"] if trial.depth == 8},
 }
 
 
@@ -114,7 +116,7 @@ def test_every_kind_is_walked():
     kinds = {type(trial) for _, trial in study.evidence(PAPER)}
     walked = {type(trial) for trial in (*TRAINED.values(), *PRIORS.values())}
     assert kinds == walked | {prior.AnswerTrial}
-    assert {*UPSAMPLINGS} <= {*PRIORS} and len(study.ladder_controls(PAPER)) == 4
+    assert {*UPSAMPLINGS} <= {*PRIORS} and len(PAPER.ladder_controls) == 4
 
 
 @pytest.mark.parametrize("trial", study.answer_trials(PAPER), ids=lambda trial: trial.answer)
@@ -122,6 +124,7 @@ def test_answers_of_the_papers_size(trial, monkeypatch):
     grey = np.full((1, PAPER.channels, PAPER.image_size, PAPER.image_size), 128, np.uint8)
     image = ["grey.png"], torch.from_numpy(grey)
     monkeypatch.setattr(prior, "load_images", lambda *_, **__: image)
+    monkeypatch.setattr(prior, "qualities", QUALITIES)
     error = prior.run_answer(trial, CONTEXT)["rmse"]
     noise = PAPER.sigma / 255
     if trial.answer == "noisy photograph":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.dip import trials
+from lib.dip import prior, trials
 from lib.dip.trials import EncoderDecoderStudy, evidence
 from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.sweep import trial_key
@@ -17,7 +17,7 @@ from lib.engine.sweep import trial_key
 PINNED = Path(__file__).parents[1] / "data" / "trial_keys.csv"
 NOTEBOOK = "02_dip_architecture_study"
 FUNCTIONS = {
-    trials.AnswerTrial: trials.run_answer,
+    prior.AnswerTrial: prior.run_answer,
     trials.TrainedTrial: trials.run_trained,
     trials.BypassTrial: trials.run_trained,
     trials.DipTrial: trials.run_dip,
@@ -40,7 +40,7 @@ def test_the_plan_is_the_one_that_is_pinned(profile):
 def test_a_run_that_is_cut_short_has_pairs_of_every_depth_and_slc():
     """70 networks' trials are a pair of each of the 35 levels of both at depth 1 to 7."""
     plan = evidence(load_profile(EncoderDecoderStudy, "medium"))
-    plan = ((run, trial) for run, trial in plan if run is not trials.run_answer)
+    plan = ((run, trial) for run, trial in plan if run is not prior.run_answer)
     places = Counter(
         (trial.depth, trial.architecture.slc, type(trial)) for _, trial in islice(plan, 70)
     )

@@ -12,6 +12,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from lib.data.images import load_images, quality
+from lib.dip import prior
 from lib.dip import trials as study
 from lib.dip.network import Architecture, enumerate_architectures, ladder, stratified
 from lib.dip.prior import ANSWERS, TASKS, degraded_test_images, kept_picture
@@ -78,7 +79,7 @@ def test_the_prior_gives_finite_metrics(task):
 
 def answered(answer: str, **changes) -> dict:
     trial = replace(study.answer_trials(QUICK)[0], answer=answer, **changes)
-    return study.run_answer(trial, CONTEXT)
+    return prior.run_answer(trial, CONTEXT)
 
 
 def test_trivial_answers_are_measured_as_the_networks_are():
@@ -115,10 +116,10 @@ def test_an_answer_that_does_not_exist_is_refused():
 
 
 def test_every_control_changes_one_thing_of_every_rung():
-    rungs = study.ladder_controls(load_profile(EncoderDecoderStudy, "medium"))
+    controls = study.controls(load_profile(EncoderDecoderStudy, "medium"))
+    rungs = {name: controls[name] for name in study.LADDER_CONTROLS}
     plain = rungs.pop("as in the report")
     assert [trial.architecture.slc for trial in plain] == list(range(7))
-    assert set(rungs) == set(study.LADDER_CONTROLS) - {"as in the report"}
     changed = {}
     for name, trials in rungs.items():
         for trial, before in zip(trials, plain, strict=True):
@@ -137,17 +138,19 @@ def test_the_bypass_is_trained():
 
 def test_controls_of_budget_noise_and_width():
     """17 rungs at depth 1, 2, 4 and 6, the 60 networks with every seed, a grid of 11."""
-    sizes = load_profile(EncoderDecoderStudy, "medium")
-    short, long = study.budget_control(sizes)
+    controls = study.controls(load_profile(EncoderDecoderStudy, "medium"))
+    short, long = controls["budget"], controls["longer budget"]
     assert len(short) == 17 and [replace(t, steps=300) for t in long] == short
     assert {t.steps for t in long} == {900}
-    noise = study.noise_control(sizes)
+    noise = controls["noise"]
     assert len({t.architecture for t in noise}) == 60
     assert {t.reg_noise for t in noise} == {1 / 30} and {t.seed for t in noise} == {0}
-    for trials in study.width_control(sizes):
+    for use in ("trained", "prior"):
+        trials = controls[f"widths, {use}"]
         assert len(trials) == 11 and {t.width for t in trials} == {(16, 32, 64)}
-    assert not study.budget_control(QUICK)[1] and not study.noise_control(QUICK)
-    assert not any(study.width_control(QUICK))
+    without = study.controls(QUICK)
+    absent = ("longer budget", "noise", "widths, trained", "widths, prior")
+    assert not any(without[name] for name in absent)
 
 
 def test_the_paper_profile_has_channels_that_grow_and_noise_on_the_input():
@@ -166,7 +169,7 @@ def test_training_longer_restores_better():
 @pytest.mark.parametrize("task", TASKS)
 def test_both_uses_see_the_same_degraded_images(task, monkeypatch):
     seen = {}
-    as_input, fit = study._as_input, study.fit
+    as_input, fit = study._as_input, prior.fit
 
     def watch_input(degraded, mask, trial):
         seen["trained"] = degraded  # at last the test images
@@ -177,7 +180,7 @@ def test_both_uses_see_the_same_degraded_images(task, monkeypatch):
         return fit(architecture, targets, clean, **options)
 
     monkeypatch.setattr(study, "_as_input", watch_input)
-    monkeypatch.setattr(study, "fit", watch_fit)
+    monkeypatch.setattr(prior, "fit", watch_fit)
     study.run_trained(tiny_trained(task=task, steps=1, seed=3), CONTEXT)
     study.run_dip(tiny_dip(task=task, images=2, seed=4), CONTEXT)
     assert torch.equal(seen["trained"][:2], seen["prior"])
