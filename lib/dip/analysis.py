@@ -139,15 +139,10 @@ def eta_table(rows: pd.DataFrame, draws: int = 1000) -> pd.DataFrame:
     for axis in AXES:
         for factor, other in (FACTORS, FACTORS[::-1]):
             share = above_chance(rows, axis, factor, draws)
-            row = (
-                axis,
-                factor,
-                eta_squared(rows, axis, factor),
-                share.value,
-                share.low,
-                share.high,
-            )
-            table.append((*row, partial_eta_squared(rows, axis, factor, other), share.n))
+            total = eta_squared(rows, axis, factor)
+            given = partial_eta_squared(rows, axis, factor, other)
+            row = (axis, factor, total, share.value, share.low, share.high, given, share.n)
+            table.append(row)
     columns = "axis factor eta_squared above_chance low high given_other n".split()
     return pd.DataFrame(table, columns=columns)
 

@@ -87,30 +87,33 @@ def restore(
     read = [_read(path, mask, size) for path, mask in files]
     unit, restored = 2**architecture.depth, {}
     for places in _batches([_padded(picture, unit).shape for picture, _ in read]):
-        images = [np.stack([_padded(read[at][i], unit) for at in places]) for i in (0, 1)]
+        images, masked = (np.stack([_padded(read[at][i], unit) for at in places]) for i in (0, 1))
         targets, known = (  # a grey picture has no axis of colours
-            torch.from_numpy(values).view(*values.shape[:3], -1).to(where) for values in images
+            torch.from_numpy(values).view(*values.shape[:3], -1).permute(0, 3, 1, 2).to(where) / 255
+            for values in (images, masked)
         )
+        names = [paths[at].name for at in places]
         fitted = fit(
             architecture,
-            targets.permute(0, 3, 1, 2) / 255,
+            targets,
             None,
             seeds=[seed] * len(places),
             layers=layers,
             settings=settings,
-            masks=known.permute(0, 3, 1, 2) / 255,
-            label=", ".join(paths[at].name for at in places),
+            masks=known,
+            label=", ".join(names),
         )
-        outputs = (255 * fitted.outputs["stopped"]).round().byte().permute(0, 2, 3, 1)
-        for index, at in enumerate(places):
+        outputs = (255 * fitted.outputs["stopped"]).round().byte().permute(0, 2, 3, 1).numpy()
+        outputs = outputs.reshape(images.shape)
+        for at, name, pixels, variance, stop in zip(
+            places, names, outputs, fitted.variance.numpy(), fitted.stop.tolist(), strict=True
+        ):
             picture, mask = read[at]
-            pixels = outputs[index].reshape(images[0][index].shape).numpy()
             output = Image.fromarray(pixels).crop((0, 0, *picture.size))
             if mask.getextrema()[0] == 0:  # something is to be filled in
                 output.paste(picture, mask=mask)
-            stop, variance = int(fitted.stop[index]), fitted.variance[index].numpy()
             settled = stop + settings.patience <= settings.iterations
-            restored[at] = Restored(paths[at].name, picture, output, stop, variance, settled)
+            restored[at] = Restored(name, picture, output, stop, variance, settled)
     done = [restored[at] for at in range(len(paths))]
     if into:
         made[0].parent.mkdir(parents=True, exist_ok=True)
