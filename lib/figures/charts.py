@@ -24,6 +24,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
+from pandas.api.types import is_integer_dtype
 
 from lib.figures.style import DISTINCT, GREY, INK, WIDE, WIDTH
 
@@ -113,6 +114,7 @@ def bands(
             ax.plot(line[x], middle, marker=marker, **styles[name])
             ax.fill_between(line[x], low, high, color=styles[name]["color"], alpha=0.2, linewidth=0)
         ax.set(title=wrapped(str(title), 24), xlabel=x, **settings)
+        ax.xaxis.get_major_locator().set_params(integer=is_integer_dtype(rows[x]))
     legend(figure, handles_of(styles, marker=marker))
     return figure
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from lib.dip.explorer import Card, drawing, explorer
 from lib.dip.network import Architecture
-from lib.engine.files import REPOSITORY
 
 ROWS = pd.DataFrame({"trained": [0.05, 0.07, 0.09], "prior": [0.08, 0.06, 0.07], "slc": [1, 0, 1]})
 NETWORKS = [Architecture(1), Architecture(3, (0, 2)), Architecture(2, (1,))]
@@ -25,17 +25,11 @@ PICTURES = {
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(REPOSITORY / "notebooks" / "drawings"))
-        from explorer_parts import Card, drawing, explorer
-
-        cards = [
-            Card(
-                [place.name, "<&>"], drawing(place, 260, 130), PICTURES if place.depth == 3 else {}
-            )
-            for place in NETWORKS
-        ]
-        return explorer(ROWS, "trained", "prior", "slc", cards, ("across", "up"))
+    cards = [
+        Card([place.name, "<&>"], drawing(place, 260, 130), PICTURES if place.depth == 3 else {})
+        for place in NETWORKS
+    ]
+    return explorer(ROWS, "trained", "prior", "slc", cards, ("across", "up"))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A scatter in which every dot shows its network: what notebook 02 opens for its explorer."""
+"""A scatter in which every dot shows its network, drawn as plain SVG."""
 
 from __future__ import annotations
 
