@@ -113,8 +113,8 @@ def bands(
             low, middle, high = (scale * line[column] for column in ("low", value, "high"))
             ax.plot(line[x], middle, marker=marker, **styles[name])
             ax.fill_between(line[x], low, high, color=styles[name]["color"], alpha=0.2, linewidth=0)
-        ax.set(title=wrapped(str(title), 24), xlabel=x, **settings)
         ax.xaxis.get_major_locator().set_params(integer=is_integer_dtype(rows[x]))
+        ax.set(title=wrapped(str(title), 24), xlabel=x, **settings)
     legend(figure, handles_of(styles, marker=marker))
     return figure
 
