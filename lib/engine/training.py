@@ -92,9 +92,10 @@ def train(
         losses[step] = value.detach()
         taken = step + 1
         if taken % CHECK_EVERY == 0 or taken == steps:
-            wrong = (~losses[:taken].isfinite()).nonzero().flatten().tolist()
-            if wrong:
-                raise Diverged(f"the loss is {losses[wrong[0]].item()} at step {wrong[0]}")
+            finite = losses[:taken].isfinite()
+            if not finite.all():
+                wrong = int((~finite).nonzero()[0])
+                raise Diverged(f"the loss is {losses[wrong].item()} at step {wrong}")
         if observe:
             observe(taken)
             model.train()

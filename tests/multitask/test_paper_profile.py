@@ -47,7 +47,7 @@ def walk():
         for part in COUNTS:
             load("celeba", part, size=128, count=0, fold=0, root=None)
 
-    walk, train, squares = Walk(all_parts), study.train, measures.squares
+    walk, train, squares = Walk(all_parts), measures.train, measures.squares
     walk.features, walk.predicted = [], []
 
     def shapes(maps):
@@ -68,7 +68,7 @@ def walk():
         patched(patch)
         patch.setattr(study, "load_faces", load)
         patch.setattr(study, "artefact", walk.artefact)
-        patch.setattr(study, "train", lambda *a, **k: train(*a, **k | {"steps": 1}))
+        patch.setattr(measures, "train", lambda *a, **k: train(*a, **k | {"steps": 1}))
         patch.setattr(measures, "predict", predict)
         patch.setattr(measures, "trivial_scores", lambda *_: {})
         patch.setattr(measures, "squares", shapes)
