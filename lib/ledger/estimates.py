@@ -166,7 +166,8 @@ def _residual_squares(rows: pd.DataFrame, outcome: str, factors: list[str]) -> f
 
 def spearman(rows: pd.DataFrame, x: str, y: str) -> float:
     """Spearman's rank correlation; NaN if one of the two is constant."""
-    return _cosine(*(_centred_ranks(rows[name].to_numpy()) for name in (x, y)))
+    one = np.zeros(len(rows), int)
+    return _cosine(*(_centred_ranks(rows[name].to_numpy(), one) for name in (x, y)))
 
 
 def spearman_within(rows: pd.DataFrame, x: str, y: str, group: str) -> float:
@@ -175,15 +176,16 @@ def spearman_within(rows: pd.DataFrame, x: str, y: str, group: str) -> float:
     Ranks are taken in each group and centred there, so differences between groups cannot
     contribute; groups weigh by their spread. NaN if no group has two members.
     """
-    a, b = (rows[name].to_numpy() for name in (x, y))
-    members = rows.groupby(group).indices.values()
-    ranks = ((_centred_ranks(a[i]), _centred_ranks(b[i])) for i in members)
-    return _cosine(*map(np.concatenate, zip(*ranks, strict=True)))
+    groups = rows[group].factorize()[0]
+    return _cosine(*(_centred_ranks(rows[name].to_numpy(), groups) for name in (x, y)))
 
 
-def _centred_ranks(values: np.ndarray) -> np.ndarray:
-    ranks = pd.Series(values).rank().to_numpy()  # faster than scipy's rankdata on few values
-    return ranks - (len(values) + 1) / 2
+def _centred_ranks(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Ranks among the values of the same group, less their mean there; NaN where a value is."""
+    ordered = np.unique(values, return_inverse=True)[1]
+    ranks = stats.rankdata(groups * len(values) + ordered)  # one group after the other
+    ranks[np.isnan(values)] = np.nan
+    return ranks - (np.bincount(groups, ranks) / np.bincount(groups))[groups]
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
