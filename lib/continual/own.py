@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from lib.continual.masks import MaskedNetwork, MaskedTask, TaskSwitcher
 from lib.continual.networks import UNet
-from lib.data.images import list_images, open_picture
-from lib.data.segmented import IGNORED
+from lib.data.images import open_picture, pairs_in
+from lib.data.segmented import FOLDER_TEST_EVERY, IGNORED, class_names_in
 from lib.engine.training import one_cycle, seeded, train
 
 LR, MASK_LR = 2e-3, 1e-3  # of the last layer and of the masks, as in the medium run
-TESTED = 5  # every so many-th pair is kept for the test
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Pairs:
         """For training, and every fifth pair for the test; ValueError for a single pair."""
         if len(self.names) < 2:
             raise ValueError("one pair cannot be both learned from and tested on; give two or more")
-        test = range(0, len(self.names), TESTED)
+        test = range(0, len(self.names), FOLDER_TEST_EVERY)
         return self.part([n for n in range(len(self.names)) if n not in test]), self.part(test)
 
 
@@ -61,18 +60,14 @@ def load_pairs(folder: str | Path, *, size: int = 64) -> Pairs:
     Raises FileNotFoundError for a folder without pictures, and ValueError, naming the file, for one
     without partner, of another size than it, or not readable, and for a label that is no class.
     """
-    names_file = Path(folder) / "classes.txt"
-    lines = names_file.read_text("utf-8").split("\n") if names_file.is_file() else []
-    classes = tuple(line.strip() for line in lines if line.strip())
-    sides = [_pictures(Path(folder) / side) for side in ("inputs", "targets")]
-    if alone := sorted(set(sides[0]) ^ set(sides[1])):
-        raise ValueError(f"{folder}: no pair for {', '.join(alone[:5])}")
-    names = sorted(sides[0])
+    where = Path(folder).expanduser()
+    classes = class_names_in(where) if (where / "classes.txt").is_file() else ()
+    files = pairs_in(Path(folder))
+    names = tuple(name for name, _, _ in files)
     inputs = torch.zeros(len(names), 3, size, size, dtype=torch.uint8)
     targets = torch.full_like(inputs[:, :1], IGNORED) if classes else inputs.clone()
     inside = torch.zeros(len(names), 1, size, size, dtype=torch.bool)
-    for place, name in enumerate(names):
-        first, second = sides[0][name], sides[1][name]
+    for place, (_, first, second) in enumerate(files):
         pair = [open_picture(first)]
         pair.append(_labels(second, len(classes)) if classes else open_picture(second))
         shapes = [f"{picture.width} x {picture.height}" for picture in pair]
@@ -82,17 +77,7 @@ def load_pairs(folder: str | Path, *, size: int = 64) -> Pairs:
             pixels = torch.from_numpy(_within(picture, size)).permute(2, 0, 1)
             values[place, :, : pixels.shape[1], : pixels.shape[2]] = pixels
         inside[place, :, : pixels.shape[1], : pixels.shape[2]] = True
-    return Pairs(tuple(names), inputs, targets, inside, classes)
-
-
-def _pictures(folder: Path) -> dict[str, Path]:
-    """Stem -> file."""
-    found: dict[str, Path] = {}
-    for path in list_images(str(folder.expanduser().resolve())):
-        if path.stem in found:
-            raise ValueError(f"{found[path.stem]} and {path} have the same name")
-        found[path.stem] = path
-    return found
+    return Pairs(names, inputs, targets, inside, classes)
 
 
 def _labels(path: Path, classes: int) -> Image.Image:

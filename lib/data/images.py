@@ -7,6 +7,7 @@ name is a folder of images below the data root.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -86,6 +87,28 @@ def pictures_in(folder: Path) -> list[Path]:
         told = f"{len(others)} images in {folder} are not read: {', '.join(others[:3])}{more}"
         warnings.warn(f"{told}; {', '.join(sorted(SUFFIXES))} are", stacklevel=2)
     return [path for path in there if path.suffix.lower() in SUFFIXES]
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Stem -> file; ValueError for two files of one stem."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in found:
+            raise ValueError(f"{found[path.stem]} and {path} have the same name")
+        found[path.stem] = path
+    return found
+
+
+def pairs_in(folder: Path) -> list[tuple[str, Path, Path]]:
+    """Stem, picture in ``inputs/`` and its partner in ``targets/``, sorted by stem.
+
+    Raises FileNotFoundError for a folder without pictures, ValueError for one without partner.
+    """
+    whole = folder.expanduser().resolve()
+    inputs, targets = (by_stem(list_images(str(whole / side))) for side in ("inputs", "targets"))
+    if alone := sorted(set(inputs) ^ set(targets)):
+        raise ValueError(f"{folder}: no pair for {', '.join(alone[:5])}")
+    return [(stem, inputs[stem], targets[stem]) for stem in sorted(inputs)]
 
 
 def read_square(path: Path, size: int, channels: int, *, enlarge: bool = False) -> np.ndarray:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lib.data.catalogue import DATASETS, apart, listed_ids, locate, refuse_below
 from lib.data.drawn.scenes import CATEGORIES, render_scenes
-from lib.data.images import centre_square, list_images, picture_shape, read_square, upright
+from lib.data.images import centre_square, pairs_in, picture_shape, read_square, upright
 from lib.engine.files import data_root, naming, read_text
 
 DRAWN = ("scenes_a", "scenes_b")
@@ -35,7 +35,7 @@ VOC_CLASSES = DATASETS["voc2012"].classes
 STANFORD_MAPS = (".png", ".regions.txt")
 SCENES_SEEDS = {"train": 1, "test": 2}
 COCO_TEST_EVERY = 4
-FOLDER_TEST_EVERY = 5  # as load_pairs of notebook 01 does
+FOLDER_TEST_EVERY = 5  # pairs of a folder of one's own
 FAR = 1e6  # pixels: pycocotools allocates for every row and column that a shape reaches
 
 
@@ -257,20 +257,19 @@ def _pets(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ..
     return _pairs(folder / "images", maps, stems, {1: 1, 2: 0, 3: IGNORED}), ("background", "pet")
 
 
+def class_names_in(folder: Path) -> tuple[str, ...]:
+    """The lines of ``classes.txt`` that are not empty: names of label 0, 1, ..."""
+    lines = read_text(folder / "classes.txt", "list of classes").splitlines()
+    return tuple(filter(None, map(str.strip, lines)))
+
+
 def _folder(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:
     folder = locate(name, root)
-    lines = read_text(folder / "classes.txt", "list of classes").splitlines()
-    classes = tuple(filter(None, map(str.strip, lines)))
-    images, maps = (
-        {path.stem: path for path in list_images(str(folder.resolve() / side))}
-        for side in ("inputs", "targets")
-    )
-    if alone := sorted(set(images) ^ set(maps)):
-        raise ValueError(f"{folder}: no pair for {', '.join(alone[:5])}")
+    classes = class_names_in(folder)
     meaning = {label: label for label in range(len(classes))}
     entries = [
-        _Entry(path, picture_shape(path), partial(_labels, maps[stem], meaning))
-        for place, (stem, path) in enumerate(images.items())
+        _Entry(image, picture_shape(image), partial(_labels, label_map, meaning))
+        for place, (_, image, label_map) in enumerate(pairs_in(folder))
         if (place % FOLDER_TEST_EVERY == 0) == (split == "test")
     ]
     return entries, classes

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from PIL.Image import Resampling
 
-from lib.data.images import list_images, open_picture
+from lib.data.images import by_stem, list_images, open_picture
 from lib.dip.network import Architecture, Layers
 from lib.dip.prior import DipSettings, fit
-from lib.engine.sweep import available_devices, checked_device
+from lib.engine.sweep import chosen_device
 
 LOWEST = Architecture(5, (3, 4))  # of all in the medium run, the lowest error where ES-WMV stops
 AT_ONCE = 8  # pictures that are fitted together
@@ -78,7 +78,7 @@ def restore(
     picture, for pictures of one stem, for a mask that is missing, all black or of another size,
     and for a picture that would be written over.
     """
-    where = torch.device(checked_device(device) or available_devices()[0])
+    where = chosen_device(device)
     paths = _pictures(noisy)
     made = [Path(into).expanduser() / f"{path.stem}.png" for path in paths if into]
     if lost := {path.resolve() for path in made} & {path.resolve() for path in paths}:
@@ -131,10 +131,7 @@ def _pictures(noisy: str | Path | Sequence[str | Path]) -> list[Path]:
         paths = [Path(path).expanduser() for path in noisy]
     if not paths:
         raise ValueError(f"no picture is given: {noisy!r}")
-    stems = [path.stem for path in paths]
-    if twice := [path for path in paths if stems.count(path.stem) > 1]:
-        raise ValueError(f"{twice[0]} and {twice[1]} have the same name")
-    return paths
+    return list(by_stem(paths).values())
 
 
 def _masks(noisy: object, paths: Sequence[Path], masks: str | Path) -> Sequence[Path | None]:
@@ -145,7 +142,7 @@ def _masks(noisy: object, paths: Sequence[Path], masks: str | Path) -> Sequence[
         return [None] * len(paths)
     if not place.is_dir():
         return [place] * len(paths)
-    there = {path.stem: path for path in list_images(str(place.resolve()))}
+    there = by_stem(list_images(str(place.resolve())))
     found = [there.get(path.stem, there.get("all")) for path in paths]
     if None in found:
         raise ValueError(f"{place} has no mask for {paths[found.index(None)].name}")

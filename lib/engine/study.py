@@ -132,7 +132,7 @@ def open_study(
     torch.set_num_threads(1)
     report, chosen = Report(notebook, profile), sweep.checked_device(device)
     context = sweep.Context(
-        torch.device(chosen or sweep.available_devices()[0]),
+        sweep.chosen_device(device),
         data_root=Path(data_root).expanduser() if data_root else None,
         artefacts=report.trials,
         stored=engine == "stored",

@@ -313,6 +313,11 @@ def checked_device(name: str) -> str:
     return "" if name == "auto" else name
 
 
+def chosen_device(name: str = "auto") -> torch.device:
+    """The device of a name, "auto" for the first accelerator, else the CPU."""
+    return torch.device(checked_device(name) or available_devices()[0])
+
+
 def gather(plans: Mapping[str, Plan], folder: Path, minutes: float) -> pd.DataFrame:
     """Run missing trials until the time is up, then pack the records.
 

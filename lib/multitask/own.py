@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib.data.faces import UNKNOWN, Faces, cut_out
 from lib.data.images import open_picture
-from lib.engine.sweep import available_devices
+from lib.engine.sweep import chosen_device
 from lib.multitask import measures, networks
 
 BOX = ("left", "top", "width", "height")
@@ -191,7 +191,7 @@ def fit_separation(
     held_out = pictures[::TESTED]
     tested = np.isin(faces.ids, held_out)
     known, test = _part(faces, ~tested), _part(faces, tested)
-    device = torch.device(available_devices()[0])
+    device = chosen_device()
     tasks = {"landmarks": 2 * len(faces.points), "attributes": len(faces.names)}
     shape = networks.Shape(tuple(widths), faces.images.shape[-1], hidden)
     stage1 = networks.multitask_network("hard sharing", tasks, shape, seed=seed)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lib.data.images import list_images, open_picture
 from lib.data.words import class_vectors, load_vectors
 from lib.engine.files import is_rubbish
-from lib.engine.sweep import available_devices
+from lib.engine.sweep import chosen_device
 from lib.engine.training import progress, seeded
 from lib.networks.sources import torchvision_network
 from lib.transfer.scores import SCORES, all_scores
@@ -110,7 +110,7 @@ def _published(name: str, trained: bool) -> OwnNetwork:
 @torch.no_grad()
 def _described(model: OwnNetwork, pictures: Sequence[Path]) -> tuple[Tensor, Tensor]:
     """(N, D) of what goes into the last layer, a map's averaged over its pixels, (N, C) logits."""
-    device = torch.device(available_devices()[0])
+    device = chosen_device()
     network = model.network.to(device).eval()
     last = [part for part in network.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
     features: list[Tensor] = []

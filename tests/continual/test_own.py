@@ -91,7 +91,7 @@ def two_colours(folder, count=10, *, classes=False):
         shown = dark if classes else np.where(dark, 230, 30)[..., None].repeat(3, 2)
         write(folder / "targets", f"{place}.png", shown)
     if classes:
-        (folder / "classes.txt").write_text("bright\ndark\n")
+        (folder / "classes.txt").write_text("bright\ndark\n", encoding="utf-8-sig")
 
 
 @pytest.mark.parametrize("classes", [False, True])

@@ -181,11 +181,17 @@ def test_a_list_of_ids_as_windows_writes_it(tmp_path, monkeypatch, encoding):
 # ---- folders of classes
 
 
-def test_what_systems_leave_is_no_class(tmp_path):
-    folder = tmp_path / "caltech101/101_ObjectCategories"
+def two_classes(root: Path, count: int, suffix: str = ".jpg") -> Path:
+    """The folder of a Caltech-101 that has two classes of so many pictures."""
+    folder = root / "caltech101/101_ObjectCategories"
     for name in ("accordion", "wrench"):
-        for n in range(5):
-            draw(folder / name / f"image_{n}.jpg")
+        for n in range(count):
+            draw(folder / name / f"image_{n}{suffix}")
+    return folder
+
+
+def test_what_systems_leave_is_no_class(tmp_path):
+    folder = two_classes(tmp_path, 5)
     draw(folder / ".ipynb_checkpoints/image_0.jpg")
     (folder / "wrench/._image_0.jpg").write_bytes(b"\0\5\x16\7" + bytes(80))
     (folder / "__MACOSX").mkdir()
@@ -196,10 +202,7 @@ def test_what_systems_leave_is_no_class(tmp_path):
 
 
 def test_pictures_of_a_class_that_are_not_read_are_told(tmp_path):
-    folder = tmp_path / "caltech101/101_ObjectCategories"
-    for name in ("accordion", "wrench"):
-        for n in range(2):
-            draw(folder / name / f"image_{n}.JPG")
+    folder = two_classes(tmp_path, 2, ".JPG")
     draw(folder / "wrench/image_2.gif")
     found, said = told(lambda: load_labelled("caltech101", size=16, root=tmp_path))
     assert len(found.train_images) == len(found.test_images) == 2

@@ -461,6 +461,10 @@ def test_a_folder_of_ones_own_has_its_own_classes(tmp_path):
     reds = {id: picture[0].float().mean() for id, picture in zip(
         parts["train"].ids, parts["train"].images, strict=True)}  # fmt: skip
     assert all(abs(red - 20 * int(id)) < 3 for id, red in reds.items())
+    Image.new("RGB", (20, 12)).save(tmp_path / "walks/inputs/7.png")
+    with pytest.raises(ValueError, match=r"7\.jpg and .*7\.png have the same name"):
+        fresh("walks", "train", size=8, root=tmp_path)
+    (tmp_path / "walks/inputs/7.png").unlink()
     (tmp_path / "walks/targets/3.png").unlink()
     with pytest.raises(ValueError, match="walks: no pair for 3"):
         fresh("walks", "train", size=8, root=tmp_path)
