@@ -133,6 +133,13 @@ class Store:
         record = self._read_file(self.path(trial))
         return _is_success(record) and same_data(record.get("fingerprints"), data)
 
+    def is_of_other_data(self, trial: Trial, root: str | None) -> bool:
+        """Whether the folder holds a success on other data than lies in the data root."""
+        record = self._read_file(self.path(trial))
+        if not _is_success(record):
+            return False
+        return not same_data(record.get("fingerprints"), fingerprints(asdict(trial), root))
+
     def write(self, trial: Trial, record: dict) -> None:
         """Store a record; a failure never replaces a success that another run stored."""
         if _is_success(record) or not self.has_file(trial, record.get("fingerprints")):
@@ -262,12 +269,7 @@ def run(
     records = Store(store)
     unique = list({trial_key(trial): trial for trial in trials}.values())
     root = str(Path(data_root).expanduser().resolve()) if data_root else None
-    others = [
-        trial
-        for trial in unique
-        if records.has_file(trial)
-        and not records.has_file(trial, fingerprints(asdict(trial), root))
-    ]
+    others = {trial for trial in unique if records.is_of_other_data(trial, root)}
     missing = [trial for trial in unique if trial in others or not records.is_done(trial)]
     print(f"{len(unique) - len(missing)} stored, {len(missing)} to do")
     if others:
