@@ -17,6 +17,7 @@ from lib.continual.masks import MaskedNetwork, MaskedTask, TaskSwitcher
 from lib.continual.networks import UNet
 from lib.data.images import open_picture, pairs_in
 from lib.data.segmented import FOLDER_TEST_EVERY, IGNORED, class_names_in
+from lib.engine.sweep import chosen_device
 from lib.engine.training import one_cycle, seeded, train
 
 LR, MASK_LR = 2e-3, 1e-3  # of the last layer and of the masks, as in the medium run
@@ -101,28 +102,36 @@ def _within(picture: Image.Image, size: int) -> np.ndarray:
     return np.array(picture).reshape(picture.height, picture.width, -1)
 
 
-def add_task(base: UNet, pairs: Pairs, *, steps: int = 400, seed: int = 0) -> MaskedTask:
+def add_task(
+    base: UNet, pairs: Pairs, *, steps: int = 400, seed: int = 0, device: str = "auto"
+) -> MaskedTask:
     """``learn_mask``, as what ``save_task`` writes and ``TaskSwitcher`` switches in."""
-    return learn_mask(base, pairs, steps=steps, seed=seed).task()
+    return learn_mask(base, pairs, steps=steps, seed=seed, device=device).task()
 
 
 def learn_mask(
-    base: UNet, pairs: Pairs, *, steps: int = 400, batch: int = 8, seed: int = 0
+    base: UNet,
+    pairs: Pairs,
+    *,
+    steps: int = 400,
+    batch: int = 8,
+    seed: int = 0,
+    device: str = "auto",
 ) -> MaskedNetwork:
-    """A copy of the base, on its device, with a mask and a last layer that do what the pairs show.
+    """A copy of the base, on the device, with a mask and a last layer that do what the pairs show.
 
     The loss is the cross entropy of label maps, or the mean squared error of pictures, whose
     network output goes through a sigmoid. Half of the pictures are mirrored. steps, batch: Adam's
-    steps and the images in each.
+    steps and the images in each. device: auto (the first GPU, else the CPU), cpu, cuda:0 or mps.
     """
-    device = base.last.weight.device
+    where = chosen_device(device)
     last = base.new_last(len(pairs.classes) or 3, seed=seed)
-    network = MaskedNetwork(base, {"last": last}, norm="statistics")
-    data = [values.to(device) for values in (pairs.inputs, pairs.targets, pairs.inside)]
+    network = MaskedNetwork(base, {"last": last}, norm="statistics").to(where)
+    data = [values.to(where) for values in (pairs.inputs, pairs.targets, pairs.inside)]
 
     def batch_of(step: int) -> list[Tensor]:
         rng = torch.Generator().manual_seed(1_000_003 * seed + step)
-        chosen = torch.randint(len(pairs.names), (batch,), generator=rng).to(device)
+        chosen = torch.randint(len(pairs.names), (batch,), generator=rng).to(where)
         mirrored = torch.rand((), generator=rng) < 0.5
         return [values[chosen].flip(3) if mirrored else values[chosen] for values in data]
 

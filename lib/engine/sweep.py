@@ -122,6 +122,10 @@ class Store:
                 write_atomically(self.packed, text)
         return len(records)
 
+    def is_empty(self) -> bool:
+        """Whether it holds no record, of any trial."""
+        return not self._lines and not any(self.folder.glob("*.json"))
+
     def is_done(self, trial: Trial) -> bool:
         return _is_success(self.read(trial))
 

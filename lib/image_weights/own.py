@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib.data.images import list_images, read_square
+from lib.engine.sweep import chosen_device
 from lib.image_weights.classifiers import as_float, predict
 from lib.image_weights.layer import TOLERANCE, UntilReached, kl, steps_to, synthesize
 from lib.image_weights.synthesis import measure, mixture
@@ -74,6 +75,7 @@ def drive_pictures(
     *,
     size: int = 224,
     steps: int = 1000,
+    device: str = "auto",
 ) -> pd.DataFrame:
     """Change the pictures of a folder until a classifier's output is the wanted one; save them.
 
@@ -84,21 +86,22 @@ def drive_pictures(
         each of the K classes, in the classifier's order.
     into: a folder for the pictures, as PNG, and for ``outputs.csv``.
     size: side in pixels that the classifier takes; a smaller picture is enlarged.
+    device: auto (the first GPU, else the CPU), cpu, cuda:0 or mps; the classifier is moved to it.
     Returns what ``outputs.csv`` has, by file name: divergences, the last one of the saved picture,
     which is rounded to bytes; the number of updates, -1 where it is not reached; the root mean
     squared change; the output for each class.
     Raises FileNotFoundError for a folder without pictures, ValueError for a row without a picture,
     no rows, and as ``synthesize``.
     """
+    where = chosen_device(device)
     paths = {path.name: path for path in list_images(str(Path(folder).expanduser().resolve()))}
     if unknown := [name for name in targets.index if name not in paths]:
         raise ValueError(f"{folder} has no picture {', '.join(map(str, unknown[:5]))}")
     if targets.empty:
         raise ValueError("the table of targets has no rows")
-    device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    originals = as_float(_squares([paths[name] for name in targets.index], size).to(device))
-    wanted = torch.tensor(targets.to_numpy(dtype=np.float32), device=device)
-    made = synthesize(classifier, originals, wanted, UntilReached(steps=steps))
+    originals = as_float(_squares([paths[name] for name in targets.index], size).to(where))
+    wanted = torch.tensor(targets.to_numpy(dtype=np.float32), device=where)
+    made = synthesize(classifier.to(where), originals, wanted, UntilReached(steps=steps))
     pictures = (made.images * 255).round().byte()
     saved = predict(classifier, pictures, BATCH).log_softmax(1)
     numbers = {

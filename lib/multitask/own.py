@@ -174,6 +174,7 @@ def fit_separation(
     batch: int = 32,
     mirror: bool = False,
     seed: int = 0,
+    device: str = "auto",
 ) -> FaceModel:
     """Train the paper's best variant on four fifths of the pictures, and score it on the others.
 
@@ -182,6 +183,7 @@ def fit_separation(
     layers, each of which halves the image. hidden: units of a head.
     mirror: every other face is mirrored, by chance; of names with a word left or right the sides
     are then swapped. Shifts and scales are drawn for every face.
+    device: auto (the first GPU, else the CPU), cpu, cuda:0 or mps.
     Raises ValueError for a single picture, and as ``networks.MultiTask``; Diverged for a rate that
     is too high.
     """
@@ -191,7 +193,7 @@ def fit_separation(
     held_out = pictures[::TESTED]
     tested = np.isin(faces.ids, held_out)
     known, test = _part(faces, ~tested), _part(faces, tested)
-    device = chosen_device()
+    where = chosen_device(device)
     tasks = {"landmarks": 2 * len(faces.points), "attributes": len(faces.names)}
     shape = networks.Shape(tuple(widths), faces.images.shape[-1], hidden)
     stage1 = networks.multitask_network("hard sharing", tasks, shape, seed=seed)
@@ -199,12 +201,12 @@ def fit_separation(
     assert isinstance(network, networks.Separation)
     stage1.set_biases(measures.trivial_outputs(known))
     batches = measures.FaceBatches(
-        known, batch=batch, seed=seed, moved=True, mirror=mirror, device=device
+        known, batch=batch, seed=seed, moved=True, mirror=mirror, device=where
     )
-    measures.fit(stage1.to(device), batches, epochs=epochs, lr=lr, falling=FALLING)
+    measures.fit(stage1.to(where), batches, epochs=epochs, lr=lr, falling=FALLING)
     network.begin_at(stage1.cpu(), copied=True)
     network.pass_own()
-    measures.fit(network.to(device), batches, epochs=epochs, lr=lr, falling=FALLING)
+    measures.fit(network.to(where), batches, epochs=epochs, lr=lr, falling=FALLING)
     score = _score(network, known, test)
     return FaceModel(network.eval(), shape.size, faces.points, faces.names, score, tuple(held_out))
 

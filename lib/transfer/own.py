@@ -46,6 +46,7 @@ def rank_sources(
     by: str = "log_me",
     trained: bool = True,
     root: str | Path | None = None,
+    device: str = "auto",
 ) -> pd.DataFrame:
     """Score networks on pictures; the best source for a fine-tuning on them comes first.
 
@@ -56,6 +57,7 @@ def rank_sources(
     words: vectors for the names of classes, see ``load_vectors``; without any the EMD scores are
         NaN. synonyms: of names, see ``class_vectors``; root: where vectors are looked for.
     by: the score that decides the order. trained: with False no weights are downloaded.
+    device: auto (the first GPU, else the CPU), cpu, cuda:0 or mps; networks are moved to it.
     Returns a row a network: network, every score, images, outputs, and which of the folder's
     classes and how many outputs have no word, so that the EMD scores leave them out.
     Raises ValueError for a name that is not there, one class alone, a damaged picture and a network
@@ -63,6 +65,7 @@ def rank_sources(
     """
     if by not in SCORES:
         raise ValueError(f"by must be one of {tuple(SCORES)}, not {by!r}")
+    where = chosen_device(device)
     folder = Path(folder).expanduser().resolve()
     inside = sorted(path for path in folder.iterdir() if path.is_dir())
     paths = {path.name: list_images(str(path)) for path in inside if not is_rubbish(path.name)}
@@ -74,7 +77,7 @@ def rank_sources(
     vectors = load_vectors(words, root) if words else None
     rows = []
     for model in [_published(n, trained) if isinstance(n, str) else n for n in networks]:
-        features, logits = _described(model, pictures)
+        features, logits = _described(model, pictures, where)
         outputs = model.classes or ("",) * logits.shape[1]
         if len(outputs) != logits.shape[1]:
             told = f"{logits.shape[1]} outputs and {len(outputs)} names of classes"
@@ -108,9 +111,10 @@ def _published(name: str, trained: bool) -> OwnNetwork:
 
 
 @torch.no_grad()
-def _described(model: OwnNetwork, pictures: Sequence[Path]) -> tuple[Tensor, Tensor]:
+def _described(
+    model: OwnNetwork, pictures: Sequence[Path], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """(N, D) of what goes into the last layer, a map's averaged over its pixels, (N, C) logits."""
-    device = chosen_device()
     network = model.network.to(device).eval()
     last = [part for part in network.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
     features: list[Tensor] = []

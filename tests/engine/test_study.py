@@ -170,6 +170,13 @@ def test_what_needs_every_trial_is_left_out_where_one_is_missing(open_toy, capsy
     assert "profile has none of these trials" in capsys.readouterr().out
 
 
+def test_where_nothing_is_stored_a_run_from_records_says_so(open_toy):
+    with pytest.raises(FileNotFoundError, match=r"nothing is stored in .*; run without"):
+        open_toy(engine="stored").run(work, grid(2))
+    open_toy().run(work, grid(1))
+    assert len(open_toy(engine="stored").run(work, grid(2))) == 1
+
+
 def test_it_judges_the_claims_of_its_run_and_shows_those_of_the_committed_one(open_toy, tmp_path):
     study = open_toy()
     rows = study.claims().data.count("<tr")

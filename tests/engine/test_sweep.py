@@ -95,6 +95,16 @@ def test_a_failure_is_a_row_and_is_tried_again(folder, capsys):
     assert sorted(line.split()[0] for line in logged(folder)) == ["0", "1", "2", "3"]
 
 
+def raises_odd_bytes(trial, context):
+    raise ValueError(f"{os.fsdecode(b'caf' + bytes([0xE9]))}.png cannot be read")
+
+
+def test_a_file_name_that_is_no_utf_8_can_be_told(folder, capsys):
+    told = run(raises_odd_bytes, grid(1), folder, jobs=1)["error"].item()
+    assert told == r"ValueError: caf\udce9.png cannot be read"
+    capsys.readouterr().out.encode("utf-8")  # as a terminal or a log would
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [(gives_a_set, "type set cannot be stored"), (gives_nothing, "not NoneType")],
