@@ -6,8 +6,6 @@ what chance gives. Cohen's kappa is the agreement beyond chance, as a share of t
 possible: Cohen, "A coefficient of agreement for nominal scales", 1960.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any

@@ -6,8 +6,6 @@ MiB; biases, norms and a task's last layer do not count in the paper. ``paper_ta
 ``paper_table_3.csv`` are what Matsumoto and Yanai print of their own results.
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

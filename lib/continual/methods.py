@@ -5,8 +5,6 @@ What is learned is an artefact with the entries ``net/<name>`` (a whole network 
 and ``seconds``.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -18,8 +18,6 @@ Discriminator: Isola et al., "Image-to-image translation with conditional advers
 CVPR 2017: it sees input and output together and judges every patch.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 import torch

@@ -1,7 +1,5 @@
 """What trained networks make of pictures: by method, and by two tasks' blocks in one pass."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import product
 

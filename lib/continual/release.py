@@ -6,8 +6,6 @@ blocks of two tasks, float16), and ``README.md``, the model card: facts in YAML 
 ``---``, with the SHA-256 of every file, and then the same facts for people.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

@@ -6,8 +6,6 @@ everything is an image: a label map is painted in the classes' colours, and read
 colour.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial

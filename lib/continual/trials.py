@@ -1,7 +1,5 @@
 """What notebook 01 runs: its sizes, one task learned by one method, and all trials in order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain

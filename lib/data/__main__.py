@@ -1,7 +1,5 @@
 """``python -m lib.data``: lists the data sets, fetches those that may be, writes their table."""
 
-from __future__ import annotations
-
 import re
 import sys
 

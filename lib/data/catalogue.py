@@ -1,7 +1,5 @@
 """Every data set by name: what it is, its licence, where it is looked for, how to get it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -4,8 +4,6 @@
 name is a folder of images below the data root.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable
 from functools import cache

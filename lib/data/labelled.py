@@ -4,8 +4,6 @@ Drawn objects and ``digits`` need no download: the former are drawn, the latter 
 scikit-learn wheel.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import warnings

@@ -3,8 +3,6 @@
 ``scenes_a`` and ``scenes_b`` are drawn and need no download.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import warnings

@@ -1,7 +1,5 @@
 """Images decoded once: joblib keeps their bytes on disk, which are loaded instead of JPEGs."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

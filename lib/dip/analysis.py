@@ -1,7 +1,5 @@
 """Notebook 02: from the stored records to the numbers that stand for the paper's colour bands."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from itertools import combinations

@@ -1,7 +1,5 @@
 """A scatter in which every dot shows its network, drawn as plain SVG."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

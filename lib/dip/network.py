@@ -5,8 +5,6 @@ of Deep Image Prior (Ulyanov, Vedaldi, Lempitsky, CVPR 2018): stride-2 convoluti
 normalisation, leaky ReLU, reflection padding, 1x1 convolutions in the skips.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The Deep Image Prior on pictures of one's own, of which nobody has a clean version."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -9,8 +9,6 @@ reproduces the degradation. Early stopping by windowed moving variance (ES-WMV):
 Chen, Sun, "Early Stopping for Deep Image Prior", TMLR 2023.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial

@@ -6,8 +6,6 @@ single images without training (Deep Image Prior). Both scores are taken on the 
 with the same degradation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain

@@ -3,8 +3,6 @@
 Several trials need the same teacher; whichever comes first builds it.
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable, Iterator

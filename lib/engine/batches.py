@@ -1,7 +1,5 @@
 """Training batches cut on the device from images that stay there as bytes."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Sweeps on the workers of a Dask scheduler; whatever would be waited for in vain is told."""
 
-from __future__ import annotations
-
 import importlib
 import threading
 import time

@@ -4,8 +4,6 @@ Every file from outside is read inside ``naming``, so that whatever is wrong wit
 its path.
 """
 
-from __future__ import annotations
-
 import codecs
 import io
 import os

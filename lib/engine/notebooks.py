@@ -1,7 +1,5 @@
 """What a batch run knows of a notebook: its name, parameters, code, run and committed form."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """Sizes and budgets: ``profile.yaml`` of a study, one line a parameter, one column a profile."""
 
-from __future__ import annotations
-
 import inspect
 from contextlib import suppress
 from dataclasses import is_dataclass

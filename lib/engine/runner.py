@@ -5,8 +5,6 @@ process that started it. A run becomes the result only when it succeeded, so a k
 costs no earlier result.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """What every notebook opens first: the numbers of its profile, where it runs, where results go."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,7 +56,7 @@ class Study(Generic[Sizes]):
         """
         if self.options["engine"] == "stored" and sweep.Store(self.report.trials).is_empty():
             folder = self.report.trials.parent
-            raise FileNotFoundError(f"nothing is stored in {folder}; run without engine=stored first")
+            raise FileNotFoundError(f"nothing is stored in {folder}; run without engine=stored")
         table = sweep.run(function, trials, self.report.trials, **self.options)
         self.trials |= {sweep.trial_key(trial): trial for trial in trials}
         failed = sweep.rows_with(table, "error")

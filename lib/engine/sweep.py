@@ -7,8 +7,6 @@ it was in the middle of and nothing else. ``run`` does all trials of a list that
 FOLDER`` gathers the files of ``FOLDER/trials`` into ``FOLDER/records.jsonl``, for version control.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

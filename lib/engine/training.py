@@ -1,7 +1,5 @@
 """The one supervised training loop: any model, any ``loss(model, batch)``; and its bar."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -5,8 +5,6 @@ below them are the parts that they are made of. Where the data itself is shown, 
 seaborn directly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The look of all figures: one place, colour-blind safe, small enough for a notebook."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from warnings import filterwarnings

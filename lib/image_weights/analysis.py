@@ -1,7 +1,5 @@
 """From trials to tables, and from the saved tables to the numbers that decide the claims."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Trains a classifier of 32 px images, or takes a published one, for all that need it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

@@ -5,8 +5,6 @@ with it" (in Japanese). A fully connected layer with input 1 and bias 0 is put i
 classifier. Its weight is the image, mapped from [0, 1] to the real line, and is trained.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

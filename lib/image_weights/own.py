@@ -1,7 +1,5 @@
 """One's own pictures, driven through any classifier to a table of wanted outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How well an image can be made that draws a wanted output from a classifier."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What runs: training on generated images (section 3), and the plan of all trials."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product

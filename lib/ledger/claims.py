@@ -4,8 +4,6 @@ A quantity is a function of the study's ``analysis.py``. It takes the tables tha
 so that a ledger can be judged again from the committed files alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field

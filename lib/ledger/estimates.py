@@ -1,7 +1,5 @@
 """Intervals, effect sizes and rank correlations: thin over numpy, pandas and scipy."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The ledgers of all papers in words, for the notebooks, the page of results and the README."""
 
-from __future__ import annotations
-
 import json
 import re
 from html import escape

@@ -1,7 +1,5 @@
 """The tables that a run has saved, as the quantities of claims read them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ and differences are paired by both; n is the number of seeds, as trainings, not 
 claims are about.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations

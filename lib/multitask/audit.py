@@ -5,8 +5,6 @@ variant's lead can be, what it would take to show it, and what the comparison le
 words stand in ``paper_findings.csv``, the paper's table in ``paper_table_1.csv``.
 """
 
-from __future__ import annotations
-
 from math import ceil, floor, hypot, sqrt
 from pathlib import Path
 

@@ -5,8 +5,6 @@ features are (N, D), one row an image. All is computed in float64. Predictions a
 not finite raise ValueError, as those of a network that diverged.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

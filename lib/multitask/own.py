@@ -1,7 +1,5 @@
 """Faces of one's own: from a table of landmarks and attributes to the paper's best network."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

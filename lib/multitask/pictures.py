@@ -1,7 +1,5 @@
 """Pictures of the multi-task study: landmarks on faces, and feature maps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ built for 32), and give (N, classes) logits. Simonyan and Zisserman, ICLR 2015; 
 Sun, "Deep residual learning for image recognition", 2015, section 4.2.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Callable

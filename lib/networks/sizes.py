@@ -1,7 +1,5 @@
 """How many numbers a network stores, by the kind of tensor, and what they weigh in MiB."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 

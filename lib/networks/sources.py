@@ -6,8 +6,6 @@ widths (Howard et al. 2017), EfficientNet-Lite0 and DeepLabv3 on a MobileNetV2 (
 fit a CPU. VGG5 and ResNet-20 are for images of 32 px. ``sources.yaml`` has their tables.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

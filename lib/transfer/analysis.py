@@ -7,8 +7,6 @@ Where the target has parts, such as five of 20 classes that share none, each is 
 said of ranks and accuracies is the mean over these, with an interval over them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial

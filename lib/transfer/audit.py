@@ -5,8 +5,6 @@ worked out from the table; ``caltech101_folders.csv`` has the number of images i
 target's archive: 9,144, and 8,677 without the background.
 """
 
-from __future__ import annotations
-
 from math import ceil, floor, sqrt
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Numbers are those of its four steps: distances of names, output for an image, EMD, sum.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps

@@ -1,7 +1,5 @@
 """Ranking networks for pictures of one's own, without any fine-tuning."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -10,8 +10,6 @@ Everything is computed in float64. ``all_scores`` checks what it is given; the f
 scores take arrays that are known to be good.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Source networks: published or trained here, perhaps fine-tuned on a task in between."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 
 import torch

@@ -1,7 +1,5 @@
 """What runs: which sources are scored for the target and fine-tuned on it, and each trial."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -9,8 +9,6 @@ half heights of the head, seen from the front. A face is symmetric, so most of i
 alone. Colours are 0..1. Outlines are signed distances from them, negative inside.
 """
 
-from __future__ import annotations
-
 from importlib.resources import files
 from math import cos, radians, sin, sqrt
 from types import SimpleNamespace

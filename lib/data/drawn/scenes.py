@@ -9,8 +9,6 @@ parts, painted in order; a part is a polygon and its paint: ``main`` (the colour
 drawn), ``shade`` or ``tint`` (``main`` made darker or lighter), or a colour of ``COLOURS``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
