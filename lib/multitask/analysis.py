@@ -5,6 +5,7 @@ and differences are paired by both; n is the number of seeds, as trainings, not 
 claims are about.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -18,7 +19,7 @@ from lib.engine.sweep import Context
 from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
 from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
 from lib.multitask import trials
-from lib.multitask.measures import attribute_scores, landmark_errors, majority, mean_shape
+from lib.multitask.measures import attribute_scores, landmark_errors, majority
 from lib.multitask.networks import SHARED
 
 MEASURES = NME, ACCURACY = "NME", "accuracy"  # of a face
@@ -89,28 +90,27 @@ def _right(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 def predictions(sizes: trials.MultiTaskStudy, part: str, context: Context) -> Predictions:
     """Collect what the trained networks of a profile say of a test part."""
     truth: list[Faces] = []
-    landmarks: dict[str, list[np.ndarray]] = {trials.TRIVIAL: []}
-    logits: dict[str, list[np.ndarray]] = {trials.TRIVIAL: []}
+    landmarks: dict[str, list[np.ndarray]] = defaultdict(list)
+    logits: dict[str, list[np.ndarray]] = defaultdict(list)
     for seed in range(sizes.seeds):
         task = trials.face_task(sizes, seed)
         train, faces = (trials.faces_of(task, p, context) for p in ("train", part))
         truth.append(faces)
-        shape, usual = mean_shape(train.landmarks), majority(train.attributes) - 0.5
+        shape, usual = train.landmarks.double().numpy().mean(0), majority(train.attributes) - 0.5
         landmarks[trials.TRIVIAL].append(np.broadcast_to(shape, faces.landmarks.shape))
         logits[trials.TRIVIAL].append(np.broadcast_to(usual, faces.attributes.shape))
     for name, trial in trials.all_variants(sizes):
         tensors = trials.trained(trial, context)
-        landmarks.setdefault(name, []).append(tensors[f"{part}.landmarks"].numpy())
-        logits.setdefault(name, []).append(tensors[f"{part}.attributes"].numpy())
-    square = np.full(2, sizes.size)
+        landmarks[name].append(tensors[f"{part}.landmarks"].numpy())
+        logits[name].append(tensors[f"{part}.attributes"].numpy())
     errors = {
         name: [
-            landmark_errors(points, faces.landmarks, square)
+            landmark_errors(points, faces.landmarks, (sizes.size, sizes.size))
             for points, faces in zip(seeds, truth, strict=False)
         ]
         for name, seeds in landmarks.items()
     }
-    return Predictions(truth, errors, logits, landmarks)
+    return Predictions(truth, errors, dict(logits), dict(landmarks))
 
 
 def turned(landmarks: np.ndarray) -> np.ndarray:
@@ -118,19 +118,14 @@ def turned(landmarks: np.ndarray) -> np.ndarray:
 
     By more than ``ASIDE`` of the distance of the eyes, along the line through them.
     """
-    left, right, nose = (
-        landmarks[:, LANDMARKS.index(n)] for n in ("left eye", "right eye", "nose")
-    )
+    left, right, nose = landmarks.swapaxes(0, 1)[:3]
     line, middle = right - left, (left + right) / 2
     along = ((nose - middle) * line).sum(1) / np.maximum((line**2).sum(1), 1e-9)
     return np.abs(along) > ASIDE
 
 
 def examples(predictions: Predictions, variant: str) -> dict[str, int]:
-    """Title -> place of faces at quantiles of a variant's error: of all, of those looking aside.
-
-    Of the first seed's.
-    """
+    """Title -> place of the first seed's faces at quantiles of a variant's error."""
     errors = predictions.scores(variant, NME)[0]
     aside = turned(predictions.truth[0].landmarks.numpy())
     places: dict[str, int] = {}
@@ -154,10 +149,9 @@ def variant_table(predictions: Predictions, measures: Iterable[str] = MEASURES) 
 
 
 def differences(predictions: Predictions) -> pd.DataFrame:
-    """variant, other, measure, value, low, high, n: a variant less another, in points.
+    """variant, other, measure, value, low, high, n: every variant less every other, in points.
 
-    Every two variants, what is trivial among them, in both measures. Those of the paper less the
-    baseline also by landmark, and in parts of the NME.
+    Those of the paper less the baseline also by landmark, and in parts of the NME.
     """
     pairs = permutations((*trials.VARIANTS, trials.TRIVIAL), 2)
     wanted = [(*pair, measure) for pair in pairs for measure in MEASURES]
@@ -170,10 +164,9 @@ def differences(predictions: Predictions) -> pd.DataFrame:
 
 
 def _parts(predictions: Predictions, variant: str) -> Iterator[tuple[str, Estimate]]:
-    """Of a variant's change of NME: the nose's less that of the other landmarks.
+    """Of a variant's change of NME: the nose's less the other landmarks'; of faces that look aside.
 
-    Where each seed has faces that look aside and others: theirs, and theirs less the others',
-    whose interval is over seeds alone.
+    Theirs less the others' has an interval over seeds alone.
     """
     seeds = [predictions.errors[name] for name in (variant, trials.BASELINE)]
     changes = [100 * (one - two) for one, two in zip(*seeds, strict=False)]
@@ -194,14 +187,12 @@ def gain_in_parts(differences: pd.DataFrame) -> pd.DataFrame:
 
     The values of the parts add up to the whole, as each begins where the one before ends.
     """
-    keys = ["variant", "other", "measure"]
-    table = differences.set_index(keys)[["value", "low", "high", "n"]]
-    rows = [
-        table.loc[(*pair, measure)].rename((part, measure))
-        for measure in MEASURES
-        for part, pair in GAINS.items()
-    ]
-    return pd.DataFrame(rows).rename_axis(index=["part", "measure"]).reset_index()
+    parts = pd.Series({pair: part for part, pair in GAINS.items()}, name="part")
+    rows = differences[differences["measure"].isin(MEASURES)]
+    rows = rows.join(parts, on=["variant", "other"], how="inner")
+    order = [list(GAINS).index(part) for part in rows["part"]]
+    rows = rows.assign(order=order).sort_values(["measure", "order"], ascending=[False, True])
+    return rows[["part", "measure", "value", "low", "high", "n"]].reset_index(drop=True)
 
 
 def table_1(printed: pd.DataFrame, variants: pd.DataFrame) -> pd.DataFrame:
@@ -213,22 +204,19 @@ def table_1(printed: pd.DataFrame, variants: pd.DataFrame) -> pd.DataFrame:
 
 
 def epoch_curves(trainings: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """variant, measure, epoch: value on the main test part, mean of the seeds, low and high.
+    """variant, measure, epoch, and the mean of the seeds on the main test part: value, low, high.
 
     The measures are the NME, that of each landmark, and the accuracy, all as shares; low and high
-    are the range of the seeds. trainings: records with a column ``variant``. A second stage goes on
-    where stage 1 ended.
+    are the range of the seeds. A second stage goes on where stage 1 ended.
     """
     parts = []
     for name in names:
         for record in trainings[trainings["variant"] == name].to_dict("records"):
             before = record["stage1"]["epochs"] if record["stage1"] else 0
             curve = pd.DataFrame(record["curve"])
-            curve[NME], curve["epoch"] = (
-                curve[list(LANDMARKS)].mean(axis=1),
-                before + 1 + curve.index,
-            )
-            parts.append(curve.assign(variant=name).melt(["variant", "epoch"], var_name="measure"))
+            curve[NME] = curve[list(LANDMARKS)].mean(axis=1)
+            curve = curve.assign(variant=name, epoch=before + 1 + curve.index)
+            parts.append(curve.melt(["variant", "epoch"], var_name="measure"))
     groups = pd.concat(parts).groupby(["variant", "measure", "epoch"], sort=False)["value"]
     return groups.agg(value="mean", low="min", high="max").reset_index()
 
@@ -242,10 +230,9 @@ def face_errors(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
 
 
 def frames(predictions: Predictions, names: Iterable[str]) -> pd.DataFrame:
-    """NME (shares) of the same predictions in three frames: the network's, the original's, median.
+    """NME (shares), mean of the seeds: in the network's frame, the original's, and over the median.
 
-    In the first two an error is divided by the face's own distance of the eyes, as in equation 2,
-    in the last by the median one. Means over the seeds.
+    In the first two an error is divided by the face's own distance of the eyes, as in equation 2.
     """
     landmarks = {name: predictions.landmarks[name] for name in names}
     landmarks[MEAN_SHAPE] = predictions.landmarks[trials.TRIVIAL]

@@ -35,14 +35,12 @@ PENALTIES = np.logspace(-7, 3, 11)  # of the ridge, over the features' largest e
 
 
 class FaceBatches(Epochs):
-    """Shuffled mini-batches of faces with their annotations.
+    """Shuffled mini-batches: images (B, 3, S, S) in [0, 1], landmarks (B, P, 2), attributes (B, A).
 
     moved: all faces are shifted and scaled by chance, and with ``mirror`` every other one is
         mirrored; what comes in from outside an image repeats its edge, as a black one would be a
         landmark. Sides of a mirrored face are swapped by their names, see ``mirrored``.
-    Calling with a step gives images (B, 3, S, S) float32 in [0, 1], landmarks (B, 5, 2) as shares
-    of the image and attributes (B, A), as ``Faces`` has them. All depends on (seed, step) and the
-    number of faces alone, so that networks of a seed see the same.
+    A batch depends on (seed, step) and the number of faces alone: networks of a seed see the same.
     """
 
     def __init__(
@@ -118,7 +116,7 @@ def face_loss(weight: float) -> Callable[[nn.Module, tuple[Tensor, Tensor, Tenso
     """E = weight E_landmarks + E_attributes, equation 1, of a batch of ``FaceBatches``.
 
     The squared distance of a landmark in coordinates from -1 to 1, mean over landmarks; binary
-    cross entropy, mean over the attributes that are known.
+    cross entropy, mean over known attributes.
     """
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -220,12 +218,9 @@ def landmark_errors(
 ) -> np.ndarray:
     """Distance over eye distance, ||t_i - y_i|| / max(||t_le - t_re||, 1 pixel): (N, 5).
 
-    Matsui et al., "Separation multi-task networks", eq. 2. For faces in profile the eye distance
-    vanishes and the error is huge.
-    extent: width and height in pixels of the frame in which is measured, (2,) or (N, 2) where faces
-        differ; another aspect gives other errors.
-    median: divide by the median eye distance of the set instead, so that no face in profile counts
-        more than others; ValueError if it is 0.
+    Matsui et al., eq. 2. For faces in profile the eye distance vanishes and the error is huge.
+    extent: width and height in pixels of the frame in which is measured, (2,) or (N, 2).
+    median: divide by the median eye distance of the set instead; ValueError if it is 0.
     """
     predicted, truth = _finite(predicted), np.asarray(truth, dtype=np.float64)
     extent = np.asarray(extent, dtype=np.float64)
@@ -234,8 +229,7 @@ def landmark_errors(
         raise ValueError(f"landmarks, truth and extent do not fit: {shapes}")
     pixels = np.broadcast_to(extent, (len(truth), 2))
     distances = np.linalg.norm((predicted - truth) * pixels[:, None], axis=2)
-    left, right = truth[:, EYES].swapaxes(0, 1)
-    eyes = np.linalg.norm((left - right) * pixels, axis=1)
+    eyes = np.linalg.norm(np.diff(truth[:, EYES], axis=1)[:, 0] * pixels, axis=1)
     if not median:
         return distances / np.maximum(eyes, 1)[:, None]
     if not np.median(eyes) > 0:
@@ -251,20 +245,12 @@ def attribute_scores(predicted: ArrayLike, truth: ArrayLike) -> pd.DataFrame:
     """
     yes, truth = _finite(predicted) > 0, np.asarray(truth)
     # as series, in which nothing over nothing is NaN
-    has, has_not, right_yes, right_no, said_yes = (
-        pd.Series(which.sum(0))
-        for which in (
-            truth == 1,
-            truth == 0,
-            yes & (truth == 1),
-            ~yes & (truth == 0),
-            yes & (truth != UNKNOWN),
-        )
-    )
+    has, has_not = (pd.Series((truth == value).sum(0)) for value in (1, 0))
+    right_yes, right_no = (yes & (truth == 1)).sum(0), (~yes & (truth == 0)).sum(0)
     scores = {
         "accuracy": (right_yes + right_no) / (has + has_not),
         "balanced_accuracy": (right_yes / has + right_no / has_not) / 2,
-        "f1": 2 * right_yes / (has + said_yes),
+        "f1": 2 * right_yes / (has + (yes & (truth != UNKNOWN)).sum(0)),
         "rate": has / (has + has_not),
         "n": has + has_not,
     }
@@ -275,11 +261,6 @@ def pooled_accuracy(scores: pd.DataFrame) -> float:
     """Share of all known attributes that are right, from ``attribute_scores``."""
     known = scores[scores["n"] > 0]
     return float((known["accuracy"] * known["n"]).sum() / known["n"].sum())
-
-
-def mean_shape(landmarks: ArrayLike) -> np.ndarray:
-    """The landmarks of the mean face, (N, 5, 2) -> (5, 2): what no look at the image gives."""
-    return np.asarray(landmarks, dtype=np.float64).mean(0)
 
 
 def majority(attributes: ArrayLike) -> np.ndarray:
@@ -298,7 +279,8 @@ def trivial_outputs(train: Faces) -> dict[str, Tensor]:
 
 def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
     """What no look at the images gives: NME of the mean shape, accuracy of the majority."""
-    shape = np.broadcast_to(mean_shape(train.landmarks), truth.landmarks.shape)
+    shape = train.landmarks.double().numpy().mean(0)
+    shape = np.broadcast_to(shape, truth.landmarks.shape)
     errors = landmark_errors(shape, truth.landmarks, (truth.images.shape[-1],) * 2)
     usual = np.broadcast_to(majority(train.attributes), truth.attributes.shape)
     accuracy = pooled_accuracy(attribute_scores(usual, truth.attributes))
@@ -306,14 +288,13 @@ def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
-    """Similarity of two representations of the same images, whatever their bases and scales.
+    """HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) of features of the same images, four or more.
 
-    HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) by Kornblith et al., "Similarity of neural network
-    representations revisited", ICML 2019, with the unbiased HSIC of Song et al., "Feature selection
-    via dependence maximization", JMLR 2012, eq. 5. Noise gives 0 on average, and the range is -1
-    to 1; with the plain ||Y^T X||_F^2 noise nears 1 where images are fewer than features. At least
-    four images. Features that are the same for all images, or in which all images are equally far
-    apart, share nothing: 0.
+    Kornblith et al., "Similarity of neural network representations revisited", ICML 2019, with the
+    unbiased HSIC of Song et al., "Feature selection via dependence maximization", JMLR 2012, eq. 5.
+    The range is -1 to 1. Noise gives 0 on average; with the plain ||Y^T X||_F^2 it nears 1 where
+    images are fewer than features. 0 for features that are the same for all images, or in which all
+    images are equally far apart.
     """
     if len(x) != len(y) or len(x) < 4:
         raise ValueError(f"the same four images or more, not {len(x)} and {len(y)}")
@@ -325,11 +306,10 @@ def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
 def linear_probe(
     train_x: ArrayLike, train_y: np.ndarray, test_x: ArrayLike, test_y: np.ndarray
 ) -> float:
-    """R^2 of a ridge regression on standardised features, mean over targets; 1 at most.
+    """R^2 of a ridge regression on standardised features, mean over targets (N, ...); 1 at most.
 
-    train_y, test_y: (N, ...), as landmarks. The penalty of each target is the one of ``PENALTIES``
-    with the least leave-one-out error. Targets constant in the test do not count; ValueError if
-    all are.
+    The penalty of each target is the one of ``PENALTIES`` with the least leave-one-out error.
+    Targets constant in the test do not count; ValueError if all are.
     """
     train_y, test_y = (np.asarray(y).reshape(len(y), -1) for y in (train_y, test_y))
     predicted, _ = _ridge(train_x, train_y, test_x)
@@ -372,17 +352,13 @@ def _ridge(
     largest = np.linalg.eigvalsh(x @ x.T if len(x) < x.shape[1] else x.T @ x)[-1]
     model = RidgeCV(
         PENALTIES * (largest if largest > 0 else 1),  # without any feature that varies
-        scoring=_closeness,  # with a score the predictions left out are kept
+        scoring="neg_mean_squared_error",  # with a score the predictions left out are kept
         store_cv_results=True,
         alpha_per_target=True,
     ).fit(x, train_y)
     place = np.searchsorted(model.alphas, np.broadcast_to(model.alpha_, train_y.shape[1]))
     left_out = np.take_along_axis(model.cv_results_, place[None, :, None], 2)[..., 0]
     return model.predict(test).reshape(len(test), -1), left_out
-
-
-def _closeness(_: object, predicted: np.ndarray, truth: np.ndarray) -> float:
-    return -float(((predicted - truth) ** 2).mean())
 
 
 def _centred_gram(features: np.ndarray) -> np.ndarray:

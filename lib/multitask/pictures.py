@@ -16,20 +16,10 @@ from lib.figures.charts import handles_of, legend, pictures, wrapped
 from lib.figures.style import INK, PALETTE, TINY
 from lib.multitask.measures import mirrored
 
+RIM = [withStroke(linewidth=2, foreground=INK)]  # seen on bright faces too
 LOOKS: dict[str, dict[str, Any]] = {
-    "truth": {
-        "marker": "o",
-        "markerfacecolor": "none",
-        "color": PALETTE[8],
-        "markersize": 8,
-        "path_effects": [withStroke(linewidth=2, foreground=INK)],  # seen on bright faces too
-    },
-    "prediction": {
-        "marker": "X",
-        "markeredgecolor": "white",
-        "color": PALETTE[0],
-        "markersize": 7,
-    },
+    "truth": dict(marker="o", mfc="none", color=PALETTE[8], markersize=8, path_effects=RIM),
+    "prediction": dict(marker="X", mec="white", color=PALETTE[0], markersize=7),
 }
 SIDE = 3  # channels along each side of a mosaic
 OUTLINE = [0, 1, 4, 3, 0, 2, 1]  # a line through eyes, mouth and nose
@@ -44,8 +34,7 @@ def astronauts(size: int) -> tuple[Tensor, Tensor]:
     Returns (4, 3, size, size) uint8 and the landmarks (4, 5, 2) as shares of the sides.
     """
     points, images, places = np.array(ASTRONAUT), [], []
-    middle = np.full((1, 3), 0.5)
-    left, top, right, bottom = mtfl_boxes(points[None], middle)[0]
+    left, top, right, bottom = mtfl_boxes(points[None], np.full((1, 3), 0.5))[0]
     for by, scale in ((0, 1), (0, 1), (8, 1.1), (-8, 0.9)):
         side = round(scale * (right - left))
         corner = np.array([(left + right - side) // 2 + by, (top + bottom - side) // 2 - by])
@@ -96,10 +85,8 @@ def mosaic(maps: np.ndarray) -> np.ndarray:
     Each channel has its own grey scale; its brightest hundredth is white.
     """
     most = np.argsort(-maps.var((1, 2)), kind="stable")[: SIDE**2]
-    maps, gap = maps[most], max(1, maps.shape[2] // 16)
-    maps = maps - maps.min((1, 2), keepdims=True)
+    maps, gap = maps[most] - maps[most].min((1, 2), keepdims=True), max(1, maps.shape[2] // 16)
     high, most = np.quantile(maps, 0.99, (1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     spread = np.where(high > 0, high, np.where(most > 0, most, 1))  # what never varies is black
-    scaled = (maps / spread).clip(0, 1)
-    grid = (SIDE, SIDE)
-    return montage(scaled, np.nan, grid_shape=grid, padding_width=gap)[None, gap:-gap, gap:-gap]
+    grid = montage((maps / spread).clip(0, 1), np.nan, grid_shape=(SIDE, SIDE), padding_width=gap)
+    return grid[None, gap:-gap, gap:-gap]

@@ -23,7 +23,6 @@ from lib.multitask.measures import (
     linear_cka,
     linear_probe,
     majority,
-    mean_shape,
     mirrored,
     move,
     squares,
@@ -73,15 +72,6 @@ def test_the_median_eye_distance_ignores_a_profile():
     assert landmark_errors(predicted, truth, extent)[2] == pytest.approx(5)
     with pytest.raises(ValueError, match="median"):
         landmark_errors(profile[None], profile[None], (10, 10), median=True)
-
-
-def test_mean_shape_by_hand():
-    """The faces differ by .2 in x: the mean one is .1 from both, a fifth of the eye distance."""
-    faces = np.stack([FACE, FACE + np.array([0.2, 0])])
-    mean = mean_shape(faces)
-    assert mean == pytest.approx(FACE + np.array([0.1, 0]))
-    errors = landmark_errors(np.broadcast_to(mean, faces.shape), faces, SQUARE)
-    assert errors == pytest.approx(np.full((2, 5), 0.2))
 
 
 def test_attribute_scores_are_scikit_learns():

@@ -25,7 +25,6 @@ from lib.multitask.measures import (
     landmark_errors,
     linear_cka,
     linear_probe,
-    mean_shape,
     predict,
     stream_features,
 )
@@ -290,7 +289,7 @@ def test_where_nothing_is_known_landmarks_count_alone():
 
 def test_biases_are_the_trivial_predictions(context):
     faces = study.faces_of(TRIALS[study.BASELINE].faces, "train", context)
-    shape = mean_shape(faces.landmarks.numpy())
+    shape = faces.landmarks.double().numpy().mean(0)
     rate = (faces.attributes == 1).float().sum(0).add(1) / (len(faces) + 2)
     for name in (study.BASELINE, study.SMTN, study.SINGLE, study.STITCH, study.ATTENTION):
         network = study.build(TRIALS[name], context)
@@ -406,7 +405,7 @@ def test_it_learns(context):
     faces = study.faces_of(trial.faces, "train", context)
     truth = faces.landmarks.numpy()
     found = predict(load_network(trial, context), faces.images)["landmarks"].numpy()
-    trivial = np.broadcast_to(mean_shape(truth), truth.shape)
+    trivial = np.broadcast_to(truth.mean(0), truth.shape)
     errors = [landmark_errors(each, truth, (48, 48)).mean() for each in (found, trivial)]
     assert errors[0] < 0.6 * errors[1]
 
@@ -647,7 +646,7 @@ def test_predictions_are_those_of_the_trainings(context):
     found = analysis.predictions(SIZES, "test", context)
     faces = study.faces_of(TRIALS[study.SMTN].faces, "train", context)
     shape, usual = (d[study.TRIVIAL][0][-1] for d in (found.landmarks, found.logits))
-    assert shape == pytest.approx(mean_shape(faces.landmarks.numpy()))
+    assert shape == pytest.approx(faces.landmarks.double().numpy().mean(0))
     assert (usual > 0).tolist() == (faces.attributes.float().mean(0) > 0.5).tolist()
     assert set(found.errors) == set(found.logits) == {*study.VARIANTS, study.TRIVIAL}
     values = analysis.variant_table(found).set_index(["variant", "measure"])["value"]
