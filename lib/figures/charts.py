@@ -75,6 +75,8 @@ def intervals(
             ax.errorbar(value, y, xerr=reach(value, low, high), label=shade, **look)
         ax.set(title=title, **settings)
         ax.grid(axis="y", visible=False)
+        if len(parts) > 1 and ax.get_xscale() == "linear":
+            ax.locator_params(axis="x", nbins=5)  # so that numbers do not run into each other
     name_rows(axes[0], order)
     axes[0].invert_yaxis()
     if colours:

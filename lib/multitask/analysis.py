@@ -5,7 +5,6 @@ and differences are paired by both; n is the number of seeds, as trainings, not 
 claims are about.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
+from lib.engine.artefacts import NotStored
 from lib.engine.sweep import Context
 from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
 from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
@@ -88,21 +88,34 @@ def _right(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def predictions(sizes: trials.MultiTaskStudy, part: str, context: Context) -> Predictions:
-    """Collect what the trained networks of a profile say of a test part."""
+    """Collect what the trained networks of a profile say of a test part.
+
+    With ``context.stored`` a variant has the seeds, from the first on, whose networks were kept;
+    NotStored if there is none of the baseline.
+    """
     truth: list[Faces] = []
-    landmarks: dict[str, list[np.ndarray]] = defaultdict(list)
-    logits: dict[str, list[np.ndarray]] = defaultdict(list)
-    for seed in range(sizes.seeds):
+    landmarks: dict[str, list[np.ndarray]] = {trials.BASELINE: []}
+    logits: dict[str, list[np.ndarray]] = {trials.BASELINE: []}
+    for name, trial in trials.all_variants(sizes):
+        if trial.seed > len(landmarks.get(name, ())):
+            continue  # an earlier seed is missing
+        try:
+            tensors = trials.trained(trial, context)
+        except NotStored as error:
+            missing = error
+            continue
+        landmarks.setdefault(name, []).append(tensors[f"{part}.landmarks"].numpy())
+        logits.setdefault(name, []).append(tensors[f"{part}.attributes"].numpy())
+    if not landmarks[trials.BASELINE]:
+        raise missing
+    landmarks[trials.TRIVIAL], logits[trials.TRIVIAL] = [], []
+    for seed in range(len(landmarks[trials.BASELINE])):
         task = trials.face_task(sizes, seed)
         train, faces = (trials.faces_of(task, p, context) for p in ("train", part))
         truth.append(faces)
         shape, usual = train.landmarks.double().numpy().mean(0), majority(train.attributes) - 0.5
         landmarks[trials.TRIVIAL].append(np.broadcast_to(shape, faces.landmarks.shape))
         logits[trials.TRIVIAL].append(np.broadcast_to(usual, faces.attributes.shape))
-    for name, trial in trials.all_variants(sizes):
-        tensors = trials.trained(trial, context)
-        landmarks[name].append(tensors[f"{part}.landmarks"].numpy())
-        logits[name].append(tensors[f"{part}.attributes"].numpy())
     errors = {
         name: [
             landmark_errors(points, faces.landmarks, (sizes.size, sizes.size))
@@ -110,7 +123,7 @@ def predictions(sizes: trials.MultiTaskStudy, part: str, context: Context) -> Pr
         ]
         for name, seeds in landmarks.items()
     }
-    return Predictions(truth, errors, dict(logits), dict(landmarks))
+    return Predictions(truth, errors, logits, landmarks)
 
 
 def turned(landmarks: np.ndarray) -> np.ndarray:
@@ -143,6 +156,7 @@ def variant_table(predictions: Predictions, measures: Iterable[str] = MEASURES) 
     rows = [
         (name, kind, measure, predictions.mean(predictions.scores(name, measure)))
         for name, kind in (KIND_OF | {trials.TRIVIAL: trials.TRIVIAL}).items()
+        if name in predictions.errors
         for measure in measures
     ]
     return estimate_table(["variant", "kind", "measure"], rows)
@@ -153,9 +167,9 @@ def differences(predictions: Predictions) -> pd.DataFrame:
 
     Those of the paper less the baseline also by landmark, and in parts of the NME.
     """
-    pairs = permutations((*trials.VARIANTS, trials.TRIVIAL), 2)
-    wanted = [(*pair, measure) for pair in pairs for measure in MEASURES]
-    ours = trials.KINDS[trials.PAPER][1:]
+    here = [name for name in (*trials.VARIANTS, trials.TRIVIAL) if name in predictions.errors]
+    wanted = [(*pair, measure) for pair in permutations(here, 2) for measure in MEASURES]
+    ours = [name for name in trials.KINDS[trials.PAPER][1:] if name in here]
     wanted += [(name, trials.BASELINE, measure) for name in ours for measure in LANDMARK_NME]
     rows: list[tuple] = [(*names, predictions.less(*names)) for names in wanted]
     for name in ours:
@@ -187,12 +201,10 @@ def gain_in_parts(differences: pd.DataFrame) -> pd.DataFrame:
 
     The values of the parts add up to the whole, as each begins where the one before ends.
     """
-    parts = pd.Series({pair: part for part, pair in GAINS.items()}, name="part")
-    rows = differences[differences["measure"].isin(MEASURES)]
-    rows = rows.join(parts, on=["variant", "other"], how="inner")
-    order = [list(GAINS).index(part) for part in rows["part"]]
-    rows = rows.assign(order=order).sort_values(["measure", "order"], ascending=[False, True])
-    return rows[["part", "measure", "value", "low", "high", "n"]].reset_index(drop=True)
+    keys = ["variant", "other", "measure"]
+    steps = [(part, *pair, name) for name in MEASURES for part, pair in GAINS.items()]
+    table = pd.DataFrame(steps, columns=["part", *keys]).merge(differences, on=keys)
+    return table[["part", "measure", "value", "low", "high", "n"]]
 
 
 def table_1(printed: pd.DataFrame, variants: pd.DataFrame) -> pd.DataFrame:

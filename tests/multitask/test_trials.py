@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lib.data.drawn.faces import ATTRIBUTES
 from lib.data.faces import LANDMARKS, UNKNOWN, Faces
+from lib.engine.artefacts import NotStored
 from lib.engine.profiles import PROFILES, load_profile
 from lib.engine.sweep import Context, Store, execute, trial_key
 from lib.multitask import analysis, measures
@@ -654,6 +655,26 @@ def test_predictions_are_those_of_the_trainings(context):
         record = run_multitask(trial, context)
         expected = [100 * record["test_nme"], 100 * record["test_accuracy"]]
         assert values[name].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_from_a_store_a_variant_has_the_first_seeds_that_were_kept(context):
+    more = replace(SIZES, seeds=3)
+    here = replace(context, stored=True)
+    for seed, names in enumerate(([study.BASELINE, study.LONG], [study.BASELINE])):
+        for name in names:
+            trained(study.variants(more, seed)[name], context)
+    trained(
+        study.variants(more, 2)[study.LONG], context
+    )  # with its stage 1, of seed 2 but not of seed 1
+    found = analysis.predictions(more, "test", here)
+    assert len(found.errors[study.BASELINE]) == len(found.errors[study.TRIVIAL]) == 3
+    assert len(found.errors[study.LONG]) == 1
+    table = analysis.differences(found).set_index(["variant", "other", "measure"])
+    assert table.loc[(study.BASELINE, study.TRIVIAL, "NME"), "n"] == 3
+    assert table.loc[(study.LONG, study.BASELINE, "NME"), "n"] == 1
+    nowhere = replace(here, artefacts=context.artefacts / "nothing")
+    with pytest.raises(NotStored):
+        analysis.predictions(more, "test", nowhere)
 
 
 def test_curves_go_on_where_stage_1_ended(context):
