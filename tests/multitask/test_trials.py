@@ -663,9 +663,7 @@ def test_from_a_store_a_variant_has_the_first_seeds_that_were_kept(context):
     for seed, names in enumerate(([study.BASELINE, study.LONG], [study.BASELINE])):
         for name in names:
             trained(study.variants(more, seed)[name], context)
-    trained(
-        study.variants(more, 2)[study.LONG], context
-    )  # with its stage 1, of seed 2 but not of seed 1
+    trained(study.variants(more, 2)[study.LONG], context)  # and its stage 1; none of seed 1
     found = analysis.predictions(more, "test", here)
     assert len(found.errors[study.BASELINE]) == len(found.errors[study.TRIVIAL]) == 3
     assert len(found.errors[study.LONG]) == 1
