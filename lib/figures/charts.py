@@ -174,9 +174,9 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def reach(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
-    """Lengths of error bars, (2, rows): 0 where there is no interval."""
+    """Lengths of error bars, (2, rows): 0 where there is no interval, or an infinite one."""
     ends = np.array([np.subtract(value, low), np.subtract(high, value)], float).reshape(2, -1)
-    return np.nan_to_num(ends).clip(0)
+    return np.nan_to_num(ends, posinf=0).clip(0)
 
 
 def name_rows(ax: Axes, names: Sequence[str]) -> None:
