@@ -256,9 +256,18 @@ def _pets(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ..
 
 
 def class_names_in(folder: Path) -> tuple[str, ...]:
-    """The lines of ``classes.txt`` that are not empty: names of label 0, 1, ..."""
-    lines = read_text(folder / "classes.txt", "list of classes").splitlines()
-    return tuple(filter(None, map(str.strip, lines)))
+    """The lines of ``classes.txt`` that are not empty: names of label 0, 1, ...
+
+    Raises ValueError, naming the file, for none, for two of one name, and for more than labels.
+    """
+    path = folder / "classes.txt"
+    lines = read_text(path, "list of classes").splitlines()
+    names = tuple(filter(None, map(str.strip, lines)))
+    if not 0 < len(names) <= IGNORED:
+        raise ValueError(f"{path} has {len(names)} names of classes, not 1 to {IGNORED}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path} has the class {max(names, key=names.count)} twice")
+    return names
 
 
 def _folder(name: str, split: str, root: str) -> tuple[list[_Entry], tuple[str, ...]]:

@@ -77,12 +77,16 @@ def restore(
     and for a picture that would be written over.
     """
     where = chosen_device(device)
+    if size < 0:
+        raise ValueError(f"size must be a number of pixels, or 0 for no limit, not {size}")
     paths = _pictures(noisy)
     made = [Path(into).expanduser() / f"{path.stem}.png" for path in paths if into]
     if lost := {path.resolve() for path in made} & {path.resolve() for path in paths}:
         raise ValueError(f"{lost.pop()} would be written over: give another folder than {into}")
     files = zip(paths, _masks(noisy, paths, masks), strict=True)
     read = [_read(path, mask, size) for path, mask in files]
+    for path in made[:1]:  # before any work that a folder which cannot be made would lose
+        path.parent.mkdir(parents=True, exist_ok=True)
     unit, restored = 2**architecture.depth, {}
     for places in _batches([_padded(picture, unit).shape for picture, _ in read]):
         images, masked = (np.stack([_padded(read[at][i], unit) for at in places]) for i in (0, 1))
@@ -114,7 +118,6 @@ def restore(
             restored[at] = Restored(name, picture, output, stop, variance, settled)
     done = [restored[at] for at in range(len(paths))]
     if into:
-        made[0].parent.mkdir(parents=True, exist_ok=True)
         for one, path in zip(done, made, strict=True):
             one.picture.save(path)
         numbers(done).to_csv(made[0].with_name("restored.csv"), index=False)

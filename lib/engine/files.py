@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+import pandas as pd
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -57,6 +59,26 @@ def read_text(path: Path, what: str = "text") -> str:
         data = path.read_bytes()
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if wide else "utf-8-sig")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The cells of a CSV file from outside, as text; they are parted by commas or semicolons.
+
+    Raises FileNotFoundError, and ValueError, naming the path, for what is no table.
+    """
+    text = read_text(path, "table")
+    head = text.partition("\n")[0]
+    mark = ";" if head.count(";") > head.count(",") else ","
+    with naming(path, "table"):
+        cells = pd.read_csv(
+            io.StringIO(text),
+            sep=mark,
+            header=None,
+            dtype=str,
+            na_filter=False,
+            skipinitialspace=True,
+        )
+    return cells[1:].set_axis(cells.loc[0].rename(None), axis=1).reset_index(drop=True)
 
 
 def say_anything() -> None:

@@ -71,6 +71,8 @@ def train(
     Returns the loss of every step. Raises Diverged, naming the step, when it is not finite, and
     ValueError for a checkpoint of another run or a damaged one.
     """
+    if steps < 1:
+        raise ValueError(f"a training takes at least one step, not {steps}")
     device = next(model.parameters()).device
     optim = optimiser(groups or model.parameters(), lr=lr, **(optimiser_options or {"fused": True}))
     rates = [group["lr"] for group in optim.param_groups]

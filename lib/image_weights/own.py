@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib.data.images import list_images, read_square
+from lib.data.images import by_stem, list_images, read_square
+from lib.engine.files import naming, read_table
 from lib.engine.sweep import chosen_device
 from lib.image_weights.classifiers import as_float, predict
 from lib.image_weights.layer import TOLERANCE, UntilReached, kl, steps_to, synthesize
@@ -51,12 +52,27 @@ def wanted_outputs(
     """
     file = Path(folder).expanduser() / "targets.csv"
     if file.is_file():
-        return pd.read_csv(file, index_col=0)
+        return _read_targets(file, list(classes))
+    if len(classes) < 2:
+        raise ValueError("one class leaves nothing to be wanted; two are needed")
     paths = list_images(str(file.parent.resolve()))
     paths = [path for path in paths if not pictures or path.name in pictures]
     first = predict(classifier, _squares(paths, size), BATCH).argmax(1)
     halves = mixture(first, (first + 1) % len(classes), len(classes), 0.5)
     return pd.DataFrame(halves.numpy(), [path.name for path in paths], list(classes))
+
+
+def _read_targets(file: Path, classes: list[str]) -> pd.DataFrame:
+    """The table of a file, its columns in the classifier's order; ValueError names the file."""
+    cells = read_table(file)
+    table = cells.set_index(cells.columns[0])
+    if table.columns.tolist() != classes:  # else two classes may have one name
+        for name in classes:
+            if (count := table.columns.tolist().count(name)) != 1:
+                raise ValueError(f"{file} has {count} columns {name}, not one")
+        table = table[classes]
+    with naming(file, "table of targets"):
+        return table.astype(float)
 
 
 def _squares(paths: Sequence[Path], size: int) -> Tensor:
@@ -89,14 +105,19 @@ def drive_pictures(
     which is rounded to bytes; the number of updates, -1 where it is not reached; the root mean
     squared change; the output for each class.
     Raises FileNotFoundError for a folder without pictures, ValueError for a row without a picture,
-    no rows, and as ``synthesize``.
+    two rows of one name, no rows, a picture that would be written over, and as ``synthesize``.
     """
-    where = chosen_device(device)
+    where, made_in = chosen_device(device), Path(into).expanduser().resolve()
     paths = {path.name: path for path in list_images(str(Path(folder).expanduser().resolve()))}
     if unknown := [name for name in targets.index if name not in paths]:
         raise ValueError(f"{folder} has no picture {', '.join(map(str, unknown[:5]))}")
     if targets.empty:
         raise ValueError("the table of targets has no rows")
+    made_of = {made_in / f"{stem}.png" for stem in by_stem(paths[name] for name in targets.index)}
+    if lost := made_of & set(paths.values()):
+        raise ValueError(f"{lost.pop()} would be written over: give another folder than {into}")
+    if made_in.exists() and not made_in.is_dir():
+        raise FileExistsError(f"{into} is no folder")
     originals = as_float(_squares([paths[name] for name in targets.index], size).to(where))
     wanted = torch.tensor(targets.to_numpy(dtype=np.float32), device=where)
     made = synthesize(classifier.to(where), originals, wanted, UntilReached(steps=steps))
@@ -112,9 +133,9 @@ def drive_pictures(
     }
     table = pd.DataFrame({name: values.cpu().numpy() for name, values in numbers.items()})
     table.index = targets.index.rename("picture")
-    Path(into).mkdir(parents=True, exist_ok=True)
+    made_in.mkdir(parents=True, exist_ok=True)
     for name, picture in zip(targets.index, pictures.cpu(), strict=True):
         square = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        square.save(Path(into, f"{Path(name).stem}.png"))
-    table.to_csv(Path(into, "outputs.csv"))
+        square.save(made_in / f"{Path(name).stem}.png")
+    table.to_csv(made_in / "outputs.csv")
     return table

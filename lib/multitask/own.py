@@ -12,11 +12,13 @@ from torch import Tensor
 
 from lib.data.faces import UNKNOWN, Faces, cut_out
 from lib.data.images import open_picture
+from lib.engine.files import read_table
 from lib.engine.sweep import chosen_device
 from lib.multitask import measures, networks
 
 BOX = ("left", "top", "width", "height")
 TESTED = 5  # every so many-th picture is kept for the test
+FAR = 2  # times the side of the face's square: a landmark farther from its middle is a mistake
 FALLING = 1 / 3  # share of the steps, the last ones, in which the rate falls to 0
 
 
@@ -85,6 +87,10 @@ def faces_from_table(
         raise ValueError(f"{told}, row {row + 2}: {names[column]} is {value}, not 1, 0 or empty")
     images, corners, sides = _crops(rows, told, folder, size)
     landmarks = (places - corners[:, None]) / sides[:, None, None]
+    if len(far := np.argwhere(np.abs(landmarks - 0.5).max(2) > FAR)):
+        row, point = far[0]
+        x, y = places[row, point]
+        raise ValueError(f"{told}, row {row + 2}: {points[point]} at {x:g}, {y:g} is far outside")
     return Faces(
         images,
         torch.from_numpy(landmarks.astype(np.float32)),
@@ -101,11 +107,9 @@ def _read_table(table: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, str]:
     if isinstance(table, pd.DataFrame):
         rows, told = table.astype(str).where(table.notna(), ""), "the table"
     else:
-        told = str(table)
-        try:
-            rows = pd.read_csv(table, dtype=str, keep_default_na=False, skipinitialspace=True)
-        except (ValueError, pd.errors.ParserError) as error:
-            raise ValueError(f"{told} is no table: {error}") from error
+        rows, told = read_table(Path(table).expanduser()), str(table)
+    if twice := rows.columns[rows.columns.duplicated()].tolist():
+        raise ValueError(f"{told} has two columns {twice[0]}")
     if "picture" not in rows:
         raise ValueError(f"{told} has no column picture, but {', '.join(map(str, rows))}")
     if rows.empty:
@@ -182,8 +186,8 @@ def fit_separation(
     mirror: every other face is mirrored, by chance; of names with a word left or right the sides
     are then swapped. Shifts and scales are drawn for every face.
     device: auto (the first GPU, else the CPU), cpu, cuda:0 or mps.
-    Raises ValueError for a single picture, and as ``networks.MultiTask``; Diverged for a rate that
-    is too high.
+    Raises ValueError for a single picture, for an attribute that is known of no face to learn from,
+    and as ``networks.MultiTask``; Diverged for a rate that is too high.
     """
     pictures = sorted(set(faces.ids))
     if len(pictures) < 2:
@@ -191,6 +195,9 @@ def fit_separation(
     held_out = pictures[::TESTED]
     tested = np.isin(faces.ids, held_out)
     known, test = _part(faces, ~tested), _part(faces, tested)
+    for name, known_of in zip(faces.names, (known.attributes != UNKNOWN).sum(0), strict=True):
+        if not known_of:
+            raise ValueError(f"{name} is empty for every face that is to be learned from")
     where = chosen_device(device)
     tasks = {"landmarks": 2 * len(faces.points), "attributes": len(faces.names)}
     shape = networks.Shape(tuple(widths), faces.images.shape[-1], hidden)

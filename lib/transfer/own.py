@@ -61,6 +61,8 @@ def rank_sources(
     Raises ValueError for a name that is not there, one class alone, a damaged picture and a network
     with other classes than outputs, FileNotFoundError for no class and a class without pictures.
     """
+    if not networks:
+        raise ValueError("no network is given")
     if by not in SCORES:
         raise ValueError(f"by must be one of {tuple(SCORES)}, not {by!r}")
     where = chosen_device(device)
@@ -114,17 +116,27 @@ def _described(
 ) -> tuple[Tensor, Tensor]:
     """(N, D) of what goes into the last layer, a map's averaged over its pixels, (N, C) logits."""
     network = model.network.to(device).eval()
-    last = [part for part in network.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
+    layers = [part for part in network.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    if not layers:
+        raise ValueError(f"{model.name} has no linear layer and no convolution")
     features: list[Tensor] = []
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         values = inputs[0].float().cpu()
         features.append(values.flatten(2).mean(2) if values.ndim == 4 else values)
 
-    handle, logits = last.register_forward_pre_hook(keep), []
+    handle, logits = layers[-1].register_forward_pre_hook(keep), []
     for start in progress(range(0, len(pictures), EVALUATION_BATCH), desc=model.name):
         paths = pictures[start : start + EVALUATION_BATCH]
-        batch = torch.stack([model.transform(open_picture(path)) for path in paths])
-        logits.append(network(batch.to(device)).float().cpu())
+        images = [model.transform(open_picture(path)) for path in paths]
+        if len(shapes := {tuple(image.shape) for image in images}) > 1:
+            raise ValueError(f"the transform of {model.name} gives pictures of sizes {shapes}")
+        output = network(torch.stack(images).to(device))
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            told = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"{model.name} gives {told}, not logits (N, classes)")
+        if not output.isfinite().all():
+            raise ValueError(f"{model.name} gives NaN or infinite logits")
+        logits.append(output.float().cpu())
     handle.remove()
     return torch.cat(features), torch.cat(logits)

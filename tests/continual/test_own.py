@@ -58,6 +58,12 @@ def test_label_maps_are_numbers_of_classes_whatever_their_colours(folder):
         (lambda f: write(f / "targets", "a.png", picture(20, 30)), "40 x 20 and 30 x 20"),
         (lambda f: (f / "inputs" / "b.png").write_bytes(b"no picture"), "b.png is not a readable"),
         (lambda f: write(f / "inputs", "b.jpg", picture(8, 6)), "have the same name"),
+        (lambda f: (f / "classes.txt").write_text(" \n"), "classes.txt has 0 names of classes"),
+        (lambda f: (f / "classes.txt").write_text("sky\nsea\nsky\n"), "the class sky twice"),
+        (
+            lambda f: (f / "classes.txt").write_text("\n".join(map(str, range(256)))),
+            "has 256 names",
+        ),
         (lambda f: (f / "classes.txt").write_text("sky\nlake"), "a.png is RGB: a label map"),
     ],
 )
@@ -133,6 +139,11 @@ def test_the_file_gives_the_task_back_and_has_its_card(tmp_path, folder):
     assert torch.equal(*shown)
     any_size = apply_task(base, again, torch.zeros(1, 3, 10, 23, dtype=torch.uint8), labels=True)
     assert any_size.shape == (1, 1, 10, 23)
+
+
+def test_nothing_is_learned_in_no_steps(folder):
+    with pytest.raises(ValueError, match="at least one step, not 0"):
+        add_task(UNet(3, 4, width=4, seed=0), load_pairs(folder, size=16), steps=0)
 
 
 def test_one_pair_cannot_be_split(folder):

@@ -184,3 +184,13 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, name, sa
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         restore(**{"into": tmp_path / "out"} | arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path, monkeypatch):
+    file = save(tmp_path / "scene.png", scene(20, 24))
+    monkeypatch.setattr("lib.dip.own.fit", None)  # it must not come to that
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(FileExistsError, match="out"):
+        restore(file, **SHORT, into=tmp_path / "out")
+    with pytest.raises(ValueError, match="size must be a number of pixels, or 0"):
+        restore(file, **SHORT, size=-1)

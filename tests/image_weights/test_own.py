@@ -96,6 +96,58 @@ def test_no_rows_are_refused(folder, tmp_path):
         drive_pictures(folder, classifier(), wanted(), tmp_path / "x", size=8)
 
 
+def test_nothing_of_ones_own_is_written_over(folder, tmp_path):
+    before = (folder / "a.png").read_bytes()
+    one = wanted(**{"a.png": [1, 0, 0]})
+    with pytest.raises(ValueError, match=r"a\.png would be written over"):
+        drive_pictures(folder, classifier(), one, folder, size=8)
+    assert (folder / "a.png").read_bytes() == before
+    with pytest.raises(FileExistsError, match=r"b\.jpg is no folder"):
+        drive_pictures(folder, classifier(), one, folder / "b.jpg", size=8)
+    Image.open(folder / "a.png").save(folder / "a.jpg")
+    for second in ("a.jpg", "a.png"):
+        rows = pd.concat([one, one.rename({"a.png": second})])
+        with pytest.raises(ValueError, match="have the same name"):
+            drive_pictures(folder, classifier(), rows, tmp_path / "out", size=8)
+
+
+def test_a_classifier_that_gives_nan_is_told(folder, tmp_path):
+    model = classifier()
+    model[1][-1].bias.data[0] = torch.nan
+    with pytest.raises(ValueError, match="gives NaN for an image as it is"):
+        drive_pictures(folder, model, wanted(**{"a.png": [1, 0, 0]}), tmp_path / "out", size=8)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("picture,owl,cat,dog\na.png,.7,.1,.2\n", "utf-8-sig"),  # in another order
+        ("picture;cat;dog;owl\na.png;.1;.2;.7\n", "utf-16"),  # from a spreadsheet
+    ],
+)
+def test_targets_are_found_by_the_names_of_classes(folder, text, encoding):
+    (folder / "targets.csv").write_text(text, encoding=encoding)
+    found = wanted_outputs(folder, classifier(), ["cat", "dog", "owl"], 8)
+    assert found.to_dict("index") == {"a.png": {"cat": 0.1, "dog": 0.2, "owl": 0.7}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("picture,cat,dog\na.png,.5,.5\n", "has 0 columns owl, not one"),
+        ("picture,cat,dog,owl\na.png,.5,half,0\n", "table of targets: .*'half'"),
+        ("", "is not a readable table"),
+    ],
+)
+def test_a_wrong_file_of_targets_is_named(folder, text, said):
+    (folder / "targets.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"targets\.csv {said}|targets\.csv is not a .*{said}"):
+        wanted_outputs(folder, classifier(), ["cat", "dog", "owl"], 8)
+    with pytest.raises(ValueError, match="one class leaves nothing"):
+        (folder / "targets.csv").unlink()
+        wanted_outputs(folder, classifier(), ["cat"], 8)
+
+
 def test_the_table_of_targets_is_the_folders_or_halves(folder):
     model, classes = classifier(), ("cat", "dog", "owl")
     halves = wanted_outputs(folder, model, classes, 8)

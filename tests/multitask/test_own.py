@@ -104,6 +104,7 @@ WRONG = [
     ({"dot_y": "inf"}, "row 3: dot_y is 'inf', not a number"),
     ({"bright": 2}, "row 3: bright is 2, not 1, 0 or empty"),
     ({"bright": "yes"}, "row 3: bright is 'yes', not a number"),
+    ({"dot_x": 4000}, "row 3: dot at 4000, .* is far outside"),
 ]
 
 
@@ -132,12 +133,24 @@ def test_a_wrong_cell_is_named(dots, change, message):
             "row 2: .*000.png is 40 x 40, its box left 0, top 40, width 5, height 5",
         ),
         (lambda t: t.assign(left=0, top=0, width=0, height=5), "its box left 0, top 0, width 0"),
+        (lambda t: t.rename(columns={"bright": "dot_x"}), "has two columns dot_x"),
     ],
 )
 def test_a_wrong_table_is_told(dots, change, message):
     folder, table = dots
     with pytest.raises(ValueError, match=message):
         faces_from_table(written(change(table), folder), folder)
+
+
+@pytest.mark.parametrize(("mark", "encoding"), [(",", "utf-8-sig"), (";", "utf-16")])
+def test_a_table_may_come_from_a_spreadsheet(dots, mark, encoding):
+    folder, table = dots
+    expected = faces_from_table(table, folder, size=40)
+    table.to_csv(folder / "excel.csv", index=False, sep=mark, encoding=encoding)
+    found = faces_from_table(folder / "excel.csv", folder, size=40)
+    assert (found.points, found.names) == (expected.points, expected.names)
+    assert torch.equal(found.landmarks, expected.landmarks)
+    assert torch.equal(found.attributes, expected.attributes)
 
 
 def test_a_picture_that_is_none_is_named_with_its_row(dots):
@@ -217,6 +230,9 @@ def test_what_cannot_be_learned_is_refused(dots):
     one = faces_from_table(table[:1], folder, size=16)
     with pytest.raises(ValueError, match="one picture cannot be both"):
         fit_separation(one)
+    silent = faces_from_table(table.assign(bright=""), folder, size=16)
+    with pytest.raises(ValueError, match="bright is empty for every face"):
+        fit_separation(silent)
     sided = table.rename(columns={"dot_x": "left_eye_x", "dot_y": "left_eye_y"})
     with pytest.raises(ValueError, match="a mirrored left_eye would be right_eye, which is not"):
         fit_separation(faces_from_table(sided, folder, size=16), mirror=True, widths=(4, 4))

@@ -105,6 +105,39 @@ def test_a_network_of_ones_own_is_ranked_beside_the_others(folder):
         rank_sources(folder, [wrong], words="scenes")
 
 
+class Gives(torch.nn.Module):
+    """A network that makes something of its logits."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.last, self.change = torch.nn.Linear(3 * 8 * 8, 2), change
+
+    def forward(self, images):
+        return self.change(self.last(images.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    ("network", "transform", "said"),
+    [
+        (Gives(lambda logits: (logits, logits)), None, "odd gives tuple, not logits"),
+        (Gives(lambda logits: {"out": logits}), None, "odd gives dict, not logits"),
+        (Gives(lambda logits: logits[:, 0]), None, r"odd gives \(12,\), not logits"),
+        (Gives(lambda logits: logits / 0), None, "odd gives NaN or infinite"),
+        (torch.nn.Flatten(), None, "odd has no linear layer"),
+        (Gives(lambda logits: logits), lambda p: torch.rand(3, 8, int(p.getpixel((0, 0))[0]) + 1),
+         "the transform of odd gives pictures of sizes"),
+    ],
+)  # fmt: skip
+def test_an_odd_network_is_named(folder, network, transform, said):
+    with pytest.raises(ValueError, match=said):
+        rank_sources(folder, [OwnNetwork("odd", network, transform or pixels)])
+
+
+def test_no_network_is_refused(folder):
+    with pytest.raises(ValueError, match="no network is given"):
+        rank_sources(folder, [])
+
+
 def pixels(picture):
     return torch.tensor(np.array(picture.resize((8, 8)))).permute(2, 0, 1) / 255
 
