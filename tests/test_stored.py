@@ -20,7 +20,8 @@ FROM_RECORDS = {
     "01": {"five_tasks", "table_2", "forgetting", "figures_5_8", "figure_10", "pruned"},
     "02": {"scatter", "eta_squared", "correlation", "iterations"},
     "03": {"scores", "agreement", "curves", "regret"},
-    "05": {"curves", "simplex", "spectra", "targets"},
+    "04": {"landmark_curves", "similarity", "probes", "beyond_shared"},
+    "05": {"curves", "simplex", "spectra", "targets", "table_1"},
 }
 
 
