@@ -144,7 +144,7 @@ def synthesize(
     images' device, and is left as it is. targets is (N, K). batch is how many images are optimised
     together; each is independent of the others.
     Raises ValueError for integer images, values outside [0, 1], NaN, targets that are no
-    distributions or have another number of classes, and a model in training mode or that gives NaN.
+    distributions or have another number of classes, and for a model in training mode.
     """
     if targets.ndim != 2 or len(targets) != len(images) or not len(images):
         shapes = f"{tuple(targets.shape)} for {len(images)} images"
@@ -158,8 +158,6 @@ def synthesize(
         raise ValueError("the classifier is in training mode; call model.eval() first")
     parts = zip(images.split(batch), targets.to(images).split(batch), strict=True)
     made, log_p, divergence = zip(*(_driven(model, *part, recipe) for part in parts), strict=True)
-    if any(part[0].isnan().any() for part in divergence):
-        raise ValueError("the classifier gives NaN for an image as it is")
     return Synthesis(torch.cat(made), torch.cat(log_p).exp(), torch.cat(divergence, 1))
 
 

@@ -47,6 +47,7 @@ def wanted_outputs(
 ) -> pd.DataFrame:
     """Targets for ``drive_pictures``: what the folder's file ``targets.csv`` says.
 
+    It has a column for each class, in any order; ValueError, naming the file, where it has not.
     Without it, one half of the class that a picture has for the classifier, and one half of the
     next one. classes: names of the classifier's outputs. pictures: file names; empty for all.
     """
@@ -105,7 +106,8 @@ def drive_pictures(
     which is rounded to bytes; the number of updates, -1 where it is not reached; the root mean
     squared change; the output for each class.
     Raises FileNotFoundError for a folder without pictures, ValueError for a row without a picture,
-    two rows of one name, no rows, a picture that would be written over, and as ``synthesize``.
+    two rows of one name, no rows, a picture that would be written over, a classifier that gives
+    NaN, and as ``synthesize``.
     """
     where, made_in = chosen_device(device), Path(into).expanduser().resolve()
     paths = {path.name: path for path in list_images(str(Path(folder).expanduser().resolve()))}
@@ -121,6 +123,8 @@ def drive_pictures(
     originals = as_float(_squares([paths[name] for name in targets.index], size).to(where))
     wanted = torch.tensor(targets.to_numpy(dtype=np.float32), device=where)
     made = synthesize(classifier.to(where), originals, wanted, UntilReached(steps=steps))
+    if (wrong := made.divergence[0].isnan()).any():
+        raise ValueError(f"the classifier gives NaN for {targets.index[int(wrong.int().argmax())]}")
     pictures = (made.images * 255).round().byte()
     saved = predict(classifier, pictures, BATCH).log_softmax(1)
     numbers = {
