@@ -97,6 +97,21 @@ def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
+def results_of(paths: Iterable[Path], into: str | Path, beside: Iterable[Path] = ()) -> list[Path]:
+    """The PNG in a folder for each picture, by its stem. beside: what must stay as well.
+
+    Raises ValueError for two pictures of one stem and for a picture that would be written over,
+    FileExistsError where the folder is a file.
+    """
+    pictures, folder = by_stem(paths), Path(into).expanduser().resolve()
+    made = [folder / f"{stem}.png" for stem in pictures]
+    if lost := set(made) & {path.resolve() for path in (*pictures.values(), *beside)}:
+        raise ValueError(f"{lost.pop()} would be written over: give another folder than {into}")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{into} is no folder")
+    return made
+
+
 def pairs_in(folder: Path) -> list[tuple[str, Path, Path]]:
     """Stem, picture in ``inputs/`` and its partner in ``targets/``, sorted by stem.
 

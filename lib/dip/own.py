@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from PIL.Image import Resampling
 
-from lib.data.images import by_stem, list_images, open_picture
+from lib.data.images import by_stem, list_images, open_picture, results_of
 from lib.dip.network import Architecture, Layers
 from lib.dip.prior import DipSettings, fit
 from lib.engine.sweep import chosen_device
@@ -80,13 +80,11 @@ def restore(
     if size < 0:
         raise ValueError(f"size must be a number of pixels, or 0 for no limit, not {size}")
     paths = _pictures(noisy)
-    made = [Path(into).expanduser() / f"{path.stem}.png" for path in paths if into]
-    if lost := {path.resolve() for path in made} & {path.resolve() for path in paths}:
-        raise ValueError(f"{lost.pop()} would be written over: give another folder than {into}")
+    made = results_of(paths, into) if into else []
     files = zip(paths, _masks(noisy, paths, masks), strict=True)
     read = [_read(path, mask, size) for path, mask in files]
-    for path in made[:1]:  # before any work that a folder which cannot be made would lose
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if into:  # before any work that a folder which cannot be made would lose
+        made[0].parent.mkdir(parents=True, exist_ok=True)
     unit, restored = 2**architecture.depth, {}
     for places in _batches([_padded(picture, unit).shape for picture, _ in read]):
         images, masked = (np.stack([_padded(read[at][i], unit) for at in places]) for i in (0, 1))

@@ -4,6 +4,8 @@ Every file from outside is read inside ``naming``, so that whatever is wrong wit
 its path.
 """
 
+from __future__ import annotations
+
 import codecs
 import io
 import os
@@ -11,9 +13,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -66,6 +70,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises FileNotFoundError, and ValueError, naming the path, for what is no table.
     """
+    import pandas as pd  # here: the command that runs notebooks does without it
+
     text = read_text(path, "table")
     head = text.partition("\n")[0]
     mark = ";" if head.count(";") > head.count(",") else ","

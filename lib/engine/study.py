@@ -52,11 +52,7 @@ class Study(Generic[Sizes]):
         """Bring the store up to date with these trials and return their table.
 
         complete: raise RuntimeError, with the first reason, if one of the trials failed.
-        Raises FileNotFoundError if only what is stored is wanted, and nothing is.
         """
-        if self.options["engine"] == "stored" and sweep.Store(self.report.trials).is_empty():
-            folder = self.report.trials.parent
-            raise FileNotFoundError(f"nothing is stored in {folder}; run without engine=stored")
         table = sweep.run(function, trials, self.report.trials, **self.options)
         self.trials |= {sweep.trial_key(trial): trial for trial in trials}
         failed = sweep.rows_with(table, "error")

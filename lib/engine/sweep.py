@@ -264,11 +264,15 @@ def run(
         first. A trial whose record is of other data than lies there runs again; a packed record
         counts wherever its data came from.
     Failed trials are rows with status ``error`` and are tried again by the next call. Raises
-    RuntimeError, with the number of stored trials, when a worker dies or cannot store its record.
+    RuntimeError, with the number of stored trials, when a worker dies or cannot store its record,
+    and FileNotFoundError for ``stored`` where no record is, of any trial.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {ENGINES}, not {engine!r}")
     records = Store(store)
+    if engine == "stored" and records.is_empty():
+        told = f"nothing is stored in {records.folder.parent}; run without engine=stored"
+        raise FileNotFoundError(told)
     unique = list({trial_key(trial): trial for trial in trials}.values())
     root = str(Path(data_root).expanduser().resolve()) if data_root else None
     others = {trial for trial in unique if records.is_of_other_data(trial, root)}

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib.data.images import by_stem, list_images, read_square
+from lib.data.images import list_images, read_square, results_of
 from lib.engine.files import naming, read_table
 from lib.engine.sweep import chosen_device
 from lib.image_weights.classifiers import as_float, predict
@@ -109,18 +109,15 @@ def drive_pictures(
     two rows of one name, no rows, a picture that would be written over, a classifier that gives
     NaN, and as ``synthesize``.
     """
-    where, made_in = chosen_device(device), Path(into).expanduser().resolve()
+    where = chosen_device(device)
     paths = {path.name: path for path in list_images(str(Path(folder).expanduser().resolve()))}
     if unknown := [name for name in targets.index if name not in paths]:
         raise ValueError(f"{folder} has no picture {', '.join(map(str, unknown[:5]))}")
     if targets.empty:
         raise ValueError("the table of targets has no rows")
-    made_of = {made_in / f"{stem}.png" for stem in by_stem(paths[name] for name in targets.index)}
-    if lost := made_of & set(paths.values()):
-        raise ValueError(f"{lost.pop()} would be written over: give another folder than {into}")
-    if made_in.exists() and not made_in.is_dir():
-        raise FileExistsError(f"{into} is no folder")
-    originals = as_float(_squares([paths[name] for name in targets.index], size).to(where))
+    chosen = [paths[name] for name in targets.index]
+    files = results_of(chosen, into, beside=paths.values())
+    originals = as_float(_squares(chosen, size).to(where))
     wanted = torch.tensor(targets.to_numpy(dtype=np.float32), device=where)
     made = synthesize(classifier.to(where), originals, wanted, UntilReached(steps=steps))
     if (wrong := made.divergence[0].isnan()).any():
@@ -137,9 +134,8 @@ def drive_pictures(
     }
     table = pd.DataFrame({name: values.cpu().numpy() for name, values in numbers.items()})
     table.index = targets.index.rename("picture")
-    made_in.mkdir(parents=True, exist_ok=True)
-    for name, picture in zip(targets.index, pictures.cpu(), strict=True):
-        square = Image.fromarray(picture.permute(1, 2, 0).numpy())
-        square.save(made_in / f"{Path(name).stem}.png")
-    table.to_csv(made_in / "outputs.csv")
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    for file, picture in zip(files, pictures.cpu(), strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file)
+    table.to_csv(files[0].with_name("outputs.csv"))
     return table

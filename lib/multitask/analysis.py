@@ -19,7 +19,7 @@ from lib.engine.sweep import Context
 from lib.ledger.estimates import Estimate, crossed_interval, mean_interval
 from lib.ledger.tables import Missing, Tables, estimate_table, stored_estimate
 from lib.multitask import trials
-from lib.multitask.measures import attribute_scores, landmark_errors, majority
+from lib.multitask.measures import attribute_scores, landmark_errors, trivial_answers
 from lib.multitask.networks import SHARED
 
 MEASURES = NME, ACCURACY = "NME", "accuracy"  # of a face
@@ -94,28 +94,27 @@ def predictions(sizes: trials.MultiTaskStudy, part: str, context: Context) -> Pr
     NotStored if there is none of the baseline.
     """
     truth: list[Faces] = []
-    landmarks: dict[str, list[np.ndarray]] = {trials.BASELINE: []}
-    logits: dict[str, list[np.ndarray]] = {trials.BASELINE: []}
+    landmarks: dict[str, list[np.ndarray]] = {}
+    logits: dict[str, list[np.ndarray]] = {}
     for name, trial in trials.all_variants(sizes):
         if trial.seed > len(landmarks.get(name, ())):
             continue  # an earlier seed is missing
         try:
             tensors = trials.trained(trial, context)
-        except NotStored as error:
-            missing = error
+        except NotStored:
+            if (name, trial.seed) == (trials.BASELINE, 0):
+                raise
             continue
         landmarks.setdefault(name, []).append(tensors[f"{part}.landmarks"].numpy())
         logits.setdefault(name, []).append(tensors[f"{part}.attributes"].numpy())
-    if not landmarks[trials.BASELINE]:
-        raise missing
     landmarks[trials.TRIVIAL], logits[trials.TRIVIAL] = [], []
     for seed in range(len(landmarks[trials.BASELINE])):
         task = trials.face_task(sizes, seed)
         train, faces = (trials.faces_of(task, p, context) for p in ("train", part))
         truth.append(faces)
-        shape, usual = train.landmarks.double().numpy().mean(0), majority(train.attributes) - 0.5
-        landmarks[trials.TRIVIAL].append(np.broadcast_to(shape, faces.landmarks.shape))
-        logits[trials.TRIVIAL].append(np.broadcast_to(usual, faces.attributes.shape))
+        shape, usual = trivial_answers(train, len(faces))
+        landmarks[trials.TRIVIAL].append(shape)
+        logits[trials.TRIVIAL].append(usual)
     errors = {
         name: [
             landmark_errors(points, faces.landmarks, (sizes.size, sizes.size))
@@ -131,7 +130,9 @@ def turned(landmarks: np.ndarray) -> np.ndarray:
 
     By more than ``ASIDE`` of the distance of the eyes, along the line through them.
     """
-    left, right, nose = landmarks.swapaxes(0, 1)[:3]
+    left, right, nose = (
+        landmarks[:, LANDMARKS.index(n)] for n in ("left eye", "right eye", "nose")
+    )
     line, middle = right - left, (left + right) / 2
     along = ((nose - middle) * line).sum(1) / np.maximum((line**2).sum(1), 1e-9)
     return np.abs(along) > ASIDE

@@ -44,7 +44,7 @@ def audit() -> pd.DataFrame:
         "weights-ours": 1 + TASKS * 2,
         "budget": STAGES,
     }
-    return compared_with_print(words.assign(ours=pd.Series(numbers)))
+    return compared_with_print(words.assign(ours=[numbers[name] for name in words.index]))
 
 
 def p_of_lead(lead: float, decisions: float) -> float:

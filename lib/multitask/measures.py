@@ -35,12 +35,14 @@ PENALTIES = np.logspace(-7, 3, 11)  # of the ridge, over the features' largest e
 
 
 class FaceBatches(Epochs):
-    """Shuffled mini-batches: images (B, 3, S, S) in [0, 1], landmarks (B, P, 2), attributes (B, A).
+    """Shuffled mini-batches of faces with their annotations.
 
     moved: all faces are shifted and scaled by chance, and with ``mirror`` every other one is
         mirrored; what comes in from outside an image repeats its edge, as a black one would be a
         landmark. Sides of a mirrored face are swapped by their names, see ``mirrored``.
-    A batch depends on (seed, step) and the number of faces alone: networks of a seed see the same.
+    Calling with a step gives images (B, 3, S, S) float32 in [0, 1], landmarks (B, 5, 2) as shares
+    of the image and attributes (B, A), as ``Faces`` has them. All depends on (seed, step) and the
+    number of faces alone, so that networks of a seed see the same.
     """
 
     def __init__(
@@ -218,9 +220,12 @@ def landmark_errors(
 ) -> np.ndarray:
     """Distance over eye distance, ||t_i - y_i|| / max(||t_le - t_re||, 1 pixel): (N, 5).
 
-    Matsui et al., eq. 2. For faces in profile the eye distance vanishes and the error is huge.
-    extent: width and height in pixels of the frame in which is measured, (2,) or (N, 2).
-    median: divide by the median eye distance of the set instead; ValueError if it is 0.
+    Matsui et al., "Separation multi-task networks", eq. 2. For faces in profile the eye distance
+    vanishes and the error is huge.
+    extent: width and height in pixels of the frame in which is measured, (2,) or (N, 2) where faces
+        differ; another aspect gives other errors.
+    median: divide by the median eye distance of the set instead, so that no face in profile counts
+        more than others; ValueError if it is 0.
     """
     predicted, truth = _finite(predicted), np.asarray(truth, dtype=np.float64)
     extent = np.asarray(extent, dtype=np.float64)
@@ -229,7 +234,8 @@ def landmark_errors(
         raise ValueError(f"landmarks, truth and extent do not fit: {shapes}")
     pixels = np.broadcast_to(extent, (len(truth), 2))
     distances = np.linalg.norm((predicted - truth) * pixels[:, None], axis=2)
-    eyes = np.linalg.norm(np.diff(truth[:, EYES], axis=1)[:, 0] * pixels, axis=1)
+    left, right = truth[:, EYES].swapaxes(0, 1)
+    eyes = np.linalg.norm((left - right) * pixels, axis=1)
     if not median:
         return distances / np.maximum(eyes, 1)[:, None]
     if not np.median(eyes) > 0:
@@ -277,24 +283,33 @@ def trivial_outputs(train: Faces) -> dict[str, Tensor]:
     return {"landmarks": shape, "attributes": (yes / no).log()}
 
 
+def trivial_answers(train: Faces, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What no look at the images gives, the same for so many faces.
+
+    The mean shape (count, 5, 2), and (count, A) 0.5 for attributes of the majority, else -0.5.
+    """
+    shape, usual = train.landmarks.double().numpy().mean(0), majority(train.attributes) - 0.5
+    landmarks = np.broadcast_to(shape, (count, *shape.shape))
+    return landmarks, np.broadcast_to(usual, (count, *usual.shape))
+
+
 def trivial_scores(train: Faces, truth: Faces) -> dict[str, float]:
     """What no look at the images gives: NME of the mean shape, accuracy of the majority."""
-    shape = train.landmarks.double().numpy().mean(0)
-    shape = np.broadcast_to(shape, truth.landmarks.shape)
+    shape, usual = trivial_answers(train, len(truth))
     errors = landmark_errors(shape, truth.landmarks, (truth.images.shape[-1],) * 2)
-    usual = np.broadcast_to(majority(train.attributes), truth.attributes.shape)
     accuracy = pooled_accuracy(attribute_scores(usual, truth.attributes))
     return {"faces": len(truth), "nme": float(errors.mean()), "accuracy": accuracy}
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
-    """HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) of features of the same images, four or more.
+    """Similarity of two representations of the same images, whatever their bases and scales.
 
-    Kornblith et al., "Similarity of neural network representations revisited", ICML 2019, with the
-    unbiased HSIC of Song et al., "Feature selection via dependence maximization", JMLR 2012, eq. 5.
-    The range is -1 to 1. Noise gives 0 on average; with the plain ||Y^T X||_F^2 it nears 1 where
-    images are fewer than features. 0 for features that are the same for all images, or in which all
-    images are equally far apart.
+    HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)) by Kornblith et al., "Similarity of neural network
+    representations revisited", ICML 2019, with the unbiased HSIC of Song et al., "Feature selection
+    via dependence maximization", JMLR 2012, eq. 5. Noise gives 0 on average, and the range is -1
+    to 1; with the plain ||Y^T X||_F^2 noise nears 1 where images are fewer than features. At least
+    four images. Features that are the same for all images, or in which all images are equally far
+    apart, share nothing: 0.
     """
     if len(x) != len(y) or len(x) < 4:
         raise ValueError(f"the same four images or more, not {len(x)} and {len(y)}")
@@ -306,10 +321,11 @@ def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
 def linear_probe(
     train_x: ArrayLike, train_y: np.ndarray, test_x: ArrayLike, test_y: np.ndarray
 ) -> float:
-    """R^2 of a ridge regression on standardised features, mean over targets (N, ...); 1 at most.
+    """R^2 of a ridge regression on standardised features, mean over targets; 1 at most.
 
-    The penalty of each target is the one of ``PENALTIES`` with the least leave-one-out error.
-    Targets constant in the test do not count; ValueError if all are.
+    train_y, test_y: (N, ...), as landmarks. The penalty of each target is the one of ``PENALTIES``
+    with the least leave-one-out error. Targets constant in the test do not count; ValueError if
+    all are.
     """
     train_y, test_y = (np.asarray(y).reshape(len(y), -1) for y in (train_y, test_y))
     predicted, _ = _ridge(train_x, train_y, test_x)

@@ -85,8 +85,10 @@ def mosaic(maps: np.ndarray) -> np.ndarray:
     Each channel has its own grey scale; its brightest hundredth is white.
     """
     most = np.argsort(-maps.var((1, 2)), kind="stable")[: SIDE**2]
-    maps, gap = maps[most] - maps[most].min((1, 2), keepdims=True), max(1, maps.shape[2] // 16)
+    maps, gap = maps[most], max(1, maps.shape[2] // 16)
+    maps = maps - maps.min((1, 2), keepdims=True)
     high, most = np.quantile(maps, 0.99, (1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     spread = np.where(high > 0, high, np.where(most > 0, most, 1))  # what never varies is black
-    grid = montage((maps / spread).clip(0, 1), np.nan, grid_shape=(SIDE, SIDE), padding_width=gap)
-    return grid[None, gap:-gap, gap:-gap]
+    scaled = (maps / spread).clip(0, 1)
+    grid = (SIDE, SIDE)
+    return montage(scaled, np.nan, grid_shape=grid, padding_width=gap)[None, gap:-gap, gap:-gap]

@@ -125,18 +125,18 @@ def _described(
         values = inputs[0].float().cpu()
         features.append(values.flatten(2).mean(2) if values.ndim == 4 else values)
 
-    handle, logits = layers[-1].register_forward_pre_hook(keep), []
-    for start in progress(range(0, len(pictures), EVALUATION_BATCH), desc=model.name):
-        paths = pictures[start : start + EVALUATION_BATCH]
-        images = [model.transform(open_picture(path)) for path in paths]
-        if len(shapes := {tuple(image.shape) for image in images}) > 1:
-            raise ValueError(f"the transform of {model.name} gives pictures of sizes {shapes}")
-        output = network(torch.stack(images).to(device))
-        if not isinstance(output, Tensor) or output.ndim != 2:
-            told = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"{model.name} gives {told}, not logits (N, classes)")
-        if not output.isfinite().all():
-            raise ValueError(f"{model.name} gives NaN or infinite logits")
-        logits.append(output.float().cpu())
-    handle.remove()
+    logits = []
+    with layers[-1].register_forward_pre_hook(keep):
+        for start in progress(range(0, len(pictures), EVALUATION_BATCH), desc=model.name):
+            paths = pictures[start : start + EVALUATION_BATCH]
+            images = [model.transform(open_picture(path)) for path in paths]
+            if len(shapes := {tuple(image.shape) for image in images}) > 1:
+                raise ValueError(f"the transform of {model.name} gives pictures of sizes {shapes}")
+            output = network(torch.stack(images).to(device))
+            if not isinstance(output, Tensor) or output.ndim != 2:
+                told = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ValueError(f"{model.name} gives {told}, not logits (N, classes)")
+            if not output.isfinite().all():
+                raise ValueError(f"{model.name} gives NaN or infinite logits")
+            logits.append(output.float().cpu())
     return torch.cat(features), torch.cat(logits)

@@ -13,7 +13,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from sklearn.preprocessing import StandardScaler
 
-from lib.data.faces import LANDMARKS, Faces
+from lib.data.faces import LANDMARKS, UNKNOWN, Faces
 from lib.multitask.measures import (
     PENALTIES,
     FaceBatches,
@@ -26,6 +26,7 @@ from lib.multitask.measures import (
     mirrored,
     move,
     squares,
+    trivial_answers,
 )
 
 # left eye, right eye, nose, mouth corners
@@ -72,6 +73,19 @@ def test_the_median_eye_distance_ignores_a_profile():
     assert landmark_errors(predicted, truth, extent)[2] == pytest.approx(5)
     with pytest.raises(ValueError, match="median"):
         landmark_errors(profile[None], profile[None], (10, 10), median=True)
+
+
+def test_trivial_answers_by_hand():
+    """The faces differ by .2 in x: the mean one is .1 from both, a fifth of the eye distance."""
+    points = np.stack([FACE, FACE + np.array([0.2, 0])])
+    labels = torch.tensor([[1, 0, 1, UNKNOWN], [1, 1, UNKNOWN, 0]], dtype=torch.int8)
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    faces = Faces(images, torch.tensor(points), labels, torch.ones(2, 2), ("a", "b"), tuple("pqrs"))
+    mean, usual = trivial_answers(faces, 2)
+    assert mean == pytest.approx(np.broadcast_to(FACE + np.array([0.1, 0]), points.shape))
+    errors = landmark_errors(mean, points, SQUARE)
+    assert errors == pytest.approx(np.full((2, 5), 0.2))
+    assert usual.tolist() == [[0.5, -0.5, 0.5, -0.5]] * 2  # a tie is no
 
 
 def test_attribute_scores_are_scikit_learns():
