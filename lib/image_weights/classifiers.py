@@ -14,10 +14,9 @@ from lib.engine.artefacts import artefact, own_checkpoint
 from lib.engine.batches import Epochs
 from lib.engine.sweep import Context
 from lib.engine.training import one_cycle, train
-from lib.networks.classifiers import build_classifier, pretrained_resnet20
+from lib.networks.classifiers import PUBLISHED, build_classifier, pretrained_resnet
 from lib.networks.sizes import count_parameters
 
-PRETRAINED = "resnet20-cifar10"  # its name in the catalogue
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
@@ -25,8 +24,8 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 class ClassifierTrial:
     """One classifier: what it is and how it is trained.
 
-    train and test are numbers of images, 0 for all. epochs=0 with architecture ``resnet20`` takes
-    the published CIFAR-10 weights. lr is the peak of SGD with Nesterov momentum 0.9, weight decay
+    train and test are numbers of images, 0 for all. epochs=0 with an architecture of ``PUBLISHED``
+    takes the published CIFAR-10 weights. lr is the peak of SGD with Nesterov momentum 0.9, weight decay
     5e-4 and one cycle. flip adds mirror images, which digits have none of.
     """
 
@@ -43,9 +42,9 @@ class ClassifierTrial:
     version: int = 1
 
     def __post_init__(self) -> None:
-        published = ("cifar10", "resnet20", 16)
-        if not self.epochs and (self.dataset, self.architecture, self.width) != published:
-            raise ValueError(f"without epochs there is only {published}, not {self}")
+        published = [("cifar10", architecture, 16) for architecture in PUBLISHED]
+        if not self.epochs and (self.dataset, self.architecture, self.width) not in published:
+            raise ValueError(f"without epochs there are only {published}, not {self}")
 
 
 def network_name(trial: Mapping[str, Any]) -> str:
@@ -74,8 +73,9 @@ def run_classifier(trial: ClassifierTrial, context: Context) -> dict:
 def load_classifier(trial: ClassifierTrial, context: Context) -> nn.Module:
     """The trained classifier, frozen, in evaluation mode on the trial's device."""
     if trial.epochs == 0:
-        folder, (file,) = locate(PRETRAINED, context.data_root), DATASETS[PRETRAINED].files
-        model: nn.Module = pretrained_resnet20(folder / file)
+        name = f"{trial.architecture}-cifar10"
+        path = locate(name, context.data_root) / DATASETS[name].files[0]
+        model: nn.Module = pretrained_resnet(trial.architecture, path)
     else:
         model = initial_classifier(trial, context)
         model.load_state_dict(artefact(trial, context, lambda: _train(trial, context)))

@@ -185,6 +185,7 @@ class ImageWeightStudy:
     """The numbers of a profile; ``profile.yaml`` has them, and says what each is."""
 
     networks: tuple[ClassifierTrial, ...]
+    weaker: tuple[ClassifierTrial, ...]
     digits: ClassifierTrial
     images: int
     simplex_images: int
@@ -213,9 +214,9 @@ def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     The first classifier comes first, with every recipe and attack, and the triangle of targets.
     """
     ways = driving.OPTIMISERS | driving.MAPPINGS | driving.ATTACKS
-    trials = []
-    for teacher in sizes.networks:
-        others = tuple(other for other in sizes.networks if other != teacher)
+    trials, networks = [], (*sizes.networks, *sizes.weaker)
+    for teacher in networks:
+        others = tuple(other for other in networks if other != teacher)
         plain, first = _until_reached(teacher, sizes.images), teacher == sizes.networks[0]
         for label in ways if first else driving.COMPARED:
             trials.append(replace(plain, label=label, method=ways[label], observers=others))
@@ -291,7 +292,7 @@ def evidence(sizes: ImageWeightStudy) -> Iterator[tuple[Callable, object]]:
     A trial comes after those that it needs; students come seed by seed.
     """
     plan: dict[Callable, list] = {
-        run_classifier: [*sizes.networks, sizes.digits, sizes.teacher],
+        run_classifier: [*sizes.networks, *sizes.weaker, sizes.digits, sizes.teacher],
         run_synthesis: [*synthesis(sizes), *saturated(sizes)],
         run_generation: generated(sizes),
         run_student: [*students(sizes), *small_students(sizes)],

@@ -1,4 +1,4 @@
-"""Classifiers of small colour images: VGG16 with batch norm, a short VGG, the CIFAR ResNet-20.
+"""Classifiers of small colour images: VGG16 with batch norm, a short VGG, the CIFAR ResNets.
 
 All take (N, 3, H, W) float images with pixel values in [0, 1], H and W multiples of 32 (they are
 built for 32), and give (N, classes) logits. Simonyan and Zisserman, ICLR 2015; He, Zhang, Ren and
@@ -21,7 +21,6 @@ from lib.engine.training import seeded
 # mean and deviation of each colour channel, in pixel values of [0, 1]
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-(RESNET20_SHA256,) = DATASETS["resnet20-cifar10"].checksums
 
 
 class Normalise(nn.Module):
@@ -93,20 +92,21 @@ class _OptionA(nn.Module):
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, x.shape[1] - before))
 
 
-class ResNet20(Classifier):
-    """The CIFAR ResNet of 3 stages of 3 blocks, with shortcuts without parameters (option A).
+class ResNet(Classifier):
+    """The CIFAR ResNet of 3 stages, with shortcuts without parameters (option A).
 
-    width: channels of the first stage; 16 with 10 classes has 269,722 parameters.
+    blocks: of each stage; the network has 6 blocks + 2 layers with weights. width: channels of the
+    first stage; 16 with 3 blocks and 10 classes has 269,722 parameters.
     """
 
-    # the layers' names are those of the published weights that pretrained_resnet20 loads
-    def __init__(self, classes: int, width: int = 16) -> None:
+    # the layers' names are those of the published weights that pretrained_resnet loads
+    def __init__(self, blocks: int, classes: int, width: int = 16) -> None:
         super().__init__(classes, width, 4 * width)
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = _stage(width, width)
-        self.layer2 = _stage(width, 2 * width)
-        self.layer3 = _stage(2 * width, 4 * width)
+        self.layer1 = _stage(blocks, width, width)
+        self.layer2 = _stage(blocks, width, 2 * width)
+        self.layer3 = _stage(blocks, 2 * width, 4 * width)
         _initialise(self)
 
     def features(self, x: Tensor) -> Tensor:
@@ -114,13 +114,13 @@ class ResNet20(Classifier):
         return self.layer3(self.layer2(self.layer1(x)))
 
 
-def _stage(inputs: int, outputs: int) -> nn.Sequential:
-    """Three blocks of two convolutions, the first with half of the pixels for more channels."""
+def _stage(blocks: int, inputs: int, outputs: int) -> nn.Sequential:
+    """Blocks of two convolutions, the first with half of the pixels for more channels."""
     from torchvision.models.resnet import BasicBlock  # here: importing it takes a second
 
     grows = inputs != outputs
     first = BasicBlock(inputs, outputs, 2 if grows else 1, _OptionA() if grows else None)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range(2)))
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range(blocks - 1)))
 
 
 def _initialise(network: nn.Module) -> None:
@@ -137,8 +137,11 @@ vgg16 = partial(VGG, ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8)))
 # learns in minutes on a CPU; the output of a VGG16 that is narrow enough for that hardly follows
 # its input
 vgg5 = partial(VGG, ((1, 1), (1, 2), (1, 4), (1, 8)))
+RESNETS = {f"resnet{6 * blocks + 2}": partial(ResNet, blocks) for blocks in (3, 5, 7, 9)}
 CLASSIFIERS: dict[str, Callable[[int, int], Classifier]]
-CLASSIFIERS = {"vgg16": vgg16, "vgg5": vgg5, "resnet20": ResNet20}
+CLASSIFIERS = {"vgg16": vgg16, "vgg5": vgg5, **RESNETS}
+# architecture -> sha256 of the file with its published weights
+PUBLISHED = {name: DATASETS[f"{name}-cifar10"].checksums[0] for name in RESNETS}
 
 
 def build_classifier(architecture: str, classes: int, width: int, seed: int) -> Classifier:
@@ -149,17 +152,19 @@ def build_classifier(architecture: str, classes: int, width: int, seed: int) -> 
         return CLASSIFIERS[architecture](classes, width)
 
 
-def pretrained_resnet20(path: str | Path) -> Classifier:
-    """ResNet-20 with the published CIFAR-10 weights, in evaluation mode (test accuracy 91.7 %).
+def pretrained_resnet(architecture: str, path: str | Path) -> Classifier:
+    """A ResNet with the published CIFAR-10 weights, in evaluation mode.
 
-    path: ``resnet20-12fca82f.th`` of github.com/akamaster/pytorch_resnet_cifar10.
+    architecture: of ``PUBLISHED``. path: its file of github.com/akamaster/pytorch_resnet_cifar10,
+    ``resnet20-12fca82f.th`` for ``resnet20``, whose test accuracy is 91.7 %.
     Raises FileNotFoundError, and ValueError for any other file, before it is unpickled.
     """
     data = Path(path).read_bytes()
-    if (sha256 := hashlib.sha256(data).hexdigest()) != RESNET20_SHA256:
-        raise ValueError(f"{path} has sha256 {sha256[:8]}..., not {RESNET20_SHA256[:8]}...")
+    wanted, sha256 = PUBLISHED[architecture], hashlib.sha256(data).hexdigest()
+    if sha256 != wanted:
+        raise ValueError(f"{path} has sha256 {sha256[:8]}..., not {wanted[:8]}...")
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["state_dict"]
-    network = ResNet20(10)
+    network = RESNETS[architecture](10)
     weights = {name.removeprefix("module."): value for name, value in state.items()}
     network.load_state_dict(weights | Normalise(*map(torch.tensor, IMAGENET)).state_dict())
     return network.eval()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lib.data.catalogue import DATASETS, locate, refuse_below
 from lib.engine.files import naming
 from lib.engine.training import seeded
-from lib.networks.classifiers import IMAGENET, Normalise, ResNet20, pretrained_resnet20, vgg5
+from lib.networks.classifiers import IMAGENET, RESNETS, Normalise, pretrained_resnet, vgg5
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as IMAGENET, for TensorFlow's networks
 _TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
@@ -82,7 +82,7 @@ def _parts(architecture: str, classes: int, width: int) -> tuple[list[nn.Module]
     if architecture == "vgg5":
         return list(vgg5(1, width).layers), _pooled(8 * width, classes)
     if architecture == "resnet20":
-        net = ResNet20(1, width)
+        net = RESNETS[architecture](1, width)
         layers = [net.conv1, net.bn1, nn.ReLU(), *net.layer1, *net.layer2, *net.layer3]
         return layers, _pooled(4 * width, classes)
     if architecture in MOBILE:
@@ -241,7 +241,7 @@ def published_network(
     (file,) = (file for file in DATASETS[name].files if file.startswith(architecture))
     path = locate(name, root) / file
     if architecture == "resnet20":
-        return pretrained_resnet20(path)
+        return pretrained_resnet(architecture, path)
     if architecture in MOBILE:
         network = _mobile(architecture, classes)
     elif architecture == DEEPLAB:

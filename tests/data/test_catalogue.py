@@ -318,5 +318,5 @@ def test_a_trial_without_the_published_weights_says_how_to_get_them(root):
     "other", [{"dataset": "scenes"}, {"architecture": "vgg16"}, {"width": 8}], ids=str
 )
 def test_no_other_classifier_comes_without_training(other):
-    with pytest.raises(ValueError, match="without epochs there is only"):
+    with pytest.raises(ValueError, match="without epochs there are only"):
         ClassifierTrial(**PUBLISHED | other, **NUMBERS)

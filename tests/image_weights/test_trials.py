@@ -51,7 +51,7 @@ def test_until_reached_is_the_papers_sgd_with_a_stop():
 
 @EACH
 def test_every_way_and_every_target_is_tried_once(sizes):
-    driven = sizes.networks
+    driven = (*sizes.networks, *sizes.weaker)
     trials = plan.synthesis(sizes)
     names = [(trial.teacher, trial.label, trial.targets) for trial in trials]
     assert len(names) == len(set(names))
@@ -75,7 +75,7 @@ def test_every_way_and_every_target_is_tried_once(sizes):
 
 @EACH
 def test_two_classifiers_differ_by_their_seed_alone(sizes):
-    driven = sizes.networks
+    driven = (*sizes.networks, *sizes.weaker)
     names = [network_name(asdict(trial)) for trial in driven]
     assert len(set(names)) == len(names), "metrics are named by them"
     assert [trial.seed for trial in driven].count(1) == 1
