@@ -25,8 +25,8 @@ class ClassifierTrial:
     """One classifier: what it is and how it is trained.
 
     train and test are numbers of images, 0 for all. epochs=0 with an architecture of ``PUBLISHED``
-    takes the published CIFAR-10 weights. lr is the peak of SGD with Nesterov momentum 0.9, weight decay
-    5e-4 and one cycle. flip adds mirror images, which digits have none of.
+    takes the published CIFAR-10 weights. lr is the peak of SGD with Nesterov momentum 0.9, weight
+    decay 5e-4 and one cycle. flip adds mirror images, which digits have none of.
     """
 
     dataset: str
