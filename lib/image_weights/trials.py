@@ -211,17 +211,19 @@ def _until_reached(teacher: ClassifierTrial, images: int) -> SynthesisTrial:
 def synthesis(sizes: ImageWeightStudy) -> list[SynthesisTrial]:
     """Each classifier to the 0.9/0.1 target in several ways, and until reached to every target.
 
-    The first classifier comes first, with every recipe and attack, and the triangle of targets.
+    The first classifier comes first, with every recipe and attack, and the triangle of targets. The
+    others look on; at a weaker classifier the first one and the other weaker ones do.
     """
     ways = driving.OPTIMISERS | driving.MAPPINGS | driving.ATTACKS
-    trials, networks = [], (*sizes.networks, *sizes.weaker)
-    for teacher in networks:
-        others = tuple(other for other in networks if other != teacher)
-        plain, first = _until_reached(teacher, sizes.images), teacher == sizes.networks[0]
-        for label in ways if first else driving.COMPARED:
+    trials, first = [], sizes.networks[0]
+    for teacher in (*sizes.networks, *sizes.weaker):
+        group = sizes.networks if teacher in sizes.networks else (first, *sizes.weaker)
+        others = tuple(other for other in group if other != teacher)
+        plain = _until_reached(teacher, sizes.images)
+        for label in ways if teacher == first else driving.COMPARED:
             trials.append(replace(plain, label=label, method=ways[label], observers=others))
         trials += [replace(plain, targets=targets) for targets in driving.MIXTURES]
-        if first:
+        if teacher == first:
             large = driving.OPTIMISERS["large steps"]
             further = {"large steps": large, "reverse KL": replace(large, loss="reverse_kl")}
             for label, method in further.items():
