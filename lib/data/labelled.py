@@ -209,11 +209,11 @@ def _cifar10(root: str) -> Labelled:
     """The official files, training and test images each in a balanced order."""
     folder, records = locate("cifar10", root), []
     for name, md5 in CIFAR10_MD5.items():
-        data = (folder / name).read_bytes()
-        found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        data = np.fromfile(folder / name, np.uint8)
+        found = hashlib.md5(data.data, usedforsecurity=False).hexdigest()
         if found != md5:
             raise ValueError(f"{folder / name} has md5 {found}, not {md5}: damaged")
-        records.append(np.frombuffer(data, np.uint8).reshape(-1, RECORD))
+        records.append(data.reshape(-1, RECORD))
     tensors: list[Tensor] = []
     for part in (np.concatenate(records[:-1]), records[-1]):
         labels = torch.from_numpy(part[:, 0].astype(np.int64))
