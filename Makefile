@@ -2,6 +2,7 @@
 PYTHON ?= python3
 MINUTES ?= 60
 BIN := .venv/bin
+SHARED := --numprocesses logical --maxprocesses 4 --dist loadfile  # a file stays together
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help run evidence test lint lab bench drawings
@@ -29,8 +30,8 @@ evidence: .venv/ready  ## MINUTES=60 of trials that the medium profile still lac
 	$(BIN)/python papermill_runs.py --evidence $(MINUTES)
 
 test: .venv/ready-dev lint  ## unit tests, notebook rules, then the notebooks against their outputs
-	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env \
+	$(BIN)/python -m pytest $(SHARED) tests
+	$(BIN)/python -m pytest $(SHARED) --nbval-lax --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 lint: .venv/ready-dev  ## ruff, on modules and notebooks, and the types

@@ -92,7 +92,6 @@ def restore(
             torch.from_numpy(values).view(*values.shape[:3], -1).permute(0, 3, 1, 2).to(where) / 255
             for values in (images, masked)
         )
-        names = [paths[at].name for at in places]
         fitted = fit(
             architecture,
             targets,
@@ -101,25 +100,28 @@ def restore(
             layers=layers,
             settings=settings,
             masks=known,
-            label=", ".join(names),
+            label=", ".join(paths[at].name for at in places),
         )
         outputs = (255 * fitted.outputs["stopped"]).round().byte().permute(0, 2, 3, 1).numpy()
-        outputs = outputs.reshape(images.shape)
-        for at, name, pixels, variance, stop in zip(
-            places, names, outputs, fitted.variance.numpy(), fitted.stop.tolist(), strict=True
-        ):
-            picture, mask = read[at]
-            output = Image.fromarray(pixels).crop((0, 0, *picture.size))
-            if mask.getextrema()[0] == 0:  # something is to be filled in
-                output.paste(picture, mask=mask)
+        for i, (at, pixels) in enumerate(zip(places, outputs.reshape(images.shape), strict=True)):
+            stop, variance = int(fitted.stop[i]), fitted.variance[i].numpy()
             settled = stop + settings.patience <= settings.iterations
-            restored[at] = Restored(name, picture, output, stop, variance, settled)
+            made_of = (paths[at].name, read[at][0], _filled_in(pixels, *read[at]))
+            restored[at] = Restored(*made_of, stop, variance, settled)
     done = [restored[at] for at in range(len(paths))]
     if into:
         for one, path in zip(done, made, strict=True):
             one.picture.save(path)
         numbers(done).to_csv(made[0].with_name("restored.csv"), index=False)
     return done
+
+
+def _filled_in(pixels: np.ndarray, picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """An output without its padding; where the mask is white, if not everywhere, the picture."""
+    output = Image.fromarray(pixels).crop((0, 0, *picture.size))
+    if mask.getextrema()[0] == 0:  # something is to be filled in
+        output.paste(picture, mask=mask)
+    return output
 
 
 def _pictures(noisy: str | Path | Sequence[str | Path]) -> list[Path]:

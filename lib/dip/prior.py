@@ -227,28 +227,51 @@ def fit(
         return _join(
             [fit(architecture, x, y, masks=mask, seeds=[s], **same) for x, y, mask, s in problems]
         )
-    clean = torch.full_like(targets, torch.nan) if clean is None else clean
-    cuda, device = targets.is_cuda, targets.device
-    layout = torch.contiguous_format if cuda else torch.channels_last
+    truth = torch.full_like(targets, torch.nan) if clean is None else clean
+    net = _networks(architecture, targets, seeds, layers)
+    tracker = Tracker(truth.contiguous(), settings)
+    return _fit_together(net, targets.contiguous(), masks, tracker, seeds, snapshots, label)
+
+
+def _layout(targets: Tensor) -> torch.memory_format:
+    return torch.contiguous_format if targets.is_cuda else torch.channels_last
+
+
+def _networks(
+    architecture: Architecture, targets: Tensor, seeds: Sequence[int], layers: Layers
+) -> EncoderDecoder:
+    """One grouped network, whose groups start as the single networks of the seeds would."""
     new = partial(EncoderDecoder, architecture, INPUT_CHANNELS, targets.shape[1], layers)
     singles = []
     for seed in seeds:
         with seeded(seed):
             singles.append(new())
     net = new(problems=len(seeds))
-    net.load_state_dict(group(singles))  # its groups start as the single networks would
-    net = net.to(device, targets.dtype).train().to(memory_format=layout)
+    net.load_state_dict(group(singles))
+    return net.to(targets.device, targets.dtype).train().to(memory_format=_layout(targets))
+
+
+def _fit_together(
+    net: EncoderDecoder,
+    targets: Tensor,
+    masks: Tensor,
+    tracker: "Tracker",
+    seeds: Sequence[int],
+    snapshots: Sequence[int],
+    label: str,
+) -> DipFit:
+    """The iterations of ``fit`` for one grouped network; tracker: what is kept on the way."""
+    settings, cuda, device = tracker.settings, targets.is_cuda, targets.device
     shape = (1, INPUT_CHANNELS, *targets.shape[2:])
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def drawn(draw: Callable[..., Tensor]) -> Tensor:
         numbers = torch.cat([draw(shape, generator=g, device=device) for g in generators], 1)
-        return numbers.to(targets.dtype).contiguous(memory_format=layout)
+        return numbers.to(targets.dtype).contiguous(memory_format=_layout(targets))
 
     z = drawn(torch.rand).mul_(INPUT_SCALE)
     seen = z.clone(memory_format=torch.preserve_format)
     optim = torch.optim.Adam(net.parameters(), lr=settings.lr, fused=True, capturable=cuda)
-    targets, tracker = targets.contiguous(), Tracker(clean.contiguous(), settings)
 
     def step() -> None:  # never waits for the device
         optim.zero_grad(set_to_none=True)
