@@ -151,11 +151,14 @@ def seen(tables: Tables, same: bool) -> Estimate:
     """Share of the KL that SGD takes away for onlookers of one architecture and width, or others.
 
     The mean of the pairs, from the lowest to the highest end of their intervals; n counts pairs.
+    Of others only those count of which both are classifiers that the claims count.
     """
     rows = tables.rows("onlookers", "driven", "onlooker", "value", "low", "high", way="SGD")
     rows = rows[rows["onlooker"] != "(itself)"]
     driven, onlooker = (rows[name].str.split().str[0] for name in ("driven", "onlooker"))
-    pairs = rows[(driven == onlooker) == same]
+    counted = set(tables.rows("images", "network")["network"])
+    both = rows["driven"].isin(counted) & rows["onlooker"].isin(counted)
+    pairs = rows[driven == onlooker] if same else rows[(driven != onlooker) & both]
     if pairs.empty:
         raise Missing("table onlookers has no pair of the kind")
     return Estimate(pairs["value"].mean(), pairs["low"].min(), pairs["high"].max(), len(pairs))

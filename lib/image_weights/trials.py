@@ -264,7 +264,8 @@ def _taught(
 def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
     """Every arm from every seed; one seed after the other, so that a beginning is balanced.
 
-    Some seeds have eq. 10 as it is printed as well.
+    Some seeds have eq. 10 as it is printed as well, on generated and on original images: what the
+    divergence does must be told from what the images do.
     """
     trials = []
     for seed in range(sizes.seeds):
@@ -272,7 +273,8 @@ def students(sizes: ImageWeightStudy) -> list[StudentTrial]:
         trials += [original, *(replace(paper, share=share) for share in sizes.shares)]
         trials += [replace(paper, arm=arm) for arm in ("hard label", "soft label")]
         if seed < sizes.printed_seeds:
-            trials.append(replace(paper, direction="reverse"))
+            printed = replace(paper, direction="reverse")
+            trials += [printed, replace(printed, arm="soft label")]
     return trials
 
 

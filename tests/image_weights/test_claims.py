@@ -78,7 +78,7 @@ def test_the_kl_that_is_gone_is_a_mean_of_classifiers(saved):
 
 
 def test_two_kinds_of_onlookers(saved):
-    """Two networks of one architecture, and a third of another."""
+    """Two networks of one architecture, and a third of another; and one that no claim counts."""
     numbers = {"way": "SGD", "n": 9}
     rows = [
         ("resnet20 0", "(itself)", 0.9, 0.8, 1.0),
@@ -86,15 +86,18 @@ def test_two_kinds_of_onlookers(saved):
         ("vgg16 0", "vgg16 1", 0.2, 0.1, 0.3),
         ("vgg16 1", "vgg16 0", 0.4, 0.2, 0.5),
         ("vgg16 0", "resnet20 0", 0.3, 0.2, 0.4),
+        ("vgg5 0", "resnet20 0", 0.9, 0.8, 1.0),
     ]
+    counted = [{"network": name} for name in ("resnet20 0", "vgg16 0", "none")]
     columns = ("driven", "onlooker", "value", "low", "high")
     rows = [dict(zip(columns, row, strict=True)) | numbers for row in rows]
-    tables = saved(onlookers=[*rows, rows[3] | {"way": "momentum", "value": 0.9}])
+    watched = [*rows, rows[3] | {"way": "momentum", "value": 0.9}]
+    tables = saved(onlookers=watched, images=counted)
     same, other = (analysis.seen(tables, same) for same in (True, False))
     assert (same.value, same.low, same.high, same.n) == pytest.approx((0.3, 0.1, 0.5, 2))
     assert (other.value, other.low, other.high, other.n) == pytest.approx((0.2, 0.0, 0.4, 2))
     with pytest.raises(Missing, match="no pair"):
-        analysis.seen(saved(onlookers=rows[:2]), True)
+        analysis.seen(saved(onlookers=rows[:2], images=counted), True)
 
 
 def test_levels_ratios_and_differences_are_of_the_same_images(saved):

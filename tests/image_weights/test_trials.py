@@ -119,7 +119,8 @@ def test_students_come_seed_by_seed_with_the_papers_table_and_its_controls(sizes
     for seed in range(sizes.seeds):
         own = [trial for trial in trials if trial.student.seed == seed]
         names = [analysis.arm_name(asdict(trial)) for trial in own]
-        printed = ["generated 30%, KL(p||q)"] if seed < sizes.printed_seeds else []
+        printed = ["generated 30%, KL(p||q)", "soft label 30%, KL(p||q)"]
+        printed *= seed < sizes.printed_seeds
         assert names == arms + printed
         assert {trial.direction for trial in own[:8]} == {"forward"}
         assert [trial.direction for trial in own[8:]] == ["reverse"] * len(printed)
