@@ -56,7 +56,7 @@ def _both(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
 def photograph_agreement(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
     """How far the photographs agree in their order of the networks: a row a pair of rankings.
 
-    Columns use, pair, then Spearman's rank correlation as value, low, high and n. The networks are
+    The last rows are the two uses on one photograph. Columns use, pair, then Spearman's rank correlation as value, low, high and n. The networks are
     those of seed 0; the photographs are those that the prior was fitted to, counted from 1.
     """
     both = _both(trained, dip).query("seed == 0")
@@ -69,6 +69,10 @@ def photograph_agreement(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFra
     ]
     means = restored[:, :count].mean(1), restored.mean(1)
     pairs.append(("trained", f"these {count} and all {restored.shape[1]}", *means))
+    pairs += [
+        ("prior and trained", f"photograph {i + 1}", fitted[:, i], restored[:, i])
+        for i in range(count)
+    ]
     rank = partial(spearman, x="x", y="y")
     ranks = ((*names, bootstrap(rank, pd.DataFrame({"x": x, "y": y}))) for *names, x, y in pairs)
     return estimate_table(["use", "pair"], ranks)

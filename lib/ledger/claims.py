@@ -214,7 +214,9 @@ def _row(study: Study, claim: Claim, tables: Tables, profile: str) -> dict[str, 
     why = [explain_undecided(rule, estimate)] if finding == UNDECIDED else []
     if claim.printed and not any(map(rule.holds, claim.printed)):
         why.append("the paper's own number does not pass either")
-    number = compare_number(claim.printed, estimate, trivial.values()) if claim.printed else ""
+    number = ""
+    if claim.printed and row["comparable"] != SCALES[-1]:  # other data have other numbers
+        number = compare_number(claim.printed, estimate, trivial.values())
     return row | {"finding": finding, "number": number, "why": "; ".join(why)}
 
 

@@ -342,7 +342,7 @@ def gain(tables: Tables, task: str, variant: str = trials.BASELINE) -> Estimate:
 
 
 def similarity(tables: Tables, variant: str, first: str, second: str) -> Estimate:
-    """CKA of two streams less that of streams that never met, mean over the layers."""
+    """CKA of two streams less that of streams trained separately, mean over the layers."""
     return _beyond_single(tables, "cka_by_seed", variant, first=first, second=second)
 
 

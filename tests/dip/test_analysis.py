@@ -87,7 +87,11 @@ def test_the_photographs_rankings_are_compared():
         row = table.loc[("trained", pair)]
         assert row["value"] == pytest.approx(rank.statistic)
         assert row["low"] < row["value"] < row["high"]
-    assert len(table) == 3
+    fitted = np.stack(priors["fixed_rmse_images"].tolist())
+    for i in range(fitted.shape[1]):
+        row = table.loc[("prior and trained", f"photograph {i + 1}")]
+        assert row["value"] == pytest.approx(spearmanr(fitted[:, i], errors[:, i]).statistic)
+    assert len(table) == 3 + fitted.shape[1]
 
 
 def test_answers_are_those_of_the_first_photographs():
