@@ -56,8 +56,9 @@ def _both(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
 def photograph_agreement(trained: pd.DataFrame, dip: pd.DataFrame) -> pd.DataFrame:
     """How far the photographs agree in their order of the networks: a row a pair of rankings.
 
-    The last rows are the two uses on one photograph. Columns use, pair, then Spearman's rank correlation as value, low, high and n. The networks are
-    those of seed 0; the photographs are those that the prior was fitted to, counted from 1.
+    The last rows are the two uses on one photograph. Columns use, pair, then Spearman's rank
+    correlation as value, low, high and n. The networks are those of seed 0; the photographs are
+    those that the prior was fitted to, counted from 1.
     """
     both = _both(trained, dip).query("seed == 0")
     fitted, restored = (np.stack(both[f"{use}rmse_images"].tolist()) for use in ("fixed_", ""))

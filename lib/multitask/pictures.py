@@ -75,7 +75,9 @@ def draw_faces(
         ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
         if errors is not None:
             ax.set_xlabel(f"NME {100 * errors[name][place]:.1f} %", fontsize=TINY)
-    legend(figure, handles_of(LOOKS, linestyle=""))
+    second = "prediction" if errors is not None else ", ".join(predictions)
+    looks = dict(zip(("truth", second), LOOKS.values(), strict=True))
+    legend(figure, handles_of(looks, linestyle=""))
     return figure
 
 
