@@ -250,12 +250,16 @@ def regrets(table: pd.DataFrame, networks: dict[str, list[str]]) -> pd.DataFrame
 # The quantities of claims.yaml. They take the tables that the notebook saves.
 
 
-def rank(tables: Tables, score: str, within: bool = False, table: str = "scores") -> Estimate:
+def rank(
+    tables: Tables, score: str, within: bool = False, table: str = "scores", trained: bool = False
+) -> Estimate:
     """Kendall's tau of a score and accuracy; within: over pairs of models of one network only.
 
-    table: scores, or unfrozen for the control in which nothing is.
+    table: scores, or unfrozen for the control in which nothing is. trained: without models that
+    learned nothing before the fine-tuning, which any score may tell from the others.
     """
     rows = _models(tables, [score], within, table)
+    rows = rows[rows["source"] != UNTRAINED] if trained else rows
     return _over_targets(rows[[score, "accuracy", "group", "target"]])
 
 
@@ -298,13 +302,15 @@ def better(tables: Tables, first: str, second: str, within: bool = False) -> Est
     return _over_targets(rows[[first, second, "accuracy", "group", "target"]], difference, swapped)
 
 
-def choice(tables: Tables, score: str, over: str) -> Estimate:
+def choice(tables: Tables, score: str, over: str, trained: bool = False) -> Estimate:
     """Points of accuracy that a choice by one ranker gains over that by another, over targets.
 
-    The mean over all pools of three models. The models are those of the run; of a single target
-    the interval is about the chance of their fine-tunings alone, over seeds.
+    The mean over all pools of three models. The models are those of the run, with trained those
+    alone that learned before the fine-tuning; of a single target the interval is about the chance
+    of their fine-tunings alone, over seeds.
     """
     rows = _complete(_models(tables, [score, over])[[*MODEL, *dict.fromkeys([score, over])]])
+    rows = rows[rows["source"] != UNTRAINED] if trained else rows
     runs = of_parts(tables.rows("fine_tunings", *MODEL, "seed", "best"))
     gains = []
     for target, part in rows.groupby("target"):

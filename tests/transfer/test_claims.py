@@ -105,6 +105,17 @@ def test_rank_over_all_is_scipys(tmp_path):
     assert found.low <= found.value <= found.high and found.n == 8
 
 
+def test_models_without_training_may_be_left_out(tmp_path):
+    score = SOFTMAX + np.arange(8) / 100
+    tables = saved(tmp_path, scores=long(MODELS, softmax=score), fine_tunings=runs(BEST))
+    trained = (MODELS["source"] != "no training").to_numpy()
+    expected = stats.kendalltau(score[trained], MODELS["accuracy"][trained])
+    found = analysis.rank(tables, "softmax", trained=True)
+    assert (found.value, found.n) == (pytest.approx(expected.statistic), 6)
+    gain = analysis.choice(tables, "softmax", analysis.RANDOM, trained=True)
+    assert gain.value != analysis.choice(tables, "softmax", analysis.RANDOM).value
+
+
 def test_rank_within_networks_by_every_order(tmp_path):
     """10 and 3 pairs; 120 times 6 orders of the accuracies within the networks."""
 
