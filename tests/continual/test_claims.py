@@ -134,9 +134,9 @@ def classifier_rows(good: bool, seed: int, largest: float) -> list[dict]:
 
 def pruned_rows(good: bool, seed: int) -> list[dict]:
     """A whole network has a mIoU of 40, of which 5 are trivial; random pruning leaves a fifth."""
-    left = {(0.5, "smallest", "stored"): HALF[good], (0.5, "random", "stored"): 0.2}
-    left |= {(0.5, "smallest", "anew"): 0.99, (0.9, "smallest", "stored"): 0.01}
-    left |= {(0.0, which, "stored"): 1 for which in ("smallest", "random")}
+    left = {(0.5, "smallest", "anew"): HALF[good], (0.5, "random", "anew"): 0.2}
+    left |= {(0.5, "smallest", "stored"): 0.01, (0.9, "smallest", "anew"): 0.01}
+    left |= {(0.0, which, "anew"): 1 for which in ("smallest", "random")}
     names = ("share", "which", "norms")
     return [
         {"seed": seed, **dict(zip(names, cell, strict=True)), "miou": 5 + 35 * gain}
