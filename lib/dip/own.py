@@ -106,8 +106,9 @@ def restore(
         for i, (at, pixels) in enumerate(zip(places, outputs.reshape(images.shape), strict=True)):
             stop, variance = int(fitted.stop[i]), fitted.variance[i].numpy()
             settled = stop + settings.patience <= settings.iterations
-            made_of = (paths[at].name, read[at][0], _filled_in(pixels, *read[at]))
-            restored[at] = Restored(*made_of, stop, variance, settled)
+            name, (picture, mask) = paths[at].name, read[at]
+            output = _filled_in(pixels, picture, mask)
+            restored[at] = Restored(name, picture, output, stop, variance, settled)
     done = [restored[at] for at in range(len(paths))]
     if into:
         for one, path in zip(done, made, strict=True):

@@ -258,8 +258,7 @@ def rank(
     table: scores, or unfrozen for the control in which nothing is. trained: without models that
     learned nothing before the fine-tuning, which any score may tell from the others.
     """
-    rows = _models(tables, [score], within, table)
-    rows = rows[rows["source"] != UNTRAINED] if trained else rows
+    rows = _models(tables, [score], within, table, trained)
     return _over_targets(rows[[score, "accuracy", "group", "target"]])
 
 
@@ -309,8 +308,8 @@ def choice(tables: Tables, score: str, over: str, trained: bool = False) -> Esti
     alone that learned before the fine-tuning; of a single target the interval is about the chance
     of their fine-tunings alone, over seeds.
     """
-    rows = _complete(_models(tables, [score, over])[[*MODEL, *dict.fromkeys([score, over])]])
-    rows = rows[rows["source"] != UNTRAINED] if trained else rows
+    rows = _models(tables, [score, over], trained=trained)
+    rows = _complete(rows[[*MODEL, *dict.fromkeys([score, over])]])
     runs = of_parts(tables.rows("fine_tunings", *MODEL, "seed", "best"))
     gains = []
     for target, part in rows.groupby("target"):
@@ -374,12 +373,17 @@ def flattery(tables: Tables) -> Estimate:
 
 
 def _models(
-    tables: Tables, scores: list[str], within: bool = False, table: str = "scores"
+    tables: Tables,
+    scores: list[str],
+    within: bool = False,
+    table: str = "scores",
+    trained: bool = False,
 ) -> pd.DataFrame:
     """``models`` of a run; group: the models whose order counts, all or those of one network."""
     rows = models(of_parts(tables.rows(table, *MODEL, "score", "value", "accuracy")))
     if absent := [score for score in scores if score not in rows]:
         raise Missing(f"no model of this run has a score {', '.join(absent)}")
+    rows = rows[rows["source"] != UNTRAINED] if trained else rows
     return rows.assign(group=pd.factorize(rows["network"])[0] if within else 0)
 
 
